@@ -1,0 +1,3 @@
+//! Every decision of twinlog, as pure state machines.
+#![no_std]
+extern crate alloc;
