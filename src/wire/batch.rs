@@ -2,8 +2,33 @@
 //!
 //! Source: `RecordBatch` of message format v2, <https://kafka.apache.org/documentation/#recordbatch>.
 
+use bytes::Bytes;
+
+pub use crate::batches::{Batches, ControlType, Entry, control_type};
+pub use crate::error::BatchError;
+
 /// Length of a v2 batch header in bytes; the body (the records section) follows it.
 pub const HEAD_LEN: usize = 61;
+
+/// Where the header's fields start.
+pub(crate) mod field {
+    pub(crate) const BASE_OFFSET: usize = 0;
+    pub(crate) const LENGTH: usize = 8;
+    pub(crate) const LEADER_EPOCH: usize = 12;
+    pub(crate) const MAGIC: usize = 16;
+    pub(crate) const CRC: usize = 17;
+    pub(crate) const ATTRIBUTES: usize = 21;
+    pub(crate) const LAST_OFFSET_DELTA: usize = 23;
+    pub(crate) const BASE_TIMESTAMP: usize = 27;
+    pub(crate) const MAX_TIMESTAMP: usize = 35;
+    pub(crate) const PRODUCER_ID: usize = 43;
+    pub(crate) const PRODUCER_EPOCH: usize = 51;
+    pub(crate) const BASE_SEQUENCE: usize = 53;
+    pub(crate) const RECORD_COUNT: usize = 57;
+}
+
+/// Bytes that the length field does not count: the base offset and itself.
+pub(crate) const LENGTH_OVERHEAD: usize = field::LEADER_EPOCH;
 
 /// Compression codec, the low three bits of the attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +75,47 @@ pub struct BatchMeta {
 }
 
 impl BatchMeta {
+    /// Reads a v2 header off the front of `bytes`; the body need not be there.
+    ///
+    /// What it accepts cannot make any method of this type overflow.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
+        let head: &[u8; HEAD_LEN] = bytes.first_chunk().ok_or(BatchError::Truncated)?;
+        let magic = head[field::MAGIC].cast_signed();
+        if magic != 2 {
+            return Err(BatchError::BadMagic(magic));
+        }
+        let meta = Self {
+            base_offset: i64::from_be_bytes(get(head, field::BASE_OFFSET)),
+            len: whole_len(i32::from_be_bytes(get(head, field::LENGTH)), HEAD_LEN)?,
+            leader_epoch: i32::from_be_bytes(get(head, field::LEADER_EPOCH)),
+            crc: u32::from_be_bytes(get(head, field::CRC)),
+            attributes: i16::from_be_bytes(get(head, field::ATTRIBUTES)),
+            last_offset_delta: i32::from_be_bytes(get(head, field::LAST_OFFSET_DELTA)),
+            base_timestamp: i64::from_be_bytes(get(head, field::BASE_TIMESTAMP)),
+            max_timestamp: i64::from_be_bytes(get(head, field::MAX_TIMESTAMP)),
+            producer_id: i64::from_be_bytes(get(head, field::PRODUCER_ID)),
+            producer_epoch: i16::from_be_bytes(get(head, field::PRODUCER_EPOCH)),
+            base_sequence: i32::from_be_bytes(get(head, field::BASE_SEQUENCE)),
+            record_count: i32::from_be_bytes(get(head, field::RECORD_COUNT)),
+        };
+        if meta.last_offset_delta < 0 {
+            return Err(BatchError::BadLastOffsetDelta(meta.last_offset_delta));
+        }
+        let span = i64::from(meta.last_offset_delta) + 1;
+        if meta.record_count < 0 || i64::from(meta.record_count) > span {
+            return Err(BatchError::BadCount(meta.record_count));
+        }
+        if meta.base_offset < 0 || meta.base_offset.checked_add(span).is_none() {
+            return Err(BatchError::BadBaseOffset(meta.base_offset));
+        }
+        Ok(meta)
+    }
+
+    /// Length of the body in bytes.
+    pub fn body_len(&self) -> u32 {
+        self.len.saturating_sub(HEAD_LEN as u32)
+    }
+
     /// The codec, or `None` for a value that the format does not know.
     pub fn codec(&self) -> Option<Codec> {
         match self.attributes & 0x07 {
@@ -84,16 +150,55 @@ impl BatchMeta {
 
     /// Offset of the last record.
     pub fn last_offset(&self) -> i64 {
-        self.base_offset + i64::from(self.last_offset_delta)
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
     }
 
     /// The offset after the last record.
     pub fn next_offset(&self) -> i64 {
-        self.last_offset() + 1
+        self.last_offset().saturating_add(1)
     }
 
     /// Whether every offset from the base to the last has a record, so that the batch can be forwarded as it is.
     pub fn is_dense(&self) -> bool {
         i64::from(self.record_count) == i64::from(self.last_offset_delta) + 1
     }
+}
+
+/// Whether the CRC in the header of a whole v2 batch fits its bytes; anything else than a whole batch does not fit.
+pub fn verify_crc(batch: &[u8]) -> bool {
+    let Ok(meta) = BatchMeta::parse(batch) else {
+        return false;
+    };
+    match batch.get(field::ATTRIBUTES..meta.len as usize) {
+        Some(covered) => crc32c::crc32c(covered) == meta.crc,
+        None => false,
+    }
+}
+
+/// Splits a whole v2 batch into its head and its body; the body is a slice of `batch`.
+pub fn split_head(batch: &Bytes) -> Result<([u8; HEAD_LEN], Bytes), BatchError> {
+    let meta = BatchMeta::parse(batch)?;
+    if batch.len() < meta.len as usize {
+        return Err(BatchError::Truncated);
+    }
+    let head = *batch.first_chunk().ok_or(BatchError::Truncated)?;
+    Ok((head, batch.slice(HEAD_LEN..meta.len as usize)))
+}
+
+/// The length of a batch or message with its overhead, from the length field.
+pub(crate) fn whole_len(length: i32, whole_min: usize) -> Result<u32, BatchError> {
+    match u32::try_from(length) {
+        Ok(rest) if rest as usize + LENGTH_OVERHEAD >= whole_min => Ok(rest + LENGTH_OVERHEAD as u32),
+        _ => Err(BatchError::BadLength(length)),
+    }
+}
+
+/// The `N` bytes of a header field; the places are constants, so that it cannot fail.
+pub(crate) fn get<const N: usize>(head: &[u8; HEAD_LEN], start: usize) -> [u8; N] {
+    core::array::from_fn(|index| head[start + index])
+}
+
+/// Writes a field's bytes; the places are constants, so that it cannot fail.
+pub(crate) fn put<const N: usize>(head: &mut [u8; HEAD_LEN], start: usize, value: [u8; N]) {
+    head[start..start + N].copy_from_slice(&value);
 }
