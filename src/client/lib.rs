@@ -1,1 +1,16 @@
-//! See Cargo.toml.
+//! Kafka connections: dial, TLS, requests in flight, metadata, admin calls.
+//!
+//! This crate moves bytes and decides nothing: it says what failed, on which side, whether the
+//! request may have been executed and whether a repetition could help, and leaves the rest to its
+//! caller. [`Cluster`] finds brokers and keeps connections, [`Connection`] pipelines requests.
+
+mod backoff;
+mod connection;
+pub mod error;
+mod side;
+
+pub use backoff::Backoff;
+pub use connection::{Answer, Connection, ConnectionConfig, RawRequest, Slot, Versions};
+pub use error::{Cause, Error, Outcome, Peer, Result, Step};
+pub use side::Side;
+pub use twinlog_wire::error_code::{ErrorCode, Retry};

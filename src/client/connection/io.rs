@@ -1,0 +1,175 @@
+//! The task that owns a connection's socket.
+//!
+//! ```text
+//! requests ─> outgoing slices ─> socket ─> frames ─> the oldest waiter
+//! ```
+//! The state is: which slices are not written yet, and which waiters are not answered yet, oldest
+//! first. Both change in this task only. The first failure of any kind ends it: each waiter gets
+//! the same cause, and whether its own last byte left.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::frames::{Frames, lost};
+use super::outgoing::Outgoing;
+use crate::error::{Cause, Error, Outcome, Peer, Result, Step};
+
+#[derive(Debug)]
+pub(super) enum Command {
+    Request(Waiter, Vec<Bytes>),
+    Close,
+}
+
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) api_key: i16,
+    pub(super) correlation_id: i32,
+    pub(super) timeout: Duration,
+    pub(super) deadline: Instant,
+    /// The position in the outgoing stream after the request's last byte.
+    pub(super) end: u64,
+    pub(super) sender: oneshot::Sender<Result<Bytes>>,
+    /// Given back when the waiter goes.
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+pub(super) struct Io<S> {
+    stream: S,
+    peer: Peer,
+    commands: mpsc::UnboundedReceiver<Command>,
+    outgoing: Outgoing,
+    frames: Frames,
+    waiters: VecDeque<Waiter>,
+    alarm: Option<Pin<Box<Sleep>>>,
+    failed: watch::Sender<Option<Arc<Cause>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io<S> {
+    pub(super) fn new(
+        stream: S,
+        peer: Peer,
+        frame_bytes_max: usize,
+        commands: mpsc::UnboundedReceiver<Command>,
+        failed: watch::Sender<Option<Arc<Cause>>>,
+    ) -> Self {
+        let (outgoing, frames) = (Outgoing::default(), Frames::new(frame_bytes_max));
+        let (waiters, alarm) = (VecDeque::new(), None);
+        Self { stream, peer, commands, outgoing, frames, waiters, alarm, failed }
+    }
+
+    pub(super) async fn run(mut self, slots: Arc<Semaphore>) {
+        let cause = Arc::new(poll_fn(|cx| self.poll_failure(cx)).await);
+        tracing::debug!(peer = %self.peer, %cause, "Connection closed.");
+        // The cause first: whoever finds the queue or the slots closed looks for it.
+        self.failed.send_replace(Some(Arc::clone(&cause)));
+        slots.close();
+        self.commands.close();
+        let written = self.outgoing.written();
+        for waiter in std::mem::take(&mut self.waiters) {
+            let sent = waiter.end <= written;
+            let outcome = if sent { Outcome::Unknown } else { Outcome::NotSent };
+            waiter.fail(&self.peer, outcome, &cause);
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Request(waiter, _) = command {
+                waiter.fail(&self.peer, Outcome::NotSent, &cause);
+            }
+        }
+    }
+
+    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        let mut is_last = false;
+        loop {
+            match self.commands.poll_recv(cx) {
+                Poll::Ready(Some(Command::Request(waiter, slices))) => self.admit(waiter, slices),
+                Poll::Ready(Some(Command::Close)) => return Poll::Ready(Cause::ClosedHere),
+                Poll::Ready(None) => {
+                    is_last = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        let write = self.outgoing.poll_write(cx, &mut self.stream);
+        // Answers that came before a failure count, so they are read even if writing failed.
+        while let Poll::Ready(frame) = self.frames.poll_next(cx, &mut self.stream) {
+            match frame.and_then(|frame| self.answer(frame)) {
+                Ok(()) => {}
+                Err(cause) => return Poll::Ready(cause),
+            }
+        }
+        if let Poll::Ready(Err(error)) = write {
+            return Poll::Ready(lost(error));
+        }
+        if is_last && self.waiters.is_empty() {
+            return Poll::Ready(Cause::ClosedHere);
+        }
+        self.poll_alarm(cx)
+    }
+
+    fn admit(&mut self, mut waiter: Waiter, slices: Vec<Bytes>) {
+        waiter.end = self.outgoing.push(slices);
+        match &mut self.alarm {
+            Some(alarm) if alarm.deadline() <= waiter.deadline => {}
+            Some(alarm) => alarm.as_mut().reset(waiter.deadline),
+            none => *none = Some(Box::pin(sleep_until(waiter.deadline))),
+        }
+        self.waiters.push_back(waiter);
+    }
+
+    fn answer(&mut self, frame: Bytes) -> Result<(), Cause> {
+        let Some(id) = frame.first_chunk() else {
+            return Err(Cause::Decode(format!("it has only {} bytes", frame.len())));
+        };
+        let got = i32::from_be_bytes(*id);
+        let sent = self.outgoing.written();
+        match self.waiters.pop_front_if(|w| w.end <= sent && w.correlation_id == got) {
+            Some(waiter) => {
+                // A caller that went away does not want the answer.
+                drop(waiter.sender.send(Ok(frame)));
+                Ok(())
+            }
+            None => {
+                let expected = self.waiters.front().map(|w| w.correlation_id);
+                Err(Cause::Correlation { got, expected })
+            }
+        }
+    }
+
+    /// The alarm is set to the earliest deadline when it is made or goes off, not with each
+    /// request: on a busy connection it goes off once in a request time-out.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        while let Some(alarm) = &mut self.alarm {
+            if alarm.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match self.waiters.iter().min_by_key(|waiter| waiter.deadline) {
+                Some(first) if first.deadline <= Instant::now() => {
+                    return Poll::Ready(Cause::Timeout(first.timeout));
+                }
+                Some(first) => alarm.as_mut().reset(first.deadline),
+                None => self.alarm = None,
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Waiter {
+    fn fail(self, peer: &Peer, outcome: Outcome, cause: &Arc<Cause>) {
+        let step = Step::Api(self.api_key);
+        let error = Error::new(peer.clone(), step, outcome, Arc::clone(cause));
+        // A caller that went away does not want the error.
+        drop(self.sender.send(Err(error)));
+    }
+}
