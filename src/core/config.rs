@@ -1,0 +1,266 @@
+//! The checked configuration: types that cannot hold what a link cannot run with.
+//!
+//! Parsing lies outside (the root package reads YAML and reports places). These types hold the rules, so that
+//! every way in, a file or a test, passes the same checks. Each rule answers with a plain sentence that says
+//! what is wrong; the caller adds the place.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+use core::time::Duration;
+
+use crate::topics::TopicRules;
+
+/// The whole configuration. Every link in it names two clusters that are in it, too.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Clusters by name.
+    pub clusters: BTreeMap<String, ClusterConfig>,
+    /// Links by name.
+    pub links: BTreeMap<LinkName, LinkConfig>,
+}
+
+/// How a cluster is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterConfig {
+    /// Addresses to start from, at least one. The cluster's own answer replaces them.
+    pub bootstrap: Vec<HostPort>,
+    /// TLS; without it connections are plain.
+    pub tls: Option<TlsConfig>,
+    /// Name that brokers show in their logs and quotas. Default: `twinlog`.
+    pub client_id: String,
+}
+
+/// TLS towards a cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TlsConfig {
+    /// PEM file of the authorities to trust. Default: the system's.
+    pub ca_file: Option<String>,
+    /// Name that the brokers' certificates must carry. Default: the host that is dialled.
+    pub server_name: Option<String>,
+}
+
+/// One direction between two clusters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkConfig {
+    /// Name of the cluster to read from.
+    pub source: String,
+    /// Name of the cluster to write to; never the source's.
+    pub target: String,
+    /// Which topics are mirrored, and under which names.
+    pub topics: TopicRules,
+    /// What to do where a target topic with records in it is there already. Default: refuse.
+    pub existing: ExistingTopics,
+    /// Replication factor of mirrors that the link creates. Default: the target's own default.
+    pub replication_factor: Option<i16>,
+    /// Number of lanes, 1 to [`LANES_MAX`]. Default: [`LANES_DEFAULT`].
+    pub lanes: u16,
+    /// Bytes of fetched frames that may wait in memory at once, from [`BUDGET_BYTES_MIN`] on.
+    /// Default: [`BUDGET_BYTES_DEFAULT`].
+    pub budget_bytes: u64,
+    /// Limits of one Fetch request.
+    pub fetch: FetchConfig,
+    /// How often the link looks again at what changes slowly.
+    pub intervals: Intervals,
+}
+
+/// Lanes of a link that names no number.
+pub const LANES_DEFAULT: u16 = 4;
+/// Each lane is a partition of the map topic and a producer id: more than this helps no machine.
+pub const LANES_MAX: u16 = 256;
+/// Memory budget of a link that names none: 64 MiB.
+pub const BUDGET_BYTES_DEFAULT: u64 = 64 << 20;
+/// Below 8 MiB a single batch of the usual largest size could stop all others.
+pub const BUDGET_BYTES_MIN: u64 = 8 << 20;
+
+/// What to do where a target topic with records in it is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExistingTopics {
+    /// Only empty topics and the link's own mirrors are written to.
+    #[default]
+    Refuse,
+    /// The map starts at the target's present end.
+    Append,
+}
+
+impl ExistingTopics {
+    /// All values, as the file spells them.
+    pub const NAMES: [(&'static str, Self); 2] = [("refuse", Self::Refuse), ("append", Self::Append)];
+}
+
+/// Limits of one Fetch request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchConfig {
+    /// Bytes of one answer, all partitions together; at most the link's budget. Default: 8 MiB.
+    pub max_bytes: i32,
+    /// Bytes of one partition in an answer; at most `max_bytes`. Default: 1 MiB. A larger batch still comes whole.
+    pub partition_max_bytes: i32,
+    /// How long a broker may wait for the first byte, up to 30 s. Default: 500 ms.
+    pub max_wait: Duration,
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self { max_bytes: 8 << 20, partition_max_bytes: 1 << 20, max_wait: Duration::from_millis(500) }
+    }
+}
+
+/// The broker holds a waiting Fetch that long; above this a stop would take as long as the wait.
+pub const FETCH_MAX_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How often the link looks again at what changes slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intervals {
+    /// New topics, new partitions, changed settings. From 1 s to 1 h. Default: 10 s.
+    pub topics: Duration,
+    /// Progress marks in the map, while moving: recovery reads the target's tail from the last one.
+    /// From 100 ms to 1 min. Default: 2 s.
+    pub mark: Duration,
+}
+
+impl Intervals {
+    /// Bounds of `topics`.
+    pub const TOPICS_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+    /// Bounds of `mark`.
+    pub const MARK_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+}
+
+impl Default for Intervals {
+    fn default() -> Self {
+        Self { topics: Duration::from_secs(10), mark: Duration::from_secs(2) }
+    }
+}
+
+/// The name of a link. It becomes part of topic names and transactional ids, so it is narrow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkName(String);
+
+impl LinkName {
+    /// Longest link name: `__twinlog.<link>.map` stays far below Kafka's limit for topic names.
+    pub const LENGTH_MAX: usize = 64;
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl core::borrow::Borrow<str> for LinkName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for LinkName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let legal = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        if text.is_empty() || text.len() > Self::LENGTH_MAX {
+            return Err(format!("a link name has 1 to {} characters, this one {}", Self::LENGTH_MAX, text.len()));
+        }
+        if !text.bytes().all(legal) || text.starts_with('-') || text.ends_with('-') {
+            return Err(format!(
+                "link name `{text}`: only a-z, 0-9 and inner hyphens, since it becomes part of topic names and transactional ids"
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// An address to dial.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// Host name or IP address, an IPv6 address without its brackets.
+    pub host: String,
+    /// TCP port, never 0.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Err(format!("`{text}` has no port: write host:port"));
+        };
+        let host = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+            Some(inner) => inner,
+            None if host.contains("://") => {
+                return Err(format!("`{text}` is a URL: write host:port alone"));
+            }
+            None if host.contains(':') => {
+                return Err(format!("`{text}`: write an IPv6 address in brackets, [::1]:9092"));
+            }
+            None => host,
+        };
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || matches!(c, '/' | ',' | '[' | ']')) {
+            return Err(format!("`{text}` has no usable host name: write host:port"));
+        }
+        match port.parse::<u16>() {
+            Ok(port) if port > 0 => Ok(Self { host: host.to_string(), port }),
+            _ => Err(format!("`{text}` has no usable port: 1 to 65535")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_written_back() {
+        for text in ["127.0.0.1:19092", "kafka-1.example:9092", "[::1]:9092"] {
+            assert_eq!(text.parse::<HostPort>().expect("legal").to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_port_or_host_is_refused() {
+        for (text, wanted) in [
+            ("kafka", "no port"),
+            ("kafka:", "usable port"),
+            ("kafka:0", "usable port"),
+            ("kafka:70000", "usable port"),
+            (":9092", "host name"),
+            ("a,b:9092", "host name"),
+            ("::1:9092", "brackets"),
+            ("kafka://a:9092", "URL"),
+        ] {
+            let error = text.parse::<HostPort>().expect_err(text);
+            assert!(error.contains(wanted), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn link_names_are_narrow() {
+        for text in ["dr", "a-b-2", "0"] {
+            assert_eq!(text.parse::<LinkName>().expect("legal").as_str(), text);
+        }
+        for text in ["", "DR", "a_b", "a.b", "-a", "a-", "ä"] {
+            text.parse::<LinkName>().expect_err(text);
+        }
+        "a".repeat(LinkName::LENGTH_MAX).parse::<LinkName>().expect("at the limit");
+        "a".repeat(LinkName::LENGTH_MAX + 1).parse::<LinkName>().expect_err("above the limit");
+    }
+}

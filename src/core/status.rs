@@ -1,0 +1,120 @@
+//! What a link shows of itself: plain snapshots, taken by the link, drawn and served by others.
+//!
+//! A snapshot is complete in itself and holds totals only. Rates come from two snapshots and the time between
+//! them, and the clock is the reader's.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::Serialize;
+
+/// A link at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkStatus {
+    /// Name of the link.
+    pub link: String,
+    /// Name of the source cluster in the configuration.
+    pub source: String,
+    /// Name of the target cluster in the configuration.
+    pub target: String,
+    /// Number of lanes that the link's partitions are shared among.
+    pub lanes: u16,
+    /// Every mirrored partition, by source topic and number.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// A mirrored partition at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    /// Topic on the source.
+    pub topic: String,
+    /// Topic on the target.
+    pub target_topic: String,
+    /// Partition number, the same on both sides.
+    pub partition: i32,
+    /// Lane that owns the partition.
+    pub lane: u16,
+    /// How the partition stands, in one of four ways.
+    pub standing: Standing,
+    /// Name of the state: `copying`, `caught-up`, `diverged`, `too-large`, …
+    pub state: String,
+    /// What the state is about: offsets expected and found, what to do.
+    pub detail: Option<String>,
+    /// Source offset that will be read next; unknown while nothing runs.
+    pub position: Option<i64>,
+    /// Source position up to which everything is on the target and in the map.
+    pub synced: Option<i64>,
+    /// The source's high watermark, unknown while the source is out of reach.
+    pub high_watermark: Option<i64>,
+    /// The source's last stable offset: what lies above waits for open transactions.
+    pub last_stable_offset: Option<i64>,
+    /// Records written to the target since the link was started.
+    pub records: u64,
+    /// Bytes of batches written to the target since the link was started.
+    pub bytes: u64,
+}
+
+impl PartitionStatus {
+    /// Offsets between the synced position and the high watermark. Markers and compacted offsets count, since
+    /// nobody can know without reading them.
+    pub fn lag(&self) -> Option<u64> {
+        let (synced, end) = (self.synced?, self.high_watermark?);
+        Some(u64::try_from(end.saturating_sub(synced)).unwrap_or(0))
+    }
+}
+
+/// How a partition stands, whatever its state's name is. The order is by how much it wants to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Everything up to the high watermark is on the target.
+    CaughtUp,
+    /// Records are on their way.
+    Copying,
+    /// Waits for something that comes by itself: a leader, a fence, a connection.
+    Waiting,
+    /// Stopped by a named state until somebody decides.
+    Halted,
+}
+
+impl Standing {
+    /// The name as shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CaughtUp => "caught-up",
+            Self::Copying => "copying",
+            Self::Waiting => "waiting",
+            Self::Halted => "halted",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_is_known_only_with_both_ends_and_never_negative() {
+        let mut partition = PartitionStatus {
+            topic: "t".into(),
+            target_topic: "t".into(),
+            partition: 0,
+            lane: 0,
+            standing: Standing::Copying,
+            state: "copying".into(),
+            detail: None,
+            position: None,
+            synced: Some(3),
+            high_watermark: None,
+            last_stable_offset: None,
+            records: 0,
+            bytes: 0,
+        };
+        assert_eq!(partition.lag(), None);
+        partition.high_watermark = Some(10);
+        assert_eq!(partition.lag(), Some(7));
+        // The watermark is asked for now and then: a snapshot can hold one older than the synced position.
+        partition.high_watermark = Some(1);
+        assert_eq!(partition.lag(), Some(0));
+    }
+}
