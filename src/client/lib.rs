@@ -5,12 +5,20 @@
 //! caller. [`Cluster`] finds brokers and keeps connections, [`Connection`] pipelines requests.
 
 mod backoff;
+mod cluster;
 mod connection;
+mod dial;
 pub mod error;
+pub mod metadata;
 mod side;
+mod tls;
 
 pub use backoff::Backoff;
+pub use cluster::{Cluster, CoordinatorType, Purpose};
 pub use connection::{Answer, Connection, ConnectionConfig, RawRequest, Slot, Versions};
+pub use dial::{Address, AddressError, DialConfig};
 pub use error::{Cause, Error, Outcome, Peer, Result, Step};
+pub use metadata::Metadata;
 pub use side::Side;
+pub use tls::TlsConfig;
 pub use twinlog_wire::error_code::{ErrorCode, Retry};

@@ -1,0 +1,114 @@
+//! Open connections by broker, purpose and lane.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::dial::{Address, DialConfig, Dialer};
+use crate::error::{Error, Peer, Result};
+use crate::metadata::Metadata;
+use crate::side::Side;
+
+/// What a connection is used for. A broker answers the requests of a connection one by one, so
+/// uses that may wait are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Fetch requests: they wait at the broker for new data.
+    Fetch,
+    /// Produce requests: they wait for replicas.
+    Produce,
+    /// Everything else.
+    Admin,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    Node(i32, Purpose, u32),
+    /// A bootstrap address by its place; nobody knows which broker it is.
+    Bootstrap(usize),
+}
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    side: Side,
+    dialer: Dialer,
+    places: Mutex<HashMap<Key, Arc<AsyncMutex<Place>>>>,
+}
+
+/// Its lock is held while dialling, so there is one dial at a time for a key.
+#[derive(Debug, Default)]
+struct Place {
+    open: Option<(Address, Arc<Connection>)>,
+    /// When the last dial failed, and why: shared by those who waited for it.
+    failed: Option<(Instant, Error)>,
+}
+
+impl Place {
+    fn usable(&self, address: &Address) -> Option<&Arc<Connection>> {
+        let (at, connection) = self.open.as_ref()?;
+        (at == address && !connection.is_closed()).then_some(connection)
+    }
+}
+
+impl Pool {
+    pub(super) fn new(side: Side, dialer: Dialer) -> Self {
+        Self { side, dialer, places: Mutex::default() }
+    }
+
+    pub(super) fn config(&self) -> &DialConfig {
+        self.dialer.config()
+    }
+
+    pub(super) async fn connection(&self, key: Key, address: &Address) -> Result<Arc<Connection>> {
+        let asked = Instant::now();
+        let node = match key {
+            Key::Node(node, ..) => Some(node),
+            Key::Bootstrap(_) => None,
+        };
+        let place = Arc::clone(self.places().entry(key).or_default());
+        let mut place = place.lock().await;
+        if let Some(connection) = place.usable(address) {
+            return Ok(Arc::clone(connection));
+        }
+        match &place.failed {
+            Some((ended, error)) if *ended > asked => return Err(error.clone()),
+            _ => {}
+        }
+        let peer = Peer { side: self.side, node, address: address.to_string().into() };
+        match self.dialer.dial(address, peer).await {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                place.open = Some((address.clone(), Arc::clone(&connection)));
+                place.failed = None;
+                Ok(connection)
+            }
+            Err(error) => {
+                place.open = None;
+                place.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn is_open(&self, key: &Key) -> bool {
+        let Some(place) = self.places().get(key).map(Arc::clone) else { return false };
+        // A place that is locked is being dialled: not open yet.
+        place.try_lock().is_ok_and(|place| place.open.as_ref().is_some_and(|(_, open)| !open.is_closed()))
+    }
+
+    /// Lets go of connections to brokers that are gone, and of bootstrap connections as soon as
+    /// the brokers are known. Whoever still holds one may finish with it.
+    pub(super) fn retain(&self, metadata: &Metadata) {
+        self.places().retain(|key, _| match key {
+            Key::Node(node, ..) => metadata.brokers.contains_key(node),
+            Key::Bootstrap(_) => metadata.brokers.is_empty(),
+        });
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<Key, Arc<AsyncMutex<Place>>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
