@@ -45,6 +45,19 @@ pub enum Codec {
     Zstd,
 }
 
+impl Codec {
+    /// The codec's number in the attributes.
+    pub(crate) fn id(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Gzip => 1,
+            Self::Snappy => 2,
+            Self::Lz4 => 3,
+            Self::Zstd => 4,
+        }
+    }
+}
+
 /// The header fields of one v2 batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchMeta {
@@ -109,6 +122,26 @@ impl BatchMeta {
             return Err(BatchError::BadBaseOffset(meta.base_offset));
         }
         Ok(meta)
+    }
+
+    /// Writes the header for `body`; the length is taken as it is, the CRC is computed and noted here.
+    pub(crate) fn seal(&mut self, body: &[u8]) -> [u8; HEAD_LEN] {
+        let mut head = [0; HEAD_LEN];
+        put(&mut head, field::BASE_OFFSET, self.base_offset.to_be_bytes());
+        put(&mut head, field::LENGTH, (self.len - LENGTH_OVERHEAD as u32).to_be_bytes());
+        put(&mut head, field::LEADER_EPOCH, self.leader_epoch.to_be_bytes());
+        put(&mut head, field::MAGIC, [2]);
+        put(&mut head, field::ATTRIBUTES, self.attributes.to_be_bytes());
+        put(&mut head, field::LAST_OFFSET_DELTA, self.last_offset_delta.to_be_bytes());
+        put(&mut head, field::BASE_TIMESTAMP, self.base_timestamp.to_be_bytes());
+        put(&mut head, field::MAX_TIMESTAMP, self.max_timestamp.to_be_bytes());
+        put(&mut head, field::PRODUCER_ID, self.producer_id.to_be_bytes());
+        put(&mut head, field::PRODUCER_EPOCH, self.producer_epoch.to_be_bytes());
+        put(&mut head, field::BASE_SEQUENCE, self.base_sequence.to_be_bytes());
+        put(&mut head, field::RECORD_COUNT, self.record_count.to_be_bytes());
+        self.crc = crc32c::crc32c_append(crc32c::crc32c(&head[field::ATTRIBUTES..]), body);
+        put(&mut head, field::CRC, self.crc.to_be_bytes());
+        head
     }
 
     /// Length of the body in bytes.

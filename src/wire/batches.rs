@@ -111,6 +111,17 @@ pub enum ControlType {
     Other(i16),
 }
 
+impl ControlType {
+    /// The type's number in the key.
+    pub(crate) fn id(self) -> i16 {
+        match self {
+            Self::Abort => 0,
+            Self::Commit => 1,
+            Self::Other(id) => id,
+        }
+    }
+}
+
 /// Reads the type of a whole control batch from its first record's key (version and type, 16 bits each).
 pub fn control_type(batch: &[u8]) -> Result<ControlType, BatchError> {
     let meta = BatchMeta::parse(batch)?;

@@ -8,14 +8,18 @@
 
 pub mod batch;
 mod batches;
+pub mod builder;
+pub mod compression;
 mod crc;
 pub mod error;
 pub mod error_code;
+pub mod fetch_response;
 pub mod frame;
 pub mod patch;
 pub mod produce_request;
 pub mod produce_response;
 mod reader;
 pub mod records;
+pub mod repack;
 pub mod topic;
 mod varint;

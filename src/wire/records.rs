@@ -8,7 +8,7 @@
 //! A length of -1 stands for null. Source: `DefaultRecord` in Kafka's clients.
 
 use crate::error::DecodeError;
-use crate::varint::{read_varint, read_varlong};
+use crate::varint::{read_varint, read_varlong, signed_len, write_signed};
 
 /// One record, borrowed from the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +118,25 @@ impl<'a> Iterator for Headers<'a> {
             Err(_) => self.rest = &[],
         }
         Some(header)
+    }
+}
+
+/// Encodes a record from its numbers and its payload (key, value and headers, encoded already).
+pub(crate) struct RecordWriter<'a> {
+    pub(crate) attributes: i8,
+    pub(crate) timestamp_delta: i64,
+    pub(crate) offset_delta: i64,
+    pub(crate) payload: &'a [u8],
+}
+
+impl RecordWriter<'_> {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let len = 1 + signed_len(self.timestamp_delta) + signed_len(self.offset_delta) + self.payload.len();
+        write_signed(out, len as i64);
+        out.push(self.attributes.cast_unsigned());
+        write_signed(out, self.timestamp_delta);
+        write_signed(out, self.offset_delta);
+        out.extend_from_slice(self.payload);
     }
 }
 
