@@ -184,7 +184,8 @@ impl Cluster {
         brokers
     }
 
-    fn peer(&self) -> Peer {
+    /// The cluster as a whole, for errors that no single broker is to blame for.
+    pub(crate) fn peer(&self) -> Peer {
         Peer { side: self.shared.side, node: None, address: join(&self.shared.bootstrap) }
     }
 

@@ -128,6 +128,11 @@ impl Connection {
         &self.client_id
     }
 
+    /// How long an answer may take where the call names no other time.
+    pub fn request_timeout(&self) -> Duration {
+        self.config.request_timeout
+    }
+
     /// The broker's version ranges.
     pub fn versions(&self) -> &Versions {
         &self.versions

@@ -4,6 +4,7 @@
 //! request may have been executed and whether a repetition could help, and leaves the rest to its
 //! caller. [`Cluster`] finds brokers and keeps connections, [`Connection`] pipelines requests.
 
+pub mod admin;
 mod backoff;
 mod cluster;
 mod connection;
