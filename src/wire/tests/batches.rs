@@ -1,0 +1,134 @@
+//! The walk over a records section, on good and on bad bytes.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use twinlog_wire::batch::{BatchError, BatchMeta, Batches, ControlType, Entry, control_type, split_head, verify_crc};
+use twinlog_wire::builder::{BatchBuilder, BatchOptions};
+use twinlog_wire::records::Records;
+
+use crate::samples::{build, options, samples};
+
+proptest! {
+    #[test]
+    fn whole_batches_come_out_and_the_partial_tail_is_dropped(
+        list in proptest::collection::vec((options(), samples(2)), 1..4), cut in any::<prop::sample::Index>(),
+    ) {
+        let batches: Vec<_> = list.iter().map(|(options, samples)| build(*options, samples, 1)).collect();
+        let section = Bytes::from(batches.concat());
+        let cut = cut.index(section.len() + 1);
+
+        let mut walk = Batches::new(section.slice(..cut));
+        let found: Vec<_> = walk.by_ref().map(|entry| match entry.unwrap() {
+            Entry::V2(meta, bytes) => (meta, bytes),
+            Entry::Legacy { .. } => panic!("no such message was written"),
+        }).collect();
+
+        let mut end = 0;
+        for (index, (meta, bytes)) in found.iter().enumerate() {
+            prop_assert_eq!(bytes, &batches[index]);
+            prop_assert_eq!(bytes.as_ptr(), section[end..].as_ptr(), "a slice, not a copy");
+            prop_assert_eq!(*meta, BatchMeta::parse(bytes).unwrap());
+            prop_assert_eq!(meta.base_offset, list[index].0.base_offset);
+            prop_assert!(verify_crc(bytes));
+            end += bytes.len();
+        }
+        prop_assert_eq!(walk.partial_tail(), cut - end);
+        prop_assert!(batches.get(found.len()).is_none_or(|next| end + next.len() > cut));
+    }
+
+    #[test]
+    fn garbled_sections_never_panic_and_always_end(
+        options in options(), samples in samples(2),
+        flips in proptest::collection::vec((0..80usize, any::<u8>()), 1..6),
+    ) {
+        let batch = build(options, &samples, 0);
+        let mut section = [&batch[..], &batch[..]].concat();
+        for (at, bits) in flips {
+            section[at] ^= bits;
+        }
+        let section = Bytes::from(section);
+        for entry in Batches::new(section) {
+            if let Ok(Entry::V2(meta, bytes)) = entry {
+                prop_assert_eq!(bytes.len(), meta.len as usize);
+                prop_assert!(meta.next_offset() > meta.base_offset);
+                let (_, body) = split_head(&bytes).unwrap();
+                let records = Records::new(&body, meta.record_count).count();
+                prop_assert!(records <= meta.record_count as usize + 1);
+                drop(control_type(&bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn noise_never_panics(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(Batches::new(noise.clone().into()).count() <= noise.len());
+        for record in Records::new(&noise, 50).flatten() {
+            prop_assert!(record.headers().count() <= noise.len());
+        }
+        drop(control_type(&noise));
+    }
+}
+
+fn batch() -> Vec<u8> {
+    let options = BatchOptions { base_offset: 10, ..Default::default() };
+    BatchBuilder::marker(options, ControlType::Other(9), 0, 5).unwrap().to_vec()
+}
+
+fn first_error(section: Vec<u8>) -> Option<BatchError> {
+    Batches::new(section.into()).next().and_then(Result::err)
+}
+
+#[test]
+fn each_kind_of_garbage_is_named_and_ends_the_walk() {
+    let with = |at: usize, bytes: &[u8]| {
+        let mut batch = batch();
+        batch[at..at + bytes.len()].copy_from_slice(bytes);
+        batch
+    };
+    let cases = [
+        (with(16, &[3]), BatchError::BadMagic(3)),
+        (with(8, &[0xFF; 4]), BatchError::BadLength(-1)),
+        (with(8, &[0, 0, 0, 48]), BatchError::BadLength(48)),
+        (with(57, &[0xFF; 4]), BatchError::BadCount(-1)),
+        (with(57, &[0, 0, 0, 2]), BatchError::BadCount(2)),
+        (with(23, &[0xFF; 4]), BatchError::BadLastOffsetDelta(-1)),
+        (with(0, &[0xFF; 8]), BatchError::BadBaseOffset(-1)),
+        (with(0, &i64::MAX.to_be_bytes()), BatchError::BadBaseOffset(i64::MAX)),
+    ];
+    for (section, error) in cases {
+        let mut walk = Batches::new([section, batch()].concat().into());
+        assert_eq!(walk.next(), Some(Err(error)));
+        assert_eq!(walk.next(), None);
+    }
+}
+
+#[test]
+fn bad_magic_is_seen_in_a_partial_entry_too() {
+    let mut section = batch();
+    section[16] = 7;
+    section.truncate(30);
+    assert_eq!(first_error(section), Some(BatchError::BadMagic(7)));
+}
+
+#[test]
+fn messages_of_the_old_formats_are_handed_out_whole() {
+    // Format v1: offset 41, length 22, CRC, magic 1, attributes, timestamp, null key, null value.
+    let message = [&41i64.to_be_bytes()[..], &22i32.to_be_bytes(), &[1, 2, 3, 4, 1, 0], &[0; 8], &[0xFF; 8]].concat();
+    let section = Bytes::from([message.clone(), batch()].concat());
+    let mut walk = Batches::new(section);
+    assert_eq!(walk.next(), Some(Ok(Entry::Legacy { magic: 1, offset: 41, bytes: message.into() })));
+    assert!(matches!(walk.next(), Some(Ok(Entry::V2(..)))));
+}
+
+#[test]
+fn control_types() {
+    let options = BatchOptions::default();
+    for expected in [ControlType::Abort, ControlType::Commit, ControlType::Other(2)] {
+        let marker = BatchBuilder::marker(options, expected, 3, 4).unwrap();
+        assert!(BatchMeta::parse(&marker).unwrap().is_control());
+        assert_eq!(control_type(&marker), Ok(expected));
+        assert_eq!(control_type(&marker[..marker.len() - 1]), Err(BatchError::Truncated));
+    }
+    let data = build(options, &crate::samples::golden(), 0);
+    assert_eq!(control_type(&data), Err(BatchError::NoMarker));
+}
