@@ -10,6 +10,8 @@ mod answer;
 mod frames;
 mod io;
 mod outgoing;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 use std::future::Future;

@@ -12,6 +12,8 @@ mod dial;
 pub mod error;
 pub mod metadata;
 mod side;
+#[cfg(test)]
+mod testing;
 mod tls;
 
 pub use backoff::Backoff;

@@ -9,10 +9,7 @@ use crate::connection::Connection;
 use crate::error::Result;
 
 /// Splits resources by the broker that must be asked; none: any will do.
-pub(super) fn by_broker<'a, T>(
-    items: &'a [T],
-    resource: impl Fn(&T) -> &ConfigResource,
-) -> BTreeMap<Option<i32>, Vec<&'a T>> {
+pub(super) fn by_broker<T>(items: &[T], resource: impl Fn(&T) -> &ConfigResource) -> BTreeMap<Option<i32>, Vec<&T>> {
     let mut brokers: BTreeMap<Option<i32>, Vec<&T>> = BTreeMap::new();
     for item in items {
         let broker = match resource(item) {

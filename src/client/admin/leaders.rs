@@ -19,10 +19,10 @@ pub(super) async fn by_leader<I, T, F>(
     cluster: &Cluster,
     step: Step,
     items: &BTreeMap<TopicPartition, I>,
-    call: impl Fn(Arc<Connection>, BTreeMap<TopicPartition, I>) -> F + Clone + Send + 'static,
+    call: impl Fn(Arc<Connection>, BTreeMap<TopicPartition, I>) -> F + Clone + Send + Sync + 'static,
 ) -> Result<Results<T>>
 where
-    I: Clone + Send + 'static,
+    I: Clone + Send + Sync + 'static,
     T: Send + 'static,
     F: Future<Output = Result<Results<T>>> + Send + 'static,
 {
