@@ -3,6 +3,8 @@
 mod coordinators;
 mod pool;
 mod refresh;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,8 @@
 //! From an address to a connection: lookup, TCP with its options, TLS, API versions.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::future::Future;
 use std::io;

@@ -219,6 +219,8 @@ impl Cause {
         match self {
             Self::Refused => "; is the broker up and the address right?",
             Self::Lookup(_) => "; is the host name right?",
+            // The first bytes of a TLS alert, taken for a length.
+            Self::FrameTooLarge { announced, .. } if announced >> 16 == 0x1503 => "; does this port want TLS?",
             _ => "",
         }
     }

@@ -49,10 +49,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Script<S> {
     }
 
     pub(crate) async fn answer_at<A: Encodable>(&mut self, to: &Seen, version: i16, body: &A) {
+        let mut bytes = BytesMut::new();
+        body.encode(&mut bytes, version).unwrap();
+        self.answer_bytes(&Seen { version, body: Bytes::new(), ..*to }, &bytes).await;
+    }
+
+    /// As [`answer`](Self::answer), with a body that is encoded already.
+    pub(crate) async fn answer_bytes(&mut self, to: &Seen, body: &[u8]) {
         let mut frame = BytesMut::new();
         let header = ResponseHeader::default().with_correlation_id(to.correlation_id);
-        header.encode(&mut frame, to.api.response_header_version(version)).unwrap();
-        body.encode(&mut frame, version).unwrap();
+        header.encode(&mut frame, to.api.response_header_version(to.version)).unwrap();
+        frame.extend_from_slice(body);
         self.write(&frame).await;
     }
 

@@ -1,5 +1,8 @@
 //! TLS by rustls with the ring provider.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,12 +91,15 @@ fn roots(config: &TlsConfig) -> Result<RootCertStore, Cause> {
 }
 
 fn words(error: &rustls::Error) -> String {
-    use rustls::CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
+    use rustls::CertificateError::{BadSignature, NotValidForName, NotValidForNameContext, UnknownIssuer};
     use rustls::Error::{InvalidCertificate, InvalidMessage};
     match error {
-        InvalidCertificate(UnknownIssuer) => "the broker's certificate is from an authority that is not trusted; \
+        // A bad signature: an authority was made anew under its old name.
+        InvalidCertificate(UnknownIssuer | BadSignature) => {
+            "the broker's certificate is from an authority that is not trusted; \
              is the CA file the right one?"
-            .into(),
+                .into()
+        }
         InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
             format!("{error}; set the server name if the broker is reached under another one")
         }
@@ -105,7 +111,7 @@ fn words(error: &rustls::Error) -> String {
 /// A plain-text listener usually hangs up on a handshake.
 fn handshake_lost(error: std::io::Error) -> Cause {
     match error.kind() {
-        std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
+        std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => {
             Cause::Tls("the broker hung up in the handshake; does this port speak TLS?".into())
         }
         _ => Cause::Io(error),

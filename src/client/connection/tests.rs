@@ -247,6 +247,19 @@ async fn an_answer_above_the_limit_is_refused() {
 }
 
 #[tokio::test]
+async fn a_port_that_wants_tls_is_named() {
+    let (near, far) = duplex(PIPE_BYTES);
+    let mut script = Script { stream: far };
+    let broker = async {
+        script.request().await.unwrap();
+        script.stream.write_all(&[0x15, 3, 3, 0, 2, 2, 10]).await.unwrap();
+    };
+    let (connection, ()) = tokio::join!(start(near), broker);
+    let error = connection.unwrap_err();
+    assert!(error.to_string().ends_with("(ApiVersions); does this port want TLS?"), "{error}");
+}
+
+#[tokio::test]
 async fn an_answer_without_a_correlation_id_is_refused() {
     let (connection, mut script) = default().await;
     let answer = connection.send_raw(raw(&connection, &[]));

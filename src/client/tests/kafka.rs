@@ -1,0 +1,249 @@
+//! The client against real brokers: metadata, admin calls, transactions, a broker that comes back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kafka_protocol::messages::{EndTxnRequest, MetadataRequest};
+use tokio::time::Instant;
+use twinlog_client::admin::{
+    ConfigChange, ConfigOp, ConfigResource, ConfigSource, IsolationLevel, ListedOffset, NewPartitions, NewTopic,
+    OffsetAt, Operation, TopicPartition,
+};
+use twinlog_client::{Address, Cluster, CoordinatorType, DialConfig, ErrorCode, Purpose, Result, Retry, Side};
+use twinlog_testcontainers::{ClusterSpec, KafkaVersion};
+
+fn client(broker: &twinlog_testcontainers::Cluster) -> Cluster {
+    let bootstrap = broker.bootstrap().iter().map(|text| text.parse::<Address>().unwrap()).collect();
+    Cluster::new(Side::Target, bootstrap, DialConfig::default()).unwrap()
+}
+
+fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+fn topic(name: &str) -> NewTopic {
+    let configs = BTreeMap::from([("retention.ms".into(), "1234567".into())]);
+    NewTopic { name: name.into(), partitions: 3, replication_factor: -1, configs }
+}
+
+/// Creates a topic and waits until all its partitions have leaders.
+async fn create(cluster: &Cluster, name: &str) {
+    let created = cluster.create_topics(&[topic(name)], false).await.unwrap();
+    let created = created[name].as_ref().unwrap();
+    assert!(created.id.is_some());
+    assert_eq!((created.partitions, created.replication_factor), (Some(3), Some(1)));
+    let asked = (0..3).map(|partition| (TopicPartition::new(name, partition), OffsetAt::Latest)).collect();
+    let led = || async {
+        let results = cluster.list_offsets(&asked, IsolationLevel::ReadCommitted).await?;
+        results.into_values().collect::<Result<Vec<_>>>()
+    };
+    let offsets = cluster.retry(deadline(), led).await.unwrap();
+    assert!(offsets.iter().all(|listed| listed.offset == Some(0)), "{offsets:?}");
+}
+
+async fn topics(cluster: &Cluster) {
+    let tried = cluster.create_topics(&[topic("tried")], true).await.unwrap();
+    tried["tried"].as_ref().unwrap();
+    create(cluster, "orders").await;
+    let metadata = cluster.refresh().await.unwrap();
+    assert!(!metadata.topics.contains_key("tried"));
+    let orders = &metadata.topics["orders"];
+    assert!(orders.id.is_some() && !orders.is_internal);
+    assert_eq!(orders.partitions.len(), 3);
+    for partition in &orders.partitions {
+        assert_eq!(partition.leader.as_slice(), partition.replicas);
+        assert_eq!(partition.replicas, partition.isr);
+        assert!(partition.leader_epoch.is_some());
+    }
+    let again = cluster.create_topics(&[topic("orders"), topic("no/name")], false).await.unwrap();
+    let taken = again["orders"].as_ref().unwrap_err();
+    assert_eq!((taken.code(), taken.retry()), (Some(ErrorCode::TOPIC_ALREADY_EXISTS), Retry::Never));
+    assert!(
+        taken.to_string().contains("topic orders: 36 TOPIC_ALREADY_EXISTS (Topic 'orders' already exists"),
+        "{taken}"
+    );
+    assert_eq!(again["no/name"].as_ref().unwrap_err().code(), Some(ErrorCode::INVALID_TOPIC_EXCEPTION));
+
+    let more = |topic: &str, total| NewPartitions { topic: topic.into(), total };
+    let grown = cluster.create_partitions(&[more("orders", 4), more("none", 4)], false).await.unwrap();
+    grown["orders"].as_ref().unwrap();
+    assert_eq!(grown["none"].as_ref().unwrap_err().code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    let shrunk = cluster.create_partitions(&[more("orders", 2)], false).await.unwrap();
+    assert_eq!(shrunk["orders"].as_ref().unwrap_err().code(), Some(ErrorCode::INVALID_PARTITIONS));
+
+    let deleted = cluster.delete_topics(&["none".into()]).await.unwrap();
+    assert_eq!(deleted["none"].as_ref().unwrap_err().code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+}
+
+async fn configs(cluster: &Cluster) {
+    let node = *cluster.metadata().await.unwrap().brokers.keys().next().unwrap();
+    let (orders, broker) = (ConfigResource::Topic("orders".into()), ConfigResource::Broker(node));
+    let (none, nobody) = (ConfigResource::Topic("none".into()), ConfigResource::Broker(99));
+    let asked = [orders.clone(), broker.clone(), none.clone(), nobody.clone()];
+    let results = cluster.describe_configs(&asked).await.unwrap();
+    let settings = results[&orders].as_ref().unwrap();
+    assert_eq!(settings["retention.ms"].value.as_deref(), Some("1234567"));
+    assert_eq!(settings["retention.ms"].source, ConfigSource::Topic);
+    assert_eq!(settings["cleanup.policy"].value.as_deref(), Some("delete"));
+    assert_eq!(settings["cleanup.policy"].source, ConfigSource::Default);
+    let settings = results[&broker].as_ref().unwrap();
+    assert_eq!(settings["producer.id.expiration.ms"].value.as_deref(), Some("86400000"));
+    assert_eq!(results[&none].as_ref().unwrap_err().code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    let unknown = results[&nobody].as_ref().unwrap_err();
+    assert!(unknown.to_string().contains("broker 99 is not in the cluster's metadata"), "{unknown}");
+
+    let change = |resource: &ConfigResource, name: &str, op| ConfigChange {
+        resource: resource.clone(),
+        ops: BTreeMap::from([(name.to_owned(), op)]),
+    };
+    let changes = [
+        change(&orders, "cleanup.policy", ConfigOp::Set("compact".into())),
+        change(&none, "retention.ms", ConfigOp::Delete),
+    ];
+    let changed = cluster.incremental_alter_configs(&changes, false).await.unwrap();
+    changed[&orders].as_ref().unwrap();
+    assert!(changed[&none].as_ref().unwrap_err().code().is_some());
+    let settled = |name: &'static str, value: &'static str| {
+        let orders = orders.clone();
+        move || {
+            let orders = orders.clone();
+            async move {
+                let results = cluster.describe_configs(std::slice::from_ref(&orders)).await?;
+                Ok(results[&orders].as_ref().unwrap()[name].value.as_deref() == Some(value))
+            }
+        }
+    };
+    eventually(settled("cleanup.policy", "compact")).await;
+    let back = [change(&orders, "cleanup.policy", ConfigOp::Delete)];
+    cluster.incremental_alter_configs(&back, false).await.unwrap()[&orders].as_ref().unwrap();
+    eventually(settled("cleanup.policy", "delete")).await;
+}
+
+/// Asks until it is so: what is answered and what is seen are not one moment in Kafka.
+async fn eventually<F: Future<Output = Result<bool>>>(ask: impl Fn() -> F) {
+    let deadline = deadline();
+    while !ask().await.unwrap() {
+        assert!(Instant::now() < deadline, "it did not become so in time");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn transactions(cluster: &Cluster) {
+    let id = "twinlog.link.0";
+    let timeout = Duration::from_secs(30);
+    let init = || cluster.init_producer_id(7, id, timeout, None);
+    let first = cluster.retry(deadline(), init).await.unwrap();
+    let second = cluster.retry(deadline(), init).await.unwrap();
+    assert_eq!((second.id, second.epoch), (first.id, first.epoch + 1));
+    let fenced = cluster.init_producer_id(7, id, timeout, Some(first)).await.unwrap_err();
+    assert!(matches!(fenced.code(), Some(ErrorCode::PRODUCER_FENCED | ErrorCode::INVALID_PRODUCER_EPOCH)), "{fenced}");
+    let owner = cluster.init_producer_id(7, id, timeout, Some(second)).await.unwrap();
+    assert_eq!((owner.id, owner.epoch), (second.id, second.epoch + 1));
+
+    let at = |topic: &str, partition| TopicPartition::new(topic, partition);
+    let one_unknown = BTreeSet::from([at("orders", 0), at("none", 0)]);
+    let codes = cluster.add_partitions_to_txn(7, id, owner, &one_unknown).await.unwrap();
+    assert_eq!(codes[&at("none", 0)].as_ref().unwrap_err().code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    assert_eq!(codes[&at("orders", 0)].as_ref().unwrap_err().code(), Some(ErrorCode::OPERATION_NOT_ATTEMPTED));
+
+    let both = BTreeSet::from([at("orders", 0), at("orders", 1)]);
+    let add = || async {
+        let codes = cluster.add_partitions_to_txn(7, id, owner, &both).await?;
+        codes.into_values().collect::<Result<Vec<()>>>()
+    };
+    assert_eq!(cluster.retry(deadline(), add).await.unwrap().len(), 2);
+    cluster.end_txn(7, id, owner, true).await.unwrap();
+    // The answer comes before the markers: each takes one offset.
+    for (partition, end) in [(0, 1), (1, 1), (2, 0)] {
+        let asked = BTreeMap::from([(at("orders", partition), OffsetAt::Latest)]);
+        let marked = || async {
+            let listed = cluster.list_offsets(&asked, IsolationLevel::ReadUncommitted).await?;
+            Ok(listed[&at("orders", partition)].as_ref().unwrap().offset == Some(end))
+        };
+        eventually(marked).await;
+    }
+    let stale = cluster.end_txn(7, id, first, true).await.unwrap_err();
+    assert!(matches!(stale.code(), Some(ErrorCode::PRODUCER_FENCED | ErrorCode::INVALID_PRODUCER_EPOCH)), "{stale}");
+    let coordinator = cluster.coordinator(id, CoordinatorType::Transaction, 7).await.unwrap();
+    assert!(coordinator.version_up_to::<EndTxnRequest>(4) >= Some(1));
+}
+
+async fn offsets(cluster: &Cluster) {
+    let (known, none) = (TopicPartition::new("orders", 0), TopicPartition::new("none", 0));
+    let at = |at| BTreeMap::from([(known.clone(), at), (none.clone(), at)]);
+    let earliest = cluster.list_offsets(&at(OffsetAt::Earliest), IsolationLevel::ReadUncommitted).await.unwrap();
+    let ListedOffset { offset, timestamp, leader_epoch } = *earliest[&known].as_ref().unwrap();
+    assert_eq!((offset, timestamp), (Some(0), None));
+    assert!(leader_epoch.is_some());
+    assert_eq!(earliest[&none].as_ref().unwrap_err().retry(), Retry::AfterMetadata);
+    let late = OffsetAt::Timestamp(i64::MAX);
+    let late = cluster.list_offsets(&at(late), IsolationLevel::ReadUncommitted).await.unwrap();
+    assert_eq!(late[&known].as_ref().unwrap().offset, None);
+
+    let deleted = cluster.delete_records(&BTreeMap::from([(known.clone(), -1), (none.clone(), 0)])).await.unwrap();
+    assert_eq!(*deleted[&known].as_ref().unwrap(), 1);
+    assert!(deleted[&none].is_err());
+    let beyond = cluster.delete_records(&BTreeMap::from([(known.clone(), 99)])).await.unwrap();
+    assert_eq!(beyond[&known].as_ref().unwrap_err().code(), Some(ErrorCode::OFFSET_OUT_OF_RANGE));
+}
+
+async fn rights_and_room(cluster: &Cluster) {
+    let metadata = cluster.metadata().await.unwrap();
+    let rights = cluster.describe_cluster().await.unwrap();
+    assert_eq!(Some(&rights.cluster_id), metadata.cluster_id.as_ref());
+    assert!(rights.operations.unwrap().allows(Operation::Create));
+    let topics = cluster.topic_operations(&["orders".into(), "none".into()]).await.unwrap();
+    assert!(topics["orders"].as_ref().unwrap().unwrap().allows(Operation::Write));
+    assert_eq!(topics["none"].as_ref().unwrap_err().code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    let dirs = cluster.describe_log_dirs(*metadata.brokers.keys().next().unwrap()).await.unwrap();
+    let dir = dirs.first().unwrap();
+    dir.result.as_ref().unwrap();
+    assert!(dir.total_bytes > Some(0) && dir.usable_bytes <= dir.total_bytes);
+    assert!(
+        dir.replicas.iter().any(|replica| replica.at == TopicPartition::new("orders", 1) && replica.size_bytes > 0)
+    );
+}
+
+async fn every_call(version: KafkaVersion) {
+    let kafka = ClusterSpec::new().version(version).start().unwrap();
+    let cluster = client(&kafka);
+    topics(&cluster).await;
+    configs(&cluster).await;
+    transactions(&cluster).await;
+    offsets(&cluster).await;
+    rights_and_room(&cluster).await;
+    let deleted = cluster.delete_topics(&["orders".into()]).await.unwrap();
+    deleted["orders"].as_ref().unwrap();
+}
+
+#[tokio::test]
+async fn every_call_works_on_the_newest_release() {
+    every_call(KafkaVersion::default()).await;
+}
+
+#[tokio::test]
+async fn every_call_works_on_the_last_release_before_4() {
+    every_call(KafkaVersion::V3_9_1).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_was_killed_is_found_again() {
+    let kafka = ClusterSpec::new().start().unwrap();
+    let cluster = client(&kafka);
+    let node = kafka.broker(0).id();
+    let connection = cluster.connection(node, Purpose::Fetch, 1).await.unwrap();
+    kafka.broker(0).kill().unwrap();
+    let lost = connection.closed().await;
+    assert_eq!(lost.retry(), Retry::AfterMetadata, "{lost}");
+    let error = cluster.connection(node, Purpose::Fetch, 1).await.unwrap_err();
+    let address = kafka.broker(0).address();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "target broker {node} ({address}): connection refused (Connect); is the broker up and the address right?"
+        )
+    );
+    kafka.broker(0).start().unwrap();
+    let again = cluster.connection(node, Purpose::Fetch, 1).await.unwrap();
+    again.call(MetadataRequest::default()).await.unwrap();
+}
