@@ -1,2 +1,11 @@
-//! twinlog
-fn main() {}
+//! twinlog keeps a second Kafka cluster as an exact twin of a first one.
+
+mod cli;
+mod config;
+mod engine;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main().into()
+}

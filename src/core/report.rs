@@ -239,3 +239,29 @@ pub struct VerifyProgress {
     /// Offsets to compare, all partitions together.
     pub total: u64,
 }
+
+/// How a `run` ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RunEnd {
+    /// What `--until-caught-up` wanted on the target and did not get there; empty after a plain stop.
+    pub missing: Vec<Missing>,
+}
+
+/// A partition that ended before everything was on the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Name of the link.
+    pub link: String,
+    /// Topic on the source.
+    pub topic: String,
+    /// Partition number.
+    pub partition: i32,
+    /// Source position up to which everything is on the target, if it is known.
+    pub synced: Option<i64>,
+    /// Source position that was to be reached, if it is known.
+    pub wanted: Option<i64>,
+    /// Name of the state that the partition ended in.
+    pub state: String,
+    /// What the state is about, and what to do.
+    pub detail: Option<String>,
+}

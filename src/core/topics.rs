@@ -134,7 +134,7 @@ impl FromStr for RenameTemplate {
             parts.push(match &from_open[..=close] {
                 "{topic}" => Part::Topic,
                 "{source}" => Part::Source,
-                other => return Err(format!("`{text}`: `{other}` is not known, only {{topic}} and {{source}} are")),
+                other => return Err(format!("`{other}` is not known, only {{topic}} and {{source}} are")),
             });
             rest = &from_open[close + 1..];
         }
@@ -200,10 +200,9 @@ impl fmt::Display for RefusedTopic {
         let Self { source_topic, target_topic, why } = self;
         write!(f, "source topic {source_topic} would become {target_topic}, ")?;
         match why {
-            NameRefusal::Illegal => write!(
-                f,
-                "which is no legal topic name (1 to {TOPIC_NAME_LENGTH_MAX} of a-z, A-Z, 0-9, `.`, `_`, `-`)"
-            ),
+            NameRefusal::Illegal => {
+                write!(f, "which is no legal topic name (1 to {TOPIC_NAME_LENGTH_MAX} of a-z, A-Z, 0-9, `.`, `_`, `-`)")
+            }
             NameRefusal::Reserved => write!(f, "and {OWN_PREFIX}* is kept for twinlog's own topics"),
             NameRefusal::Collision { with } => write!(f, "and so would {}", with.join(", ")),
         }
@@ -333,13 +332,9 @@ mod tests {
         assert_eq!(name("{topic}.replica"), "t.replica");
         assert_eq!(name("{source}.{topic}"), "eu-west.t");
         assert_eq!(name("fixed"), "fixed");
-        for (text, wanted) in [
-            ("{topik}", "{topik}"),
-            ("{topic", "never closed"),
-            ("", "empty"),
-            ("{topic}/x", "`/`"),
-            ("a}", "`}`"),
-        ] {
+        for (text, wanted) in
+            [("{topik}", "{topik}"), ("{topic", "never closed"), ("", "empty"), ("{topic}/x", "`/`"), ("a}", "`}`")]
+        {
             let error = text.parse::<RenameTemplate>().expect_err(text);
             assert!(error.contains(wanted), "{text}: {error}");
         }

@@ -1,0 +1,151 @@
+//! `twinlog run`: the links at work, until a signal or until everything is on the target.
+
+use clap::Args;
+use comfy_table::CellAlignment::{Left, Right};
+use tokio::sync::watch;
+use twinlog_core::report::{Missing, RunEnd};
+
+use super::failure::Failures;
+use super::live::Display;
+use super::output::{self, Answer, or_dash};
+use super::{Context, Exit, signals};
+use crate::engine;
+
+/// Mirror topics from source to target
+#[derive(Debug, Args)]
+#[command(after_help = "\
+SIGTERM or SIGINT ends it in order: what is in flight is waited for. A second one ends it at once.
+On a terminal a live table is shown, elsewhere one line for each change of state.
+With --until-caught-up it ends with 0 when everything up to the last stable offset at the start is on the target, and
+with 1 if a partition halted before that: what is missing is listed.
+
+Examples:
+  twinlog run
+  twinlog run dr --until-caught-up
+  twinlog -c /etc/twinlog/dr.yaml run -o jsonl")]
+pub(super) struct RunArguments {
+    /// Links to run [default: all]
+    #[arg(value_name = "LINK")]
+    links: Vec<String>,
+
+    /// End when everything that is on the source now is on the target
+    #[arg(long)]
+    until_caught_up: bool,
+}
+
+pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<Exit, Failures> {
+    let links = context.links(&arguments.links)?;
+    let mut stop = signals::stop_requested()?;
+    let (status, mut snapshots) = watch::channel(Vec::new());
+    let mut display = Display::new(context.format);
+    let end = {
+        let work = engine::run(&links, arguments.until_caught_up, stop.clone(), status);
+        tokio::pin!(work);
+        let mut asked_to_stop = false;
+        loop {
+            tokio::select! {
+                biased;
+                end = &mut work => break end,
+                Ok(()) = stop.changed(), if !asked_to_stop => {
+                    asked_to_stop = true;
+                    display.say("stopping: what is in flight is waited for; a second signal ends at once");
+                }
+                Ok(()) = snapshots.changed() => display.show(&snapshots.borrow_and_update())?,
+            }
+        }
+    };
+    display.finish();
+    let end = end?;
+    if arguments.until_caught_up {
+        output::say(&summary(&end, *stop.borrow()));
+    }
+    output::print(&end, context.format)?;
+    Ok(exit(&end))
+}
+
+fn summary(end: &RunEnd, stopped: bool) -> String {
+    match (end.missing.len(), stopped) {
+        (0, false) => "caught up: everything up to the last stable offset at the start is on the target".to_owned(),
+        (0, true) => "stopped after everything wanted was on the target".to_owned(),
+        (1, _) => "not caught up: 1 partition is not complete on the target".to_owned(),
+        (count, _) => format!("not caught up: {count} partitions are not complete on the target"),
+    }
+}
+
+fn exit(end: &RunEnd) -> Exit {
+    if end.missing.is_empty() { Exit::Fine } else { Exit::Difference }
+}
+
+impl Answer for RunEnd {
+    const SCHEMA: &'static str = "twinlog.run/1";
+    type Line = Missing;
+
+    fn table(&self) -> String {
+        if self.missing.is_empty() {
+            return String::new();
+        }
+        let columns = [
+            ("LINK", Left),
+            ("TOPIC", Left),
+            ("PARTITION", Right),
+            ("SYNCED", Right),
+            ("WANTED", Right),
+            ("STATE", Left),
+            ("DETAIL", Left),
+        ];
+        let row = |missing: &Missing| {
+            vec![
+                missing.link.clone(),
+                missing.topic.clone(),
+                missing.partition.to_string(),
+                or_dash(missing.synced),
+                or_dash(missing.wanted),
+                missing.state.clone(),
+                missing.detail.clone().unwrap_or_default(),
+            ]
+        };
+        output::table(&columns, self.missing.iter().map(row))
+    }
+
+    fn lines(&self) -> Vec<Missing> {
+        self.missing.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::{Format, render};
+
+    fn halted() -> RunEnd {
+        let missing = Missing {
+            link: "dr".to_owned(),
+            topic: "orders".to_owned(),
+            partition: 2,
+            synced: Some(1_000),
+            wanted: Some(1_200),
+            state: "diverged".to_owned(),
+            detail: Some("expected target offset 1001, found 1002".to_owned()),
+        };
+        RunEnd { missing: vec![missing] }
+    }
+
+    #[test]
+    fn what_is_missing_is_listed_and_ends_with_1() {
+        let wanted = "\
+LINK  TOPIC   PARTITION  SYNCED  WANTED  STATE     DETAIL
+dr    orders          2    1000    1200  diverged  expected target offset 1001, found 1002
+";
+        assert_eq!(render(&halted(), Format::Table).expect("renders"), wanted);
+        assert_eq!(exit(&halted()), Exit::Difference);
+        assert_eq!(summary(&halted(), false), "not caught up: 1 partition is not complete on the target");
+    }
+
+    #[test]
+    fn an_end_with_nothing_missing_is_fine_and_says_nothing_on_stdout() {
+        assert_eq!(render(&RunEnd::default(), Format::Table).expect("renders"), "");
+        assert_eq!(exit(&RunEnd::default()), Exit::Fine);
+        let json = render(&RunEnd::default(), Format::Json).expect("renders");
+        assert_eq!(json, "{\n  \"schema\": \"twinlog.run/1\",\n  \"missing\": []\n}\n");
+    }
+}

@@ -1,0 +1,311 @@
+//! From the file's shape to a [`Config`] that a link can run with. Everything wrong is collected, so that one
+//! look at the file is enough.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use twinlog_core::config::{
+    BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX, FetchConfig,
+    HostPort, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName, TlsConfig,
+};
+use twinlog_core::topics::TopicRules;
+
+use super::issue::{Issue, Place, suggest};
+use super::raw::{Raw, RawCluster, RawFetch, RawIntervals, RawLink, RawTls, RawTopics};
+use super::reference::Resolver;
+use super::units;
+use super::yaml::{List, Text};
+
+const CLIENT_ID_DEFAULT: &str = "twinlog";
+
+pub(super) fn check(raw: &Raw, resolver: &Resolver<'_>) -> Result<Config, Vec<Issue>> {
+    let mut checker = Checker { resolver, issues: Vec::new() };
+    let config = checker.config(raw);
+    match config {
+        Some(config) if checker.issues.is_empty() => Ok(config),
+        _ => {
+            // In the file's order, whatever the order of the checks.
+            checker.issues.sort_by_key(|issue| (issue.place.line, issue.place.column));
+            Err(checker.issues)
+        }
+    }
+}
+
+/// Each method answers `None` after it has put down an issue, and goes on with the rest.
+struct Checker<'a> {
+    resolver: &'a Resolver<'a>,
+    issues: Vec<Issue>,
+}
+
+impl Checker<'_> {
+    fn refuse<T>(&mut self, place: Place, path: &str, message: impl Display, advice: Option<String>) -> Option<T> {
+        let issue = Issue::new(place, format!("{path}: {message}"));
+        self.issues.push(match advice {
+            Some(advice) => issue.advise(advice),
+            None => issue,
+        });
+        None
+    }
+
+    fn text(&mut self, path: &str, text: &Text) -> Option<String> {
+        match self.resolver.expand(text.as_str()) {
+            Ok(value) => Some(value),
+            Err(message) => self.refuse(text.place(), path, message, None),
+        }
+    }
+
+    fn parse<T>(&mut self, path: &str, text: &Text, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let value = self.text(path, text)?;
+        match parse(&value) {
+            Ok(value) => Some(value),
+            Err(message) => self.refuse(text.place(), path, message, None),
+        }
+    }
+
+    /// An optional key: absent is the default, wrong is `None`.
+    fn parse_or<T>(
+        &mut self,
+        path: &str,
+        text: Option<&Text>,
+        default: T,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match text {
+            Some(text) => self.parse(path, text, parse),
+            None => Some(default),
+        }
+    }
+
+    fn list<T: FromStr<Err = String>>(&mut self, path: &str, list: &List) -> Option<Vec<T>> {
+        let items: Vec<Option<T>> = list.items().iter().map(|item| self.parse(path, item, str::parse)).collect();
+        items.into_iter().collect()
+    }
+
+    fn config(&mut self, raw: &Raw) -> Option<Config> {
+        let mut clusters = BTreeMap::new();
+        let mut whole = true;
+        for (name, cluster) in &raw.clusters.0 {
+            match self.cluster(&format!("clusters.{}", name.as_str()), cluster) {
+                Some(cluster) => {
+                    clusters.insert(name.as_str().to_owned(), cluster);
+                }
+                None => whole = false,
+            }
+        }
+        let names: Vec<&str> = raw.clusters.0.iter().map(|(name, _)| name.as_str()).collect();
+        let mut links = BTreeMap::new();
+        for (name, link) in &raw.links.0 {
+            let path = format!("links.{}", name.as_str());
+            let checked = self.parse(&path, name, str::parse::<LinkName>);
+            match (checked, self.link(&path, link, &names, &clusters)) {
+                (Some(name), Some(link)) => {
+                    links.insert(name, link);
+                }
+                _ => whole = false,
+            }
+        }
+        if raw.links.0.is_empty() {
+            let start = Place { line: 1, column: 1, length: 1 };
+            return self.refuse(start, "links", "there is no link in this file", None);
+        }
+        whole.then_some(Config { clusters, links })
+    }
+
+    fn cluster(&mut self, path: &str, raw: &RawCluster) -> Option<ClusterConfig> {
+        let bootstrap_path = format!("{path}.bootstrap");
+        let bootstrap = match raw.bootstrap.items() {
+            [] => self.refuse(raw.bootstrap.place(), &bootstrap_path, "at least one host:port is needed", None),
+            _ => self.list::<HostPort>(&bootstrap_path, &raw.bootstrap),
+        };
+        let tls = match &raw.tls {
+            Some(raw) => self.tls(&format!("{path}.tls"), raw).map(Some),
+            None => Some(None),
+        };
+        let client_id =
+            self.parse_or(&format!("{path}.client_id"), raw.client_id.as_ref(), CLIENT_ID_DEFAULT.into(), not_empty);
+        Some(ClusterConfig { bootstrap: bootstrap?, tls: tls?, client_id: client_id? })
+    }
+
+    fn tls(&mut self, path: &str, raw: &RawTls) -> Option<TlsConfig> {
+        let folder = self.resolver.folder;
+        let ca_file = self
+            .parse_or(&format!("{path}.ca_file"), raw.ca_file.as_ref(), None, |text| readable(folder, text).map(Some));
+        let server_name = self
+            .parse_or(&format!("{path}.server_name"), raw.server_name.as_ref(), None, |text| not_empty(text).map(Some));
+        Some(TlsConfig { ca_file: ca_file?, server_name: server_name? })
+    }
+
+    fn link(
+        &mut self,
+        path: &str,
+        raw: &RawLink,
+        names: &[&str],
+        clusters: &BTreeMap<String, ClusterConfig>,
+    ) -> Option<LinkConfig> {
+        let key = |name: &str| format!("{path}.{name}");
+        let ends = self.ends(path, raw, names, clusters);
+        let topics = self.topics(&key("topics"), &raw.topics);
+        let existing = self.parse_or(&key("existing"), raw.existing.as_ref(), ExistingTopics::default(), existing);
+        let replication_factor =
+            self.parse_or(&key("replication_factor"), raw.replication_factor.as_ref(), None, |text| {
+                number(text, 1, i64::from(i16::MAX)).map(Some)
+            });
+        let lanes = self
+            .parse_or(&key("lanes"), raw.lanes.as_ref(), LANES_DEFAULT, |text| number(text, 1, i64::from(LANES_MAX)));
+        let budget_bytes = self.parse_or(&key("budget"), raw.budget.as_ref(), BUDGET_BYTES_DEFAULT, |text| {
+            size_within(text, BUDGET_BYTES_MIN, 1 << 50)
+        });
+        let fetch = self.fetch(&key("fetch"), &raw.fetch, budget_bytes);
+        let intervals = self.intervals(&key("intervals"), &raw.intervals);
+        let (source, target) = ends?;
+        Some(LinkConfig {
+            source,
+            target,
+            topics: topics?,
+            existing: existing?,
+            replication_factor: replication_factor?,
+            lanes: lanes?,
+            budget_bytes: budget_bytes?,
+            fetch: fetch?,
+            intervals: intervals?,
+        })
+    }
+
+    fn ends(
+        &mut self,
+        path: &str,
+        raw: &RawLink,
+        names: &[&str],
+        clusters: &BTreeMap<String, ClusterConfig>,
+    ) -> Option<(String, String)> {
+        let mut end = |key: &str, text: &Text| {
+            let path = format!("{path}.{key}");
+            let name = self.text(&path, text)?;
+            if names.contains(&name.as_str()) {
+                return Some(name);
+            }
+            let advice = suggest(&name, names.iter().copied());
+            self.refuse(text.place(), &path, format!("there is no cluster `{name}`"), Some(advice))
+        };
+        let (source, target) = (end("source", &raw.source), end("target", &raw.target));
+        let (source, target) = (source?, target?);
+        let target_path = format!("{path}.target");
+        if source == target {
+            let message = format!("source and target are the same cluster `{source}`");
+            return self.refuse(raw.target.place(), &target_path, message, None);
+        }
+        // Two names for one cluster; the link looks deeper once it is connected.
+        let ends = clusters.get(&source).zip(clusters.get(&target));
+        let shared = ends.and_then(|(a, b)| a.bootstrap.iter().find(|address| b.bootstrap.contains(address)));
+        if let Some(shared) = shared {
+            let message = format!("clusters `{source}` and `{target}` both begin at {shared}: they are one cluster");
+            return self.refuse(raw.target.place(), &target_path, message, None);
+        }
+        Some((source, target))
+    }
+
+    fn topics(&mut self, path: &str, raw: &RawTopics) -> Option<TopicRules> {
+        let include_path = format!("{path}.include");
+        let include = match raw.include.items() {
+            [] => self.refuse(raw.include.place(), &include_path, "without a pattern the link mirrors nothing", None),
+            _ => self.list(&include_path, &raw.include),
+        };
+        let exclude = match &raw.exclude {
+            Some(list) => self.list(&format!("{path}.exclude"), list),
+            None => Some(Vec::new()),
+        };
+        let rename = self.parse_or(&format!("{path}.rename"), raw.rename.as_ref(), Default::default(), str::parse);
+        Some(TopicRules { include: include?, exclude: exclude?, rename: rename? })
+    }
+
+    fn fetch(&mut self, path: &str, raw: &RawFetch, budget: Option<u64>) -> Option<FetchConfig> {
+        let default = FetchConfig::default();
+        let max_path = format!("{path}.max_bytes");
+        let max_bytes = self.parse_or(&max_path, raw.max_bytes.as_ref(), default.max_bytes, fetch_size);
+        let partition_path = format!("{path}.partition_max_bytes");
+        let partition_default = default.partition_max_bytes.min(max_bytes.unwrap_or(default.max_bytes));
+        let partition_max_bytes =
+            self.parse_or(&partition_path, raw.partition_max_bytes.as_ref(), partition_default, fetch_size);
+        let max_wait = self.parse_or(&format!("{path}.max_wait"), raw.max_wait.as_ref(), default.max_wait, |text| {
+            duration_within(text, Duration::ZERO, FETCH_MAX_WAIT_MAX)
+        });
+        let (max_bytes, partition_max_bytes) = (max_bytes?, partition_max_bytes?);
+        if let (Some(text), Some(budget)) = (&raw.max_bytes, budget)
+            && u64::try_from(max_bytes).is_ok_and(|bytes| bytes > budget)
+        {
+            let message = format!("one answer would not fit into the budget of {}", units::show_size(budget));
+            return self.refuse(text.place(), &max_path, message, Some("lower it or raise `budget`".into()));
+        }
+        if let Some(text) = raw.partition_max_bytes.as_ref()
+            && partition_max_bytes > max_bytes
+        {
+            let whole = units::show_size(u64::try_from(max_bytes).unwrap_or(0));
+            let message = format!("more than the {whole} of a whole answer (`max_bytes`)");
+            return self.refuse(text.place(), &partition_path, message, None);
+        }
+        Some(FetchConfig { max_bytes, partition_max_bytes, max_wait: max_wait? })
+    }
+
+    fn intervals(&mut self, path: &str, raw: &RawIntervals) -> Option<Intervals> {
+        let default = Intervals::default();
+        let mut interval = |key: &str, text: Option<&Text>, default, (low, high)| {
+            self.parse_or(&format!("{path}.{key}"), text, default, |text| duration_within(text, low, high))
+        };
+        let topics = interval("topics", raw.topics.as_ref(), default.topics, Intervals::TOPICS_BOUNDS);
+        let mark = interval("mark", raw.mark.as_ref(), default.mark, Intervals::MARK_BOUNDS);
+        Some(Intervals { topics: topics?, mark: mark? })
+    }
+}
+
+fn not_empty(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.to_owned()) }
+}
+
+fn readable(folder: &Path, text: &str) -> Result<String, String> {
+    let path = folder.join(text);
+    let Some(shown) = path.to_str() else {
+        return Err("the path is no UTF-8 text".into());
+    };
+    match std::fs::File::open(&path) {
+        Ok(_) => Ok(shown.to_owned()),
+        Err(error) => Err(format!("cannot read {shown}: {error}")),
+    }
+}
+
+fn existing(text: &str) -> Result<ExistingTopics, String> {
+    let found = ExistingTopics::NAMES.iter().find(|(name, _)| *name == text);
+    let names = || ExistingTopics::NAMES.map(|(name, _)| name).join(" or ");
+    found.map(|(_, value)| *value).ok_or_else(|| format!("`{text}` is not known: write {}", names()))
+}
+
+fn number<T: TryFrom<i64>>(text: &str, low: i64, high: i64) -> Result<T, String> {
+    let value = text.parse::<i64>().ok().filter(|value| (low..=high).contains(value));
+    value
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| format!("`{text}` is not a number from {low} to {high}"))
+}
+
+fn size_within(text: &str, low: u64, high: u64) -> Result<u64, String> {
+    let bytes = units::size(text)?;
+    if (low..=high).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(format!("`{text}` is not from {} to {}", units::show_size(low), units::show_size(high)))
+}
+
+fn fetch_size(text: &str) -> Result<i32, String> {
+    // Below a kilobyte every batch would come alone; above 1 GiB Kafka's own length fields end.
+    let bytes = size_within(text, 1 << 10, 1 << 30)?;
+    i32::try_from(bytes).map_err(|error| error.to_string())
+}
+
+fn duration_within(text: &str, low: Duration, high: Duration) -> Result<Duration, String> {
+    let value = units::duration(text)?;
+    if (low..=high).contains(&value) {
+        return Ok(value);
+    }
+    Err(format!("`{text}` is not from {} to {}", units::show_duration(low), units::show_duration(high)))
+}

@@ -1,0 +1,66 @@
+//! One thing that is wrong in the file, and how it is shown: place, sentence, the line itself, what to do.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use twinlog_core::report::{Failure, FailureKind};
+
+/// Where in the file. Lines and columns count from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) line: usize,
+    pub(super) column: usize,
+    /// Characters to underline.
+    pub(super) length: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Issue {
+    pub(super) place: Place,
+    pub(super) message: String,
+    pub(super) advice: Option<String>,
+}
+
+impl Issue {
+    pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
+        Self { place, message: message.into(), advice: None }
+    }
+
+    pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// The issue as the user sees it, with the line out of `text`.
+    pub(super) fn show(&self, path: &Path, text: &str) -> Failure {
+        let Place { line, column, length } = self.place;
+        let mut what = format!("{}:{line}:{column}: {}", path.display(), self.message);
+        if let Some(source_line) = line.checked_sub(1).and_then(|index| text.lines().nth(index)) {
+            let number = line.to_string();
+            let margin = " ".repeat(number.len());
+            // A tab would move the caret.
+            let shown = source_line.replace('\t', " ");
+            let left = shown.chars().count().saturating_sub(column - 1).max(1);
+            let carets = "^".repeat(length.clamp(1, left));
+            let indent = " ".repeat(column - 1);
+            let written = write!(what, "\n {margin} |\n {number} | {shown}\n {margin} | {indent}{carets}");
+            debug_assert!(written.is_ok(), "writing to a string cannot fail");
+        }
+        let failure = Failure::new(FailureKind::Usage, what);
+        match &self.advice {
+            Some(advice) => failure.advise(advice.clone()),
+            None => failure,
+        }
+    }
+}
+
+/// `did you mean …` for the nearest of `known`, else the whole list, which is short everywhere here.
+pub(super) fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(wrong, name), *name)).min();
+    match nearest {
+        // A third of the word wrong is a typing error; more is another word.
+        Some((distance, name)) if distance <= wrong.chars().count() / 3 => format!("did you mean `{name}`?"),
+        _ => format!("known here: {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,74 @@
+//! From a file to a checked [`Config`], in two steps: `yaml` reads the shape and keeps places, `check` makes
+//! sense of it and collects everything that is wrong at once.
+
+mod check;
+mod issue;
+mod raw;
+mod reference;
+mod units;
+mod yaml;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use twinlog_core::config::Config;
+use twinlog_core::report::{Failure, FailureKind};
+
+use crate::cli::failure::Failures;
+use issue::Issue;
+use reference::Resolver;
+
+/// Environment variable that names the configuration file.
+pub(crate) const CONFIG_VARIABLE: &str = "TWINLOG_CONFIG";
+/// Where the file is looked for when nothing names it.
+pub(crate) const CONFIG_PLACES: [&str; 2] = ["twinlog.yaml", "/etc/twinlog/twinlog.yaml"];
+
+/// Finds, reads and checks the configuration. `named` is the file given by `-c`.
+pub(crate) fn load(named: Option<&Path>) -> Result<Config, Failures> {
+    let (path, text) = find(named, std::env::var_os(CONFIG_VARIABLE), &CONFIG_PLACES)?;
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let resolver = Resolver { variable: &|name| std::env::var(name), folder };
+    read(&text, &resolver).map_err(|issues| show_all(&path, &text, &issues))
+}
+
+fn read(text: &str, resolver: &Resolver<'_>) -> Result<Config, Vec<Issue>> {
+    let raw = yaml::parse(text).map_err(|issue| vec![issue])?;
+    check::check(&raw, resolver)
+}
+
+fn show_all(path: &Path, text: &str, issues: &[Issue]) -> Failures {
+    Failures(issues.iter().map(|issue| issue.show(path, text)).collect())
+}
+
+/// A file that is named must be there; the usual places are tried in order.
+fn find(named: Option<&Path>, variable: Option<OsString>, places: &[&str]) -> Result<(PathBuf, String), Failures> {
+    let named = match (named, variable) {
+        (Some(path), _) => Some((path.to_owned(), "-c")),
+        (None, Some(path)) if !path.is_empty() => Some((PathBuf::from(path), CONFIG_VARIABLE)),
+        _ => None,
+    };
+    if let Some((path, by)) = named {
+        return match std::fs::read_to_string(&path) {
+            Ok(text) => Ok((path, text)),
+            Err(error) => Err(unreadable(&path, &error).advise(format!("check the path given by {by}")).into()),
+        };
+    }
+    for place in places {
+        match std::fs::read_to_string(place) {
+            Ok(text) => return Ok((PathBuf::from(place), text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // A file that is there and cannot be read was meant: the next place would be a surprise.
+            Err(error) => return Err(unreadable(Path::new(place), &error).into()),
+        }
+    }
+    let what = format!("no configuration file: {CONFIG_VARIABLE} is not set, and none of {}", places.join(", "));
+    Err(Failure::new(FailureKind::Usage, what + " is there").advise("name it: twinlog -c FILE …").into())
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(FailureKind::Usage, format!("cannot read the configuration file {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

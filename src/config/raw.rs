@@ -1,0 +1,68 @@
+//! The shape of the file. What a key means, its unit, default and limits stand at the checked type of the same
+//! name in `twinlog_core::config`; here is only which keys there are.
+
+use serde::Deserialize;
+
+use super::yaml::{ByName, List, Text, present};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    pub(super) clusters: ByName<RawCluster>,
+    pub(super) links: ByName<RawLink>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCluster {
+    pub(super) bootstrap: List,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) tls: Option<RawTls>,
+    pub(super) client_id: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    pub(super) ca_file: Option<Text>,
+    pub(super) server_name: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLink {
+    pub(super) source: Text,
+    pub(super) target: Text,
+    pub(super) topics: RawTopics,
+    pub(super) existing: Option<Text>,
+    pub(super) replication_factor: Option<Text>,
+    pub(super) lanes: Option<Text>,
+    pub(super) budget: Option<Text>,
+    #[serde(default)]
+    pub(super) fetch: RawFetch,
+    #[serde(default)]
+    pub(super) intervals: RawIntervals,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTopics {
+    pub(super) include: List,
+    pub(super) exclude: Option<List>,
+    pub(super) rename: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFetch {
+    pub(super) max_bytes: Option<Text>,
+    pub(super) partition_max_bytes: Option<Text>,
+    pub(super) max_wait: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawIntervals {
+    pub(super) topics: Option<Text>,
+    pub(super) mark: Option<Text>,
+}

@@ -1,0 +1,286 @@
+//! The file as a whole: what works as it stands, and the words for what does not.
+
+use std::env::VarError;
+use std::time::Duration;
+
+use twinlog_core::config::{ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT};
+
+use super::*;
+
+/// The first file of the README.
+const FIRST: &str = r"clusters:
+  a: { bootstrap: ['127.0.0.1:19092'] }
+  b: { bootstrap: ['127.0.0.1:29092'] }
+links:
+  dr:
+    source: a
+    target: b
+    topics: { include: ['orders', 'payments\..*'], exclude: [], rename: '{topic}' }   # '{topic}.replica', '{source}.{topic}'
+";
+
+const CLUSTERS: &str = "clusters: {a: {bootstrap: [a:1]}, b: {bootstrap: [b:1]}}\n";
+
+fn resolver() -> Resolver<'static> {
+    let variable = &|name: &str| match name {
+        "BOOTSTRAP" => Ok("kafka.example:9092".to_owned()),
+        "LANES" => Ok("8".to_owned()),
+        _ => Err(VarError::NotPresent),
+    };
+    Resolver { variable, folder: Path::new("/nonexistent") }
+}
+
+pub(crate) fn read(text: &str) -> Result<Config, String> {
+    super::read(text, &resolver()).map_err(|issues| show_all(Path::new("twinlog.yaml"), text, &issues).to_string())
+}
+
+fn refused(text: &str) -> String {
+    match read(text) {
+        Ok(config) => panic!("accepted: {config:?}"),
+        Err(transcript) => transcript,
+    }
+}
+
+/// A file with one link that is right except for `lines`.
+fn with_link(lines: &str) -> String {
+    format!("{CLUSTERS}links:\n  dr:\n    source: a\n    target: b\n    topics: {{include: [x]}}\n{lines}")
+}
+
+#[test]
+fn the_first_file_works_as_it_stands() {
+    let config = read(FIRST).expect("a configuration");
+    let link = &config.links["dr"];
+    assert_eq!((link.source.as_str(), link.target.as_str()), ("a", "b"));
+    assert_eq!(config.clusters["a"].bootstrap[0].to_string(), "127.0.0.1:19092");
+    assert_eq!(config.clusters["a"].client_id, "twinlog");
+    assert_eq!(config.clusters["a"].tls, None);
+    let selection = link.topics.select("a", ["orders", "payments.eu", "orders2"]);
+    assert_eq!(selection.mirrors.len(), 2);
+    assert_eq!(link.lanes, LANES_DEFAULT);
+    assert_eq!(link.budget_bytes, 64 << 20);
+    assert_eq!(link.existing, ExistingTopics::Refuse);
+    assert_eq!(link.replication_factor, None);
+    assert_eq!((link.fetch, link.intervals), (FetchConfig::default(), Intervals::default()));
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+clusters:
+  a:
+    bootstrap: ["${env:BOOTSTRAP}", "[::1]:9093"]
+    client_id: dr-site
+    tls: { server_name: kafka.example }
+  b: { bootstrap: [b:1], tls: }
+links:
+  dr:
+    source: a
+    target: b
+    topics: { include: [x], exclude: [y], rename: "{source}.{topic}" }
+    existing: append
+    replication_factor: 3
+    lanes: "${env:LANES}"
+    budget: 128MiB
+    fetch: { max_bytes: 16MiB, partition_max_bytes: 2097152, max_wait: 250ms }
+    intervals: { topics: 1m, mark: 500ms }
+"#;
+    let config = read(text).expect("a configuration");
+    let (a, link) = (&config.clusters["a"], &config.links["dr"]);
+    let shown: Vec<String> = a.bootstrap.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["kafka.example:9092", "[::1]:9093"]);
+    assert_eq!(a.client_id, "dr-site");
+    assert_eq!(a.tls.as_ref().and_then(|tls| tls.server_name.as_deref()), Some("kafka.example"));
+    assert!(config.clusters["b"].tls.is_some(), "a bare `tls:` must not mean a plain connection");
+    assert_eq!(link.existing, ExistingTopics::Append);
+    assert_eq!(link.replication_factor, Some(3));
+    assert_eq!(link.lanes, 8);
+    assert_eq!(link.budget_bytes, 128 << 20);
+    let max_wait = Duration::from_millis(250);
+    assert_eq!(link.fetch, FetchConfig { max_bytes: 16 << 20, partition_max_bytes: 2 << 20, max_wait });
+    assert_eq!(link.intervals, Intervals { topics: Duration::from_secs(60), mark: Duration::from_millis(500) });
+    assert_eq!(link.topics.rename.apply("a", "t"), "a.t");
+}
+
+#[test]
+fn an_unknown_key_is_shown_in_its_line_with_the_nearest_right_one() {
+    assert_eq!(
+        refused("clusters:\n  a: { bootstap: ['127.0.0.1:19092'] }\n"),
+        "\
+error: twinlog.yaml:2:8: unknown key `bootstap`
+   |
+ 2 |   a: { bootstap: ['127.0.0.1:19092'] }
+   |        ^^^^^^^^
+  what to do: did you mean `bootstrap`?
+"
+    );
+    let transcript = refused(&with_link("    retries: 5\n"));
+    assert!(transcript.contains("twinlog.yaml:7:5: unknown key `retries`"), "{transcript}");
+    assert!(transcript.contains("what to do: known here: source, target, topics, existing"), "{transcript}");
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_in_the_files_order() {
+    let text = "\
+clusters:
+  a: { bootstrap: ['kafka'] }
+  backup: { bootstrap: ['127.0.0.1:29092'] }
+links:
+  DR:
+    source: b
+    target: bakup
+    topics: { include: ['orders('], rename: '{topik}' }
+    lanes: 0
+";
+    assert_eq!(
+        refused(text),
+        "\
+error: twinlog.yaml:2:20: clusters.a.bootstrap: `kafka` has no port: write host:port
+   |
+ 2 |   a: { bootstrap: ['kafka'] }
+   |                    ^^^^^^^
+error: twinlog.yaml:5:3: links.DR: link name `DR`: only a-z, 0-9 and inner hyphens, since it becomes part of topic \
+names and transactional ids
+   |
+ 5 |   DR:
+   |   ^^
+error: twinlog.yaml:6:13: links.DR.source: there is no cluster `b`
+   |
+ 6 |     source: b
+   |             ^
+  what to do: known here: a, backup
+error: twinlog.yaml:7:13: links.DR.target: there is no cluster `bakup`
+   |
+ 7 |     target: bakup
+   |             ^^^^^
+  what to do: did you mean `backup`?
+error: twinlog.yaml:8:25: links.DR.topics.include: `orders(` is no regular expression: unclosed group
+   |
+ 8 |     topics: { include: ['orders('], rename: '{topik}' }
+   |                         ^^^^^^^^^
+error: twinlog.yaml:8:45: links.DR.topics.rename: `{topik}` is not known, only {topic} and {source} are
+   |
+ 8 |     topics: { include: ['orders('], rename: '{topik}' }
+   |                                             ^^^^^^^^^
+error: twinlog.yaml:9:12: links.DR.lanes: `0` is not a number from 1 to 256
+   |
+ 9 |     lanes: 0
+   |            ^
+"
+    );
+}
+
+/// Each line of a link that is wrong, and the words that must be in its error.
+#[test]
+fn values_out_of_bounds_are_refused_with_their_bounds() {
+    for (lines, wanted) in [
+        ("    lanes: 257\n", "7:12: links.dr.lanes: `257` is not a number from 1 to 256"),
+        ("    lanes: many\n", "`many` is not a number"),
+        ("    budget: 4MiB\n", "links.dr.budget: `4MiB` is not from 8MiB to 1048576GiB"),
+        ("    budget: lots\n", "`lots` is no size: write 67108864 or 64MiB"),
+        ("    existing: overwrite\n", "`overwrite` is not known: write refuse or append"),
+        ("    replication_factor: 0\n", "is not a number from 1 to 32767"),
+        ("    fetch: {max_bytes: 128MiB}\n", "one answer would not fit into the budget of 64MiB"),
+        ("    fetch: {max_bytes: 2MiB, partition_max_bytes: 4MiB}\n", "more than the 2MiB of a whole answer"),
+        ("    fetch: {max_wait: 31s}\n", "links.dr.fetch.max_wait: `31s` is not from 0ms to 30s"),
+        ("    intervals: {topics: 10}\n", "`10` is no duration: write 500ms, 10s, 5m or 1h"),
+        ("    intervals: {mark: 10ms}\n", "`10ms` is not from 100ms to 1m"),
+        ("    existing: ${env:NOPE}\n", "links.dr.existing: the environment variable NOPE is not set"),
+        ("    existing: ${file:nope}\n", "links.dr.existing: cannot read /nonexistent/nope: No such file"),
+        ("    existing: []\n", "expected a single value here, not a map or a list"),
+    ] {
+        let transcript = refused(&with_link(lines));
+        assert!(transcript.contains(wanted), "{lines}{transcript}");
+    }
+}
+
+#[test]
+fn a_small_answer_size_brings_the_partition_default_down_with_it() {
+    let config = read(&with_link("    fetch: {max_bytes: 64KiB}\n")).expect("a configuration");
+    assert_eq!(config.links["dr"].fetch.partition_max_bytes, 64 << 10);
+}
+
+#[test]
+fn a_link_within_one_cluster_is_refused() {
+    let same = format!("{CLUSTERS}links: {{dr: {{source: a, target: a, topics: {{include: [x]}}}}}}\n");
+    let transcript = refused(&same);
+    assert!(transcript.contains("links.dr.target: source and target are the same cluster `a`"), "{transcript}");
+    let twice = "clusters: {a: {bootstrap: [x:1]}, b: {bootstrap: [y:1, x:1]}}\n\
+                 links: {dr: {source: a, target: b, topics: {include: [x]}}}\n";
+    let transcript = refused(twice);
+    assert!(transcript.contains("`a` and `b` both begin at x:1: they are one cluster"), "{transcript}");
+}
+
+#[test]
+fn what_is_missing_is_named_where_it_is_missing() {
+    for (text, wanted) in [
+        ("", "the file is empty"),
+        ("clusters: {}\n", "the key `links` is missing here"),
+        ("clusters: {a: {}}\n", "twinlog.yaml:1:15: the key `bootstrap` is missing here"),
+        ("clusters: {}\nlinks: {}\n", "there is no link in this file"),
+        ("clusters: {a: {bootstrap: []}}\nlinks: {}\n", "clusters.a.bootstrap: at least one host:port is needed"),
+        ("clusters: {a: {bootstrap: [a:1], client_id: ''}}\nlinks: {}\n", "client_id: must not be empty"),
+        ("clusters: {a: {bootstrap: [a:1], tls: {ca_file: ca.pem}}}\nlinks: {}\n", "cannot read /nonexistent/ca.pem"),
+        ("clusters: []\n", "expected a map here"),
+        ("clusters: {a: {bootstrap: a:1}}\n", "expected a list here"),
+        ("clusters: {}\nclusters: {}\n", "twinlog.yaml:2:1: the key `clusters` is here twice"),
+        ("clusters: {}\nlinks: {}\n---\nx: 1\n", "a second document begins here"),
+        ("clusters: {\n", "twinlog.yaml:"),
+    ] {
+        let transcript = refused(text);
+        assert!(transcript.contains(wanted), "{text:?}: {transcript}");
+    }
+    let nothing = format!("{CLUSTERS}links: {{dr: {{source: a, target: b, topics: {{include: []}}}}}}\n");
+    assert!(refused(&nothing).contains("links.dr.topics.include: without a pattern the link mirrors nothing"));
+}
+
+#[test]
+fn columns_count_characters_and_a_tab_is_one() {
+    let transcript = refused("clusters: {ä: {bootstrap: ['ü']}, b: {}}\n");
+    assert!(transcript.contains("   |                                      ^"), "{transcript}");
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("twinlog-config-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    folder
+}
+
+#[test]
+fn the_file_is_looked_for_in_order() {
+    let folder = folder("order");
+    let path = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
+    for name in ["named", "variable", "first", "second"] {
+        std::fs::write(path(name), name).expect("written");
+    }
+    let (first, second) = (path("first"), path("second"));
+    let places = [first.as_str(), second.as_str()];
+    let found = |named: Option<&str>, variable: Option<&str>| {
+        let named = named.map(path);
+        let found = find(named.as_deref().map(Path::new), variable.map(path).map(OsString::from), &places);
+        found.expect("found").1
+    };
+    assert_eq!(found(Some("named"), Some("variable")), "named");
+    assert_eq!(found(None, Some("variable")), "variable");
+    assert_eq!(found(None, None), "first");
+    std::fs::remove_file(&first).expect("removed");
+    assert_eq!(found(None, None), "second");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn a_file_that_is_named_but_not_there_is_never_replaced_by_another() {
+    let folder = folder("named");
+    let place = folder.join("twinlog.yaml");
+    std::fs::write(&place, "x").expect("written");
+    let places = [place.to_str().expect("UTF-8")];
+    let failures = find(Some(Path::new("/nonexistent/a.yaml")), None, &places).expect_err("not there").to_string();
+    assert_eq!(
+        failures,
+        "error: cannot read the configuration file /nonexistent/a.yaml: No such file or directory (os error 2)\n  \
+         what to do: check the path given by -c\n"
+    );
+    let failures = find(None, Some("/nonexistent/b.yaml".into()), &places).expect_err("not there").to_string();
+    assert!(failures.contains("given by TWINLOG_CONFIG"), "{failures}");
+    std::fs::remove_dir_all(&folder).expect("removed");
+    let failures = find(None, None, &places).expect_err("nowhere").to_string();
+    assert!(failures.starts_with("error: no configuration file: TWINLOG_CONFIG is not set, and none of"), "{failures}");
+}

@@ -1,0 +1,96 @@
+//! What the verbs ask of the links. The verbs know how an answer looks, this module knows where it comes from.
+
+use std::fmt;
+
+use tokio::sync::watch;
+use twinlog_core::config::{ClusterConfig, Config, LinkConfig, LinkName};
+use twinlog_core::report::{
+    CheckReport, Failure, FailureKind, RunEnd, Side, TranslateAnswer, VerifyProgress, VerifyReport,
+};
+use twinlog_core::status::LinkStatus;
+use twinlog_core::topics::Pattern;
+
+/// A link with everything that the configuration says about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NamedLink<'a> {
+    pub(crate) name: &'a LinkName,
+    pub(crate) link: &'a LinkConfig,
+    pub(crate) source: &'a ClusterConfig,
+    pub(crate) target: &'a ClusterConfig,
+}
+
+impl<'a> NamedLink<'a> {
+    /// A checked configuration holds both clusters of each of its links.
+    pub(crate) fn find(config: &'a Config, name: &str) -> Option<Self> {
+        let (name, link) = config.links.get_key_value(name)?;
+        let source = config.clusters.get(&link.source)?;
+        let target = config.clusters.get(&link.target)?;
+        Some(Self { name, link, source, target })
+    }
+}
+
+impl fmt::Display for NamedLink<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = |cluster: &ClusterConfig| cluster.bootstrap.first().map(ToString::to_string).unwrap_or_default();
+        let Self { name, link, .. } = self;
+        write!(
+            f,
+            "link {name}, source {} at {}, target {} at {}",
+            link.source,
+            first(self.source),
+            link.target,
+            first(self.target)
+        )
+    }
+}
+
+/// An offset that `translate` asks about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// The side that the offset is on.
+    pub(crate) side: Side,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
+
+/// Runs links until `stop` turns true, until all are caught up if that is asked for, or until one fails. Sends a
+/// snapshot of every link whenever a state changes, and at least once a second. What is in flight when `stop`
+/// turns true is waited for.
+pub(crate) async fn run(
+    links: &[NamedLink<'_>],
+    _until_caught_up: bool,
+    _stop: watch::Receiver<bool>,
+    _status: watch::Sender<Vec<LinkStatus>>,
+) -> Result<RunEnd, Failure> {
+    Err(not_yet("run", links.first()))
+}
+
+/// Looks at both clusters of a link, and changes nothing. A cluster out of reach is a failed check.
+pub(crate) async fn check(link: NamedLink<'_>) -> Result<CheckReport, Failure> {
+    Err(not_yet("check", Some(&link)))
+}
+
+/// Where each partition of a link stands, from the clusters alone: no `run` need be up.
+pub(crate) async fn status(link: NamedLink<'_>) -> Result<LinkStatus, Failure> {
+    Err(not_yet("status", Some(&link)))
+}
+
+/// Translates an offset by the link's map on the target; the source need not be there.
+pub(crate) async fn translate(link: NamedLink<'_>, _question: &Question) -> Result<TranslateAnswer, Failure> {
+    Err(not_yet("translate", Some(&link)))
+}
+
+/// Compares what the two sides hold, for source topics that one of `topics` matches, or for all if there is none.
+pub(crate) async fn verify(
+    link: NamedLink<'_>,
+    _topics: &[Pattern],
+    _progress: &(dyn Fn(VerifyProgress) + Send + Sync),
+) -> Result<VerifyReport, Failure> {
+    Err(not_yet("verify", Some(&link)))
+}
+
+fn not_yet(verb: &str, link: Option<&NamedLink<'_>>) -> Failure {
+    let link = link.map(ToString::to_string).unwrap_or_default();
+    Failure::new(FailureKind::Refused, format!("{link}: `{verb}` cannot do its work in this build"))
+}
