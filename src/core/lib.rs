@@ -2,7 +2,23 @@
 #![no_std]
 extern crate alloc;
 
+pub mod backoff;
+pub mod batch;
 pub mod config;
+pub mod halt;
+pub mod ids;
+pub mod intake;
+pub mod io;
+pub mod lane;
+pub mod map_record;
+pub mod map_state;
+pub mod map_writer;
+pub mod offset_map;
+pub mod outbox;
+pub mod partition;
+pub mod plans;
 pub mod report;
+pub mod sequence;
 pub mod status;
+pub mod tail;
 pub mod topics;

@@ -1,0 +1,75 @@
+//! What the core knows of a batch: its header and the shell's handle to its bytes.
+
+use alloc::vec::Vec;
+
+use twinlog_wire::batch::BatchMeta;
+
+use crate::ids::SourceOffset;
+
+/// The shell's handle to the bytes of one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u64);
+
+/// One batch of a fetch answer, in log order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchedBatch {
+    /// Its bytes.
+    pub slot: Slot,
+    /// What its header says.
+    pub kind: BatchKind,
+}
+
+/// What kind of batch a header announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchKind {
+    /// Records.
+    Records(BatchMeta),
+    /// A commit or abort marker, or another control batch.
+    Control {
+        /// Its header.
+        meta: BatchMeta,
+        /// Whether it ends a transaction by aborting it.
+        abort: bool,
+    },
+    /// Message format v0 or v1; the offset is that of the entry.
+    Legacy {
+        /// Offset as the entry carries it.
+        offset: SourceOffset,
+    },
+}
+
+/// A transaction that a read-committed fetch answer names as aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aborted {
+    /// Its producer id.
+    pub producer_id: i64,
+    /// Offset of its first record.
+    pub first_offset: SourceOffset,
+}
+
+/// Consecutive source offsets that a batch holds records for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// First source offset.
+    pub start: SourceOffset,
+    /// Number of records, at least 1.
+    pub len: u64,
+}
+
+impl Run {
+    /// The source offset after the last record.
+    pub fn end(&self) -> SourceOffset {
+        self.start.plus(self.len)
+    }
+}
+
+/// A batch after the shell took the records out that are not to be copied, and numbered the others anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repacked {
+    /// Length of the new batch in bytes.
+    pub bytes: u32,
+    /// Largest timestamp of the records that are left, in ms.
+    pub max_timestamp: i64,
+    /// The source offsets of the records that are left, in order; none if nothing is left.
+    pub runs: Vec<Run>,
+}

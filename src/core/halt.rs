@@ -1,0 +1,178 @@
+//! Why a partition stopped. Each reason has a name that metrics, `status` and the docs share.
+
+use alloc::string::String;
+use core::fmt;
+
+use twinlog_wire::error_code::ErrorCode;
+
+use crate::ids::{SourceOffset, TargetOffset};
+
+/// A state in which a partition is not copied until somebody acts. Others go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Halt {
+    /// The target holds something at an offset that was to be ours: somebody else wrote to the mirror.
+    Diverged {
+        /// Where our next record was to be.
+        expected: TargetOffset,
+        /// Where it came to be, or where the foreign batch begins.
+        found: TargetOffset,
+    },
+    /// The target lost records that it had acknowledged.
+    TargetTruncated {
+        /// The end that had been acknowledged.
+        acknowledged: TargetOffset,
+        /// The end or offset that was found.
+        found: TargetOffset,
+    },
+    /// The target topic has another topic id than the one that was mirrored to.
+    TargetRecreated,
+    /// The target topic held records before the first run and `existing: refuse` is set.
+    TargetNotEmpty {
+        /// Records between the log's start and end, markers included.
+        records: u64,
+    },
+    /// A batch is larger than the target takes.
+    TooLarge {
+        /// First source offset of the batch.
+        offset: SourceOffset,
+        /// Its length in bytes.
+        bytes: u32,
+        /// The target's answer.
+        code: ErrorCode,
+    },
+    /// The target refuses a batch for another reason.
+    Refused {
+        /// First source offset of the batch.
+        offset: SourceOffset,
+        /// The target's answer.
+        code: ErrorCode,
+        /// The broker's own words, if it gave any.
+        message: String,
+    },
+    /// The source deleted records before they were copied.
+    Gap {
+        /// First lost offset.
+        from: SourceOffset,
+        /// The source's log start: the first offset that is still there.
+        to: SourceOffset,
+    },
+    /// The source's log ends below what was copied.
+    SourceTruncated {
+        /// The position up to which was copied.
+        copied: SourceOffset,
+        /// The end that the source has now, or where its history parts from ours.
+        end: SourceOffset,
+    },
+    /// The source topic was deleted and made again: another topic id.
+    Recreated,
+    /// The source topic is gone.
+    SourceDeleted,
+    /// The source holds a kind of batch that cannot be copied exactly yet.
+    Unsupported {
+        /// First source offset of the batch.
+        offset: SourceOffset,
+        /// What it is.
+        what: Unsupported,
+    },
+    /// A batch could not be opened to leave records out: damaged, or too large when unpacked.
+    Unreadable {
+        /// First source offset of the batch.
+        offset: SourceOffset,
+        /// What was wrong.
+        message: String,
+    },
+}
+
+/// A kind of batch that is not copied yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// Message format v0 or v1, written by brokers or clients before 0.11.
+    OldFormat,
+    /// Timestamps were given by the source broker (`message.timestamp.type=LogAppendTime`).
+    AppendTime,
+    /// A compression codec that the message format does not know.
+    Codec,
+}
+
+impl Halt {
+    /// The name by which docs, metrics and `status` know the state.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Diverged { .. } => "diverged",
+            Self::TargetTruncated { .. } => "target-truncated",
+            Self::TargetRecreated => "target-recreated",
+            Self::TargetNotEmpty { .. } => "target-not-empty",
+            Self::TooLarge { .. } => "too-large",
+            Self::Refused { .. } => "refused",
+            Self::Gap { .. } => "gap",
+            Self::SourceTruncated { .. } => "source-truncated",
+            Self::Recreated => "recreated",
+            Self::SourceDeleted => "source-deleted",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Unreadable { .. } => "unreadable",
+        }
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Diverged { expected, found } => write!(
+                f,
+                "the target has something else than this link wrote: expected offset {expected}, found {found}; \
+                 find out who writes to the mirror, then delete the mirror to copy it anew"
+            ),
+            Self::TargetTruncated { acknowledged, found } => write!(
+                f,
+                "the target lost acknowledged records: its log reached {acknowledged}, now {found}; \
+                 delete the mirror to copy it anew"
+            ),
+            Self::TargetRecreated => f.write_str(
+                "the target topic was deleted and made again by somebody else; \
+                 delete it and this link's map topic to copy it anew",
+            ),
+            Self::TargetNotEmpty { records } => write!(
+                f,
+                "the target topic already holds {records} records; set `existing: append` to copy behind them, \
+                 or rename the mirror"
+            ),
+            Self::TooLarge { offset, bytes, code } => write!(
+                f,
+                "the target refuses the batch of {bytes} bytes at source offset {offset} ({code}); \
+                 raise max.message.bytes of the target topic, then restart"
+            ),
+            Self::Refused { offset, code, message } => {
+                write!(f, "the target refuses the batch at source offset {offset} ({code}")?;
+                if !message.is_empty() {
+                    write!(f, ": {message}")?;
+                }
+                f.write_str("); change the target topic's settings, then restart")
+            }
+            Self::Gap { from, to } => write!(
+                f,
+                "the source deleted offsets {from} up to {to} before they were copied; \
+                 they cannot be had any more"
+            ),
+            Self::SourceTruncated { copied, end } => write!(
+                f,
+                "the source's log ends or parts at {end}, below the copied position {copied}: \
+                 an unclean leader election took records back that the target has"
+            ),
+            Self::Recreated => f.write_str("the source topic was deleted and made again; its offsets start anew"),
+            Self::SourceDeleted => f.write_str("the source topic is gone; the mirror keeps what was copied"),
+            Self::Unsupported { offset, what } => {
+                let what = match what {
+                    Unsupported::OldFormat => "is in a message format before v2",
+                    Unsupported::AppendTime => "has timestamps given by the source broker (LogAppendTime)",
+                    Unsupported::Codec => "has an unknown compression codec",
+                };
+                write!(f, "the batch at source offset {offset} {what}, which this version does not copy")
+            }
+            Self::Unreadable { offset, message } => {
+                write!(f, "the batch at source offset {offset} must be opened and cannot be: {message}")
+            }
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What a lane is told and what it asks for: plain values that can be logged, compared and replayed.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use twinlog_wire::batch::BatchMeta;
+use twinlog_wire::error_code::ErrorCode;
+
+use crate::batch::{Aborted, FetchedBatch, Repacked, Slot};
+use crate::config::ExistingTopics;
+use crate::halt::Halt;
+use crate::ids::{Producer, SourceOffset, TargetOffset, TopicId};
+use crate::map_record::PartitionKey;
+use crate::outbox::Answer;
+
+/// A partition's number within its lane, given by [`crate::lane::Lane::add`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LanePartition(pub u32);
+
+/// A source partition that the lane is to copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionSpec {
+    /// Source topic and partition.
+    pub key: PartitionKey,
+    /// Topic id of the source topic as it is now.
+    pub source_topic_id: TopicId,
+    /// Target topic; the partition number is the same.
+    pub target_topic: String,
+    /// Topic id of the target topic as it is now.
+    pub target_topic_id: TopicId,
+    /// What to do if the target holds records before the first run.
+    pub existing: ExistingTopics,
+}
+
+/// Why an administrative request came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The broker said no.
+    Code(ErrorCode),
+    /// It was sent and no answer came.
+    Lost,
+    /// It never left.
+    NotSent,
+}
+
+/// One partition of a fence transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Member {
+    /// The lane's partition of the map topic.
+    Map,
+    /// A mirror's partition.
+    Data(LanePartition),
+}
+
+/// What came of a fence transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FenceOutcome {
+    /// The commit was accepted: a marker will be written into every partition.
+    Committed,
+    /// No partition was added; the codes say why, 55 for those that were not tried because of the others.
+    NotAdded(Vec<(Member, ErrorCode)>),
+    /// The request failed as a whole before anything was added.
+    Failed(Failure),
+    /// Partitions were added and what became of the commit is not known.
+    Unknown,
+}
+
+/// An entry of the map partition's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MapEntry {
+    /// A record.
+    Record {
+        /// Key.
+        key: Vec<u8>,
+        /// Value, none for a tombstone.
+        value: Option<Vec<u8>>,
+    },
+    /// A marker.
+    Marker(Producer),
+}
+
+/// One answer to reading a log of the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadResult<T> {
+    /// Entries from the asked offset on.
+    Entries {
+        /// What was there, possibly nothing yet.
+        entries: Vec<T>,
+        /// The offset to read next.
+        next: TargetOffset,
+    },
+    /// The asked offset is outside of the log.
+    OutOfRange {
+        /// Log start.
+        start: TargetOffset,
+        /// High watermark.
+        end: TargetOffset,
+    },
+    /// It could not be read now.
+    Failed(Failure),
+}
+
+/// One answer to a fetch from the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchResult {
+    /// Batches from the asked position on; the first may begin before it.
+    Batches {
+        /// High watermark.
+        high_watermark: SourceOffset,
+        /// Last stable offset.
+        last_stable: SourceOffset,
+        /// Batches in log order.
+        batches: Vec<FetchedBatch>,
+        /// Aborted transactions that overlap them.
+        aborted: Vec<Aborted>,
+    },
+    /// The asked position is outside of the log.
+    OutOfRange,
+    /// The source's history parts from what was copied (KIP-595's diverging epoch).
+    Diverging {
+        /// Where it parts.
+        end: SourceOffset,
+    },
+    /// It could not be read now.
+    Failed(Failure),
+}
+
+/// Both logs' ends of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The source's log start.
+    pub source_start: SourceOffset,
+    /// The source's high watermark.
+    pub source_end: SourceOffset,
+    /// The target's log start.
+    pub target_start: TargetOffset,
+    /// The target's high watermark.
+    pub target_end: TargetOffset,
+}
+
+/// What a lane is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Answer to [`Output::InitProducerId`].
+    ProducerId(Result<Producer, Failure>),
+    /// Answer to [`Output::Fence`].
+    Fenced(FenceOutcome),
+    /// Answer to [`Output::ReadMap`].
+    MapRead {
+        /// The asked offset.
+        from: TargetOffset,
+        /// What was there.
+        result: ReadResult<MapEntry>,
+    },
+    /// Answer to [`Output::WriteMap`].
+    MapWritten(Answer),
+    /// Answer to [`Output::Probe`].
+    Probed(LanePartition, Result<Ends, Failure>),
+    /// Answer to [`Output::ReadTarget`].
+    TargetRead {
+        /// Which partition.
+        partition: LanePartition,
+        /// The asked offset.
+        from: TargetOffset,
+        /// What was there.
+        result: ReadResult<BatchMeta>,
+    },
+    /// Answer to [`Output::LookAtEnd`]: the target's high watermark.
+    TargetEnd {
+        /// Which partition.
+        partition: LanePartition,
+        /// The end that was expected.
+        expected: TargetOffset,
+        /// The end that was found.
+        end: TargetOffset,
+    },
+    /// Answer to [`Output::Repack`]; the error is in words.
+    Repacked(LanePartition, Result<Repacked, String>),
+    /// A fetch from the source was answered.
+    Fetched {
+        /// Which partition.
+        partition: LanePartition,
+        /// The asked position.
+        position: SourceOffset,
+        /// What came.
+        result: FetchResult,
+    },
+    /// A batch was answered, or lost.
+    Produced {
+        /// Which partition.
+        partition: LanePartition,
+        /// Which batch.
+        slot: Slot,
+        /// Which attempt, as [`Output::Send`] said.
+        attempt: u32,
+        /// What came of it.
+        answer: Answer,
+    },
+    /// The shell learned from metadata that the partition must stop.
+    Stop(LanePartition, Halt),
+    /// Finish what is in flight, write progress, end.
+    Drain,
+}
+
+/// A batch of map records; the same bytes at every attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapBatch {
+    /// Whose sequences these are.
+    pub producer: Producer,
+    /// Sequence of the first record.
+    pub sequence: i32,
+    /// Timestamp of all records, in ms.
+    pub timestamp_ms: i64,
+    /// Key and value of each record.
+    pub records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// What a lane asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Get a producer id with a new epoch. With `current`, only if that is still the newest: another owner's epoch
+    /// must not be fenced by us.
+    InitProducerId {
+        /// The lane's present producer, or none to take the lane over.
+        current: Option<Producer>,
+    },
+    /// An empty transaction over these partitions: add them, then commit.
+    Fence {
+        /// The lane's producer.
+        producer: Producer,
+        /// The partitions.
+        members: Vec<Member>,
+    },
+    /// Read the lane's partition of the map topic.
+    ReadMap {
+        /// From this offset on.
+        from: TargetOffset,
+    },
+    /// Write to the lane's partition of the map topic.
+    WriteMap(MapBatch),
+    /// Ask both clusters for a partition's ends.
+    Probe(LanePartition),
+    /// Read batch headers of the mirror.
+    ReadTarget {
+        /// Which partition.
+        partition: LanePartition,
+        /// From this offset on.
+        from: TargetOffset,
+    },
+    /// Ask for the mirror's end: it should not have moved.
+    LookAtEnd {
+        /// Which partition.
+        partition: LanePartition,
+        /// Where it should be.
+        expected: TargetOffset,
+    },
+    /// Open a batch, keep records from `from` on, number them anew.
+    Repack {
+        /// Which partition.
+        partition: LanePartition,
+        /// Which batch; its bytes are replaced.
+        slot: Slot,
+        /// Source offsets below this are left out.
+        from: SourceOffset,
+    },
+    /// Send a batch to the mirror's leader. The answer is [`Input::Produced`], exactly one a send.
+    Send {
+        /// Which partition.
+        partition: LanePartition,
+        /// Which batch.
+        slot: Slot,
+        /// Which attempt this is.
+        attempt: u32,
+        /// Whose sequence it gets.
+        producer: Producer,
+        /// The sequence of its first record.
+        sequence: i32,
+    },
+    /// The bytes are no longer needed.
+    Release(Slot),
+    /// Something that people or metrics want to know.
+    Event(Event),
+    /// The lane is over; the reason says what to do. Nothing follows.
+    Over(Over),
+}
+
+/// Something that people or metrics want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The map was read: the lane is ours.
+    Taken {
+        /// The lane's producer.
+        producer: Producer,
+    },
+    /// A partition is being copied, from this position on.
+    Copying(LanePartition, SourceOffset),
+    /// The partition's tail is read again because the fate of a batch is unknown.
+    Resolving(LanePartition),
+    /// The partition stopped.
+    Halted(LanePartition, Halt),
+    /// Something is tried again, for the first time or for another reason than before.
+    Retrying(Option<LanePartition>, Failure, &'static str),
+}
+
+/// Why a lane is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Drained: all that was in flight is on the target and in the map.
+    Drained,
+    /// Another instance owns the lane.
+    Lost,
+    /// The lane's own state is in doubt: begin it again from its map.
+    Restart(&'static str),
+    /// The map topic holds something that this build does not understand, or that belongs to another link.
+    BadMap(String),
+    /// The target forbids what the lane needs.
+    Forbidden(ErrorCode, &'static str),
+}

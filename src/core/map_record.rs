@@ -1,0 +1,506 @@
+//! Keys and values of the map topic `__twinlog.<link>.map`, one partition a lane.
+//!
+//! | key | value | life |
+//! |---|---|---|
+//! | `link` | [`LinkRecord`]: whose map this is | as long as the link |
+//! | `head/<topic>/<partition>` | [`Head`]: progress and newest ranges of one source partition | rewritten while it moves |
+//! | `halt/<topic>/<partition>` | name and words of the [`crate::halt::Halt`] | until it goes on |
+//! | `chunk/<topic>/<partition>/<n>` | [`Chunk`]: older ranges | until both logs start behind it |
+//! | `plan/<n>` | [`PlanList`]: which sequence stands for which source offset | until all its heads are past it |
+//!
+//! Keys are text so that any console consumer shows what is there. Values are numbers of variable length (zigzag
+//! where they can be negative), after one byte for the version of the format.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::ids::{Producer, SourceOffset, TargetOffset, TopicId};
+use crate::offset_map::{Extent, Range};
+
+/// Version of the values' format that this build writes.
+pub const FORMAT: u8 = 1;
+
+/// A value or key that this build cannot read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRecord {
+    /// What was wrong, in words.
+    pub reason: &'static str,
+}
+
+/// A record of the map topic. No value is a tombstone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MapRecord {
+    /// Whose map this is.
+    Link(LinkRecord),
+    /// Progress of one partition.
+    Head(PartitionKey, Head),
+    /// Why a partition stopped, name and words; none once it goes on.
+    Halt(PartitionKey, Option<(String, String)>),
+    /// Older ranges of one partition; its number counts from 0.
+    Chunk(PartitionKey, u64, Chunk),
+    /// Plans; the number grows by one a record.
+    Plans(u64, PlanList),
+    /// A plan record is no longer needed.
+    PlansGone(u64),
+}
+
+/// A source partition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionKey {
+    /// Source topic.
+    pub topic: String,
+    /// Partition number, the same on both sides.
+    pub partition: i32,
+}
+
+/// Whose map this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkRecord {
+    /// The link's name.
+    pub link: String,
+    /// Number of lanes: partitions of the map topic.
+    pub lanes: u32,
+    /// Cluster id of the source.
+    pub source_cluster: String,
+    /// Cluster id of the target.
+    pub target_cluster: String,
+}
+
+/// Which source offset a sequence stands for, acknowledged before the first such batch is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Whose sequences these are.
+    pub producer: Producer,
+    /// The sequence of the record at `source_start`.
+    pub sequence: i32,
+    /// The source offset of that record; the following ones are one apart.
+    pub source_start: SourceOffset,
+    /// Leader epoch of the source when it was written, or -1.
+    pub leader_epoch: i32,
+}
+
+/// Progress and newest ranges of one source partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Topic id of the source topic.
+    pub source_topic_id: TopicId,
+    /// Name of the target topic.
+    pub target_topic: String,
+    /// Topic id of the target topic.
+    pub target_topic_id: TopicId,
+    /// Up to where the copy was when this was written.
+    pub extent: Extent,
+    /// Leader epoch of the source's batch before `extent.synced`, or -1.
+    pub leader_epoch: i32,
+    /// The sequence that follows the last acknowledged record, and the source offset it was planned for.
+    pub cursor: Option<Plan>,
+    /// How many chunks of older ranges there are.
+    pub chunks: u64,
+    /// Ranges since the last chunk.
+    pub ranges: Vec<Range>,
+}
+
+/// Older ranges of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Ranges, in order.
+    pub ranges: Vec<Range>,
+}
+
+/// New plans, of all partitions that one fetch answer had new ranges for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanList {
+    /// One entry a new range, in the order in which they were made.
+    pub entries: Vec<(PartitionKey, Plan)>,
+}
+
+impl MapRecord {
+    /// The key bytes, and the value bytes unless the record is a tombstone.
+    pub fn encode(&self) -> (Vec<u8>, Option<Vec<u8>>) {
+        let mut out = Writer::new();
+        let key = match self {
+            Self::Link(link) => {
+                out.text(&link.link);
+                out.unsigned(u64::from(link.lanes));
+                out.text(&link.source_cluster);
+                out.text(&link.target_cluster);
+                "link".to_string()
+            }
+            Self::Head(key, head) => {
+                head.write(&mut out);
+                format!("head/{}/{}", key.topic, key.partition)
+            }
+            Self::Halt(key, halt) => {
+                let name = format!("halt/{}/{}", key.topic, key.partition);
+                let Some((state, words)) = halt else { return (name.into_bytes(), None) };
+                out.text(state);
+                out.text(words);
+                name
+            }
+            Self::Chunk(key, number, chunk) => {
+                out.ranges(&chunk.ranges);
+                format!("chunk/{}/{}/{number}", key.topic, key.partition)
+            }
+            Self::Plans(number, plans) => {
+                plans.write(&mut out);
+                format!("plan/{number}")
+            }
+            Self::PlansGone(number) => return (format!("plan/{number}").into_bytes(), None),
+        };
+        (key.into_bytes(), Some(out.bytes))
+    }
+
+    /// Reads a record; `Ok(None)` is a tombstone that says nothing.
+    pub fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Option<Self>, BadRecord> {
+        let key = core::str::from_utf8(key).map_err(|_| BadRecord { reason: "key is not text" })?;
+        let mut parts = key.split('/');
+        let kind = parts.next().unwrap_or_default();
+        let Some(value) = value else {
+            return match kind {
+                "plan" => Ok(Some(Self::PlansGone(number(parts.next())?))),
+                "halt" => Ok(Some(Self::Halt(partition_key(&mut parts)?, None))),
+                _ => Ok(None),
+            };
+        };
+        let mut input = Reader::new(value)?;
+        let record = match kind {
+            "link" => Self::Link(LinkRecord {
+                link: input.text()?,
+                lanes: u32::try_from(input.unsigned()?).map_err(|_| BadRecord { reason: "lanes out of range" })?,
+                source_cluster: input.text()?,
+                target_cluster: input.text()?,
+            }),
+            "head" => Self::Head(partition_key(&mut parts)?, Head::read(&mut input)?),
+            "halt" => Self::Halt(partition_key(&mut parts)?, Some((input.text()?, input.text()?))),
+            "chunk" => {
+                let key = partition_key(&mut parts)?;
+                Self::Chunk(key, number(parts.next())?, Chunk { ranges: input.ranges()? })
+            }
+            "plan" => Self::Plans(number(parts.next())?, PlanList::read(&mut input)?),
+            _ => return Err(BadRecord { reason: "unknown kind of key" }),
+        };
+        if input.rest.is_empty() { Ok(Some(record)) } else { Err(BadRecord { reason: "bytes left over" }) }
+    }
+}
+
+fn number(part: Option<&str>) -> Result<u64, BadRecord> {
+    part.and_then(|text| text.parse().ok()).ok_or(BadRecord { reason: "key without its number" })
+}
+
+fn partition_key<'a>(parts: &mut impl Iterator<Item = &'a str>) -> Result<PartitionKey, BadRecord> {
+    let topic = parts.next().ok_or(BadRecord { reason: "key without a topic" })?.to_string();
+    let partition =
+        parts.next().and_then(|text| text.parse().ok()).ok_or(BadRecord { reason: "key without a partition" })?;
+    Ok(PartitionKey { topic, partition })
+}
+
+impl Head {
+    fn write(&self, out: &mut Writer) {
+        out.bytes.extend_from_slice(&self.source_topic_id);
+        out.text(&self.target_topic);
+        out.bytes.extend_from_slice(&self.target_topic_id);
+        out.signed(self.extent.synced.0);
+        out.signed(self.extent.next_target.0);
+        out.signed(i64::from(self.leader_epoch));
+        match &self.cursor {
+            None => out.unsigned(0),
+            Some(plan) => {
+                out.unsigned(1);
+                plan.write(out);
+            }
+        }
+        out.unsigned(self.chunks);
+        out.ranges(&self.ranges);
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, BadRecord> {
+        Ok(Self {
+            source_topic_id: input.topic_id()?,
+            target_topic: input.text()?,
+            target_topic_id: input.topic_id()?,
+            extent: Extent { synced: SourceOffset(input.signed()?), next_target: TargetOffset(input.signed()?) },
+            leader_epoch: input.int()?,
+            cursor: if input.flag()? { Some(Plan::read(input)?) } else { None },
+            chunks: input.unsigned()?,
+            ranges: input.ranges()?,
+        })
+    }
+}
+
+impl Plan {
+    fn write(&self, out: &mut Writer) {
+        out.signed(self.producer.id);
+        out.signed(i64::from(self.producer.epoch));
+        out.signed(i64::from(self.sequence));
+        out.signed(self.source_start.0);
+        out.signed(i64::from(self.leader_epoch));
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, BadRecord> {
+        Ok(Self {
+            producer: Producer {
+                id: input.signed()?,
+                epoch: i16::try_from(input.signed()?).map_err(|_| BadRecord { reason: "epoch out of range" })?,
+            },
+            sequence: input.int()?,
+            source_start: SourceOffset(input.signed()?),
+            leader_epoch: input.int()?,
+        })
+    }
+}
+
+impl PlanList {
+    /// Entries of one partition after another share its name.
+    fn write(&self, out: &mut Writer) {
+        let mut rest = self.entries.as_slice();
+        while let Some((key, _)) = rest.first() {
+            let run = rest.iter().take_while(|(other, _)| other == key).count();
+            let (now, later) = rest.split_at(run);
+            out.text(&key.topic);
+            out.signed(i64::from(key.partition));
+            out.unsigned(run as u64);
+            for (_, plan) in now {
+                plan.write(out);
+            }
+            rest = later;
+        }
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, BadRecord> {
+        let mut entries = Vec::new();
+        while !input.rest.is_empty() {
+            let key = PartitionKey { topic: input.text()?, partition: input.int()? };
+            for _ in 0..input.unsigned()? {
+                entries.push((key.clone(), Plan::read(input)?));
+            }
+        }
+        Ok(Self { entries })
+    }
+}
+
+struct Writer {
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    fn new() -> Self {
+        Self { bytes: alloc::vec![FORMAT] }
+    }
+
+    fn unsigned(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes.push((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+
+    fn signed(&mut self, value: i64) {
+        self.unsigned(((value << 1) ^ (value >> 63)) as u64);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.unsigned(text.len() as u64);
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    /// The first range as it is, each later one as the two gaps before it and its length: about five bytes a range.
+    fn ranges(&mut self, ranges: &[Range]) {
+        self.unsigned(ranges.len() as u64);
+        let (mut source, mut target) = (SourceOffset(0), TargetOffset(0));
+        for range in ranges {
+            self.signed(range.source_start.0.wrapping_sub(source.0));
+            self.signed(range.target_start.0.wrapping_sub(target.0));
+            self.unsigned(range.len);
+            (source, target) = (range.source_end(), range.target_end());
+        }
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, BadRecord> {
+        match bytes.split_first() {
+            Some((&FORMAT, rest)) => Ok(Self { rest }),
+            Some(_) => Err(BadRecord { reason: "written by a newer twinlog" }),
+            None => Err(BadRecord { reason: "empty value" }),
+        }
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], BadRecord> {
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(BadRecord { reason: "value ends too early" })?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn unsigned(&mut self) -> Result<u64, BadRecord> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?.first().copied().unwrap_or_default();
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(BadRecord { reason: "number too long" })
+    }
+
+    fn signed(&mut self) -> Result<i64, BadRecord> {
+        let value = self.unsigned()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    fn int(&mut self) -> Result<i32, BadRecord> {
+        i32::try_from(self.signed()?).map_err(|_| BadRecord { reason: "number out of range" })
+    }
+
+    fn flag(&mut self) -> Result<bool, BadRecord> {
+        match self.unsigned()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(BadRecord { reason: "neither yes nor no" }),
+        }
+    }
+
+    fn text(&mut self) -> Result<String, BadRecord> {
+        let len = usize::try_from(self.unsigned()?).map_err(|_| BadRecord { reason: "text too long" })?;
+        let bytes = self.take(len)?;
+        core::str::from_utf8(bytes).map(ToString::to_string).map_err(|_| BadRecord { reason: "not text" })
+    }
+
+    fn topic_id(&mut self) -> Result<TopicId, BadRecord> {
+        let mut id = TopicId::default();
+        id.copy_from_slice(self.take(16)?);
+        Ok(id)
+    }
+
+    fn ranges(&mut self) -> Result<Vec<Range>, BadRecord> {
+        let count = self.unsigned()?;
+        let mut ranges = Vec::new();
+        let (mut source, mut target) = (SourceOffset(0), TargetOffset(0));
+        for _ in 0..count {
+            let range = Range {
+                source_start: SourceOffset(source.0.wrapping_add(self.signed()?)),
+                target_start: TargetOffset(target.0.wrapping_add(self.signed()?)),
+                len: self.unsigned()?,
+            };
+            (source, target) = (range.source_end(), range.target_end());
+            ranges.push(range);
+        }
+        Ok(ranges)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn key(partition: i32) -> PartitionKey {
+        PartitionKey { topic: "orders.eu".into(), partition }
+    }
+
+    fn plan(sequence: i32, source: i64) -> Plan {
+        Plan {
+            producer: Producer { id: 4000, epoch: 7 },
+            sequence,
+            source_start: SourceOffset(source),
+            leader_epoch: -1,
+        }
+    }
+
+    fn head() -> Head {
+        Head {
+            source_topic_id: [1; 16],
+            target_topic: "orders.eu.replica".into(),
+            target_topic_id: [2; 16],
+            extent: Extent { synced: SourceOffset(900), next_target: TargetOffset(812) },
+            leader_epoch: 5,
+            cursor: Some(plan(811, 900)),
+            chunks: 3,
+            ranges: vec![
+                Range { source_start: SourceOffset(0), target_start: TargetOffset(1), len: 100 },
+                Range { source_start: SourceOffset(101), target_start: TargetOffset(101), len: 700 },
+            ],
+        }
+    }
+
+    fn samples() -> Vec<MapRecord> {
+        vec![
+            MapRecord::Link(LinkRecord {
+                link: "dr".into(),
+                lanes: 4,
+                source_cluster: "aaa".into(),
+                target_cluster: "bbb".into(),
+            }),
+            MapRecord::Head(key(3), head()),
+            MapRecord::Head(key(4), Head { cursor: None, ranges: vec![], ..head() }),
+            MapRecord::Halt(key(3), Some(("diverged".into(), "expected 5, found 6".into()))),
+            MapRecord::Halt(key(3), None),
+            MapRecord::Chunk(key(3), 2, Chunk { ranges: head().ranges }),
+            MapRecord::Plans(
+                17,
+                PlanList {
+                    entries: vec![
+                        (key(0), plan(i32::MAX, i64::MAX)),
+                        (key(0), plan(0, 0)),
+                        (key(9), plan(5, 5)),
+                        (key(0), plan(1, 1)),
+                    ],
+                },
+            ),
+            MapRecord::PlansGone(16),
+        ]
+    }
+
+    #[test]
+    fn every_record_comes_back() {
+        for record in samples() {
+            let (key, value) = record.encode();
+            assert_eq!(MapRecord::decode(&key, value.as_deref()), Ok(Some(record)));
+        }
+    }
+
+    #[test]
+    fn cut_or_lengthened_values_are_refused() {
+        for record in samples() {
+            let (key, value) = record.encode();
+            let Some(value) = value else { continue };
+            for len in 0..value.len() {
+                let cut = MapRecord::decode(&key, Some(&value[..len]));
+                // A list of plans may end after any whole entry group: that is a shorter list, not a damaged one.
+                if !matches!(record, MapRecord::Plans(..)) {
+                    assert!(cut.is_err(), "{record:?} cut to {len}");
+                }
+            }
+            if !matches!(record, MapRecord::Plans(..)) {
+                let longer = [value.as_slice(), &[0]].concat();
+                assert!(MapRecord::decode(&key, Some(&longer)).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        let error = MapRecord::decode(b"link", Some(&[FORMAT + 1, 0])).unwrap_err();
+        assert_eq!(error.reason, "written by a newer twinlog");
+    }
+
+    #[test]
+    fn a_range_of_a_steady_stream_takes_about_five_bytes() {
+        let mut ranges = vec![];
+        for n in 0..4096 {
+            ranges.push(Range {
+                source_start: SourceOffset(5_000_000_000 + n * 101),
+                target_start: TargetOffset(4_000_000_000 + n * 100),
+                len: 100,
+            });
+        }
+        let (_, value) = MapRecord::Chunk(key(0), 0, Chunk { ranges }).encode();
+        assert!(value.unwrap().len() < 4096 * 5);
+    }
+}

@@ -1,0 +1,63 @@
+//! What the records of a map partition add up to, read in log order. The owner and readers without ownership share it.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::map_record::{Chunk, Head, LinkRecord, MapRecord, PartitionKey};
+use crate::plans::Plans;
+
+/// One source partition as the map knows it.
+#[derive(Clone, Debug, Default)]
+pub struct MappedPartition {
+    /// The newest head; there is none only if the map's log was damaged.
+    pub head: Option<Head>,
+    /// Plans that the head does not cover.
+    pub plans: Plans,
+    /// Why it stopped, name and words, if it did.
+    pub halt: Option<(String, String)>,
+}
+
+/// All that one map partition says.
+#[derive(Clone, Debug, Default)]
+pub struct MapState {
+    /// Whose map it is.
+    pub link: Option<LinkRecord>,
+    /// Source partitions.
+    pub partitions: BTreeMap<PartitionKey, MappedPartition>,
+    /// Chunks of older ranges; left empty by a reader that does not keep them.
+    pub chunks: BTreeMap<(PartitionKey, u64), Chunk>,
+    /// The number that no plan record has used yet.
+    pub next_plan_record: u64,
+    /// Plan records that are still in the log, whether needed or not.
+    pub plan_records: Vec<u64>,
+}
+
+impl MapState {
+    /// Takes the next record of the log.
+    pub fn apply(&mut self, record: MapRecord) {
+        match record {
+            MapRecord::Link(link) => self.link = Some(link),
+            MapRecord::Head(key, head) => {
+                let partition = self.partitions.entry(key).or_default();
+                partition.plans.set_cursor(head.cursor, u64::MAX);
+                partition.head = Some(head);
+            }
+            MapRecord::Halt(key, halt) => self.partitions.entry(key).or_default().halt = halt,
+            MapRecord::Chunk(key, number, chunk) => {
+                self.chunks.insert((key, number), chunk);
+            }
+            MapRecord::Plans(number, plans) => {
+                self.next_plan_record = self.next_plan_record.max(number + 1);
+                self.plan_records.push(number);
+                for (key, plan) in plans.entries {
+                    self.partitions.entry(key).or_default().plans.push(number, plan);
+                }
+            }
+            MapRecord::PlansGone(number) => {
+                self.next_plan_record = self.next_plan_record.max(number + 1);
+                self.plan_records.retain(|other| *other != number);
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The offset map of one partition: ranges of equal difference between source and target offsets.
+
+use alloc::vec::Vec;
+
+use crate::ids::{SourceOffset, TargetOffset};
+
+/// A run of records whose source and target offsets differ by one constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Source offset of the first record.
+    pub source_start: SourceOffset,
+    /// Target offset of the first record.
+    pub target_start: TargetOffset,
+    /// Number of records, at least 1.
+    pub len: u64,
+}
+
+impl Range {
+    /// The source offset after the last record.
+    pub fn source_end(&self) -> SourceOffset {
+        self.source_start.plus(self.len)
+    }
+
+    /// The target offset after the last record.
+    pub fn target_end(&self) -> TargetOffset {
+        self.target_start.plus(self.len)
+    }
+}
+
+/// Ranges that are strictly increasing in both offsets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OffsetMap {
+    ranges: Vec<Range>,
+}
+
+/// A range that would go back in one of the offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotIncreasing {
+    /// What is in the map.
+    pub last: Range,
+    /// What was to be appended.
+    pub next: Range,
+}
+
+/// Where a position of one side lies on the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translation<T, S> {
+    /// The record at the position is this one.
+    Exact(T),
+    /// The record at the position is not on the other side (a marker, aborted, compacted away): the next one that is.
+    Next(T),
+    /// Nothing follows yet: the position that the next record will get.
+    End(T),
+    /// The record is no longer on the other side: its log starts here.
+    Clamped(T),
+    /// Not on the other side yet: everything before this position is.
+    NotYet(S),
+}
+
+/// How far a copy is: both positions belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The source position up to which everything is on the target.
+    pub synced: SourceOffset,
+    /// The target position that the next record will get.
+    pub next_target: TargetOffset,
+}
+
+impl OffsetMap {
+    /// An empty map.
+    pub const fn new() -> Self {
+        Self { ranges: Vec::new() }
+    }
+
+    /// All ranges, in order.
+    pub fn ranges(&self) -> &[Range] {
+        &self.ranges
+    }
+
+    /// Appends records; they extend the last range where they continue it on both sides.
+    pub fn append(&mut self, next: Range) -> Result<(), NotIncreasing> {
+        if next.len == 0 {
+            return Ok(());
+        }
+        if let Some(last) = self.ranges.last_mut() {
+            if next.source_start < last.source_end() || next.target_start < last.target_end() {
+                return Err(NotIncreasing { last: *last, next });
+            }
+            if next.source_start == last.source_end() && next.target_start == last.target_end() {
+                last.len += next.len;
+                return Ok(());
+            }
+        }
+        self.ranges.push(next);
+        Ok(())
+    }
+
+    /// Takes the oldest `count` ranges out.
+    pub fn split_oldest(&mut self, count: usize) -> Vec<Range> {
+        let count = count.min(self.ranges.len());
+        self.ranges.drain(..count).collect()
+    }
+
+    /// The target position for a source position.
+    pub fn translate(
+        &self,
+        position: SourceOffset,
+        extent: Extent,
+        target_log_start: TargetOffset,
+    ) -> Translation<TargetOffset, SourceOffset> {
+        if position > extent.synced {
+            return Translation::NotYet(extent.synced);
+        }
+        let following = self.ranges.partition_point(|range| range.source_start <= position);
+        let inside = following
+            .checked_sub(1)
+            .and_then(|index| self.ranges.get(index))
+            .filter(|range| position < range.source_end());
+        let found = match (inside, self.ranges.get(following)) {
+            (Some(range), _) => Translation::Exact(range.target_start.plus(position.since(range.source_start))),
+            (None, Some(next)) => Translation::Next(next.target_start),
+            (None, None) => Translation::End(extent.next_target),
+        };
+        match found {
+            Translation::Exact(at) | Translation::Next(at) | Translation::End(at) if at < target_log_start => {
+                Translation::Clamped(target_log_start)
+            }
+            found => found,
+        }
+    }
+
+    /// The source position for a target position.
+    pub fn translate_back(
+        &self,
+        position: TargetOffset,
+        extent: Extent,
+        source_log_start: SourceOffset,
+    ) -> Translation<SourceOffset, TargetOffset> {
+        if position > extent.next_target {
+            return Translation::NotYet(extent.next_target);
+        }
+        let following = self.ranges.partition_point(|range| range.target_start <= position);
+        let inside = following
+            .checked_sub(1)
+            .and_then(|index| self.ranges.get(index))
+            .filter(|range| position < range.target_end());
+        let found = match (inside, self.ranges.get(following)) {
+            (Some(range), _) => Translation::Exact(range.source_start.plus(position.since(range.target_start))),
+            (None, Some(next)) => Translation::Next(next.source_start),
+            (None, None) => Translation::End(extent.synced),
+        };
+        match found {
+            Translation::Exact(at) | Translation::Next(at) | Translation::End(at) if at < source_log_start => {
+                Translation::Clamped(source_log_start)
+            }
+            found => found,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn range(source: i64, target: i64, len: u64) -> Range {
+        Range { source_start: SourceOffset(source), target_start: TargetOffset(target), len }
+    }
+
+    fn sample() -> (OffsetMap, Extent) {
+        let mut map = OffsetMap::new();
+        for next in [range(10, 1, 5), range(15, 6, 5), range(22, 11, 3), range(25, 15, 1)] {
+            map.append(next).unwrap();
+        }
+        (map, Extent { synced: SourceOffset(30), next_target: TargetOffset(16) })
+    }
+
+    #[test]
+    fn records_that_continue_extend_the_last_range() {
+        let (map, _) = sample();
+        assert_eq!(map.ranges(), &vec![range(10, 1, 10), range(22, 11, 3), range(25, 15, 1)]);
+    }
+
+    #[test]
+    fn a_range_that_goes_back_is_refused() {
+        let (mut map, _) = sample();
+        assert!(map.append(range(24, 20, 1)).is_err());
+        assert!(map.append(range(40, 15, 1)).is_err());
+    }
+
+    #[test]
+    fn translates_inside_gaps_end_and_beyond() {
+        let (map, extent) = sample();
+        let at = |position| map.translate(SourceOffset(position), extent, TargetOffset(0));
+        assert_eq!(at(12), Translation::Exact(TargetOffset(3)));
+        assert_eq!(at(20), Translation::Next(TargetOffset(11)));
+        assert_eq!(at(3), Translation::Next(TargetOffset(1)));
+        assert_eq!(at(24), Translation::Exact(TargetOffset(13)));
+        assert_eq!(at(25), Translation::Exact(TargetOffset(15)));
+        assert_eq!(at(26), Translation::End(TargetOffset(16)));
+        assert_eq!(at(30), Translation::End(TargetOffset(16)));
+        assert_eq!(at(31), Translation::NotYet(SourceOffset(30)));
+        assert_eq!(map.translate(SourceOffset(12), extent, TargetOffset(8)), Translation::Clamped(TargetOffset(8)));
+    }
+
+    #[test]
+    fn translates_back() {
+        let (map, extent) = sample();
+        let at = |position| map.translate_back(TargetOffset(position), extent, SourceOffset(0));
+        assert_eq!(at(3), Translation::Exact(SourceOffset(12)));
+        assert_eq!(at(14), Translation::Next(SourceOffset(25)));
+        assert_eq!(at(0), Translation::Next(SourceOffset(10)));
+        assert_eq!(at(16), Translation::End(SourceOffset(30)));
+        assert_eq!(at(17), Translation::NotYet(TargetOffset(16)));
+    }
+
+    #[test]
+    fn an_empty_partition_has_its_end() {
+        let map = OffsetMap::new();
+        let extent = Extent { synced: SourceOffset(500), next_target: TargetOffset(1) };
+        assert_eq!(map.translate(SourceOffset(500), extent, TargetOffset(0)), Translation::End(TargetOffset(1)));
+    }
+}

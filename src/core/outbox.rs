@@ -1,0 +1,242 @@
+//! The batches of one partition between source and target: waiting, in flight, answered.
+//!
+//! ```text
+//!            send                ok (in order)
+//!  Waiting ────────► InFlight ────────────────► popped: its records are in the map
+//!     ▲                 │ error, lost
+//!     └── resend ◄── Failed      (nothing is resent while anything is in flight)
+//! ```
+//!
+//! A batch that was ever sent goes out as the same bytes until its fate is known: sequences are given once, and only a
+//! new producer epoch (after the tail was read) gives them anew.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use twinlog_wire::error_code::ErrorCode;
+
+use crate::batch::{Run, Slot};
+use crate::ids::{SourceOffset, TargetOffset};
+
+/// How many batches of one partition may be in flight: the number whose sequences a broker remembers.
+pub const IN_FLIGHT_MAX: usize = 5;
+
+/// What came of sending one batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is on the target, its first record at this offset.
+    Stored(TargetOffset),
+    /// The broker's error, with its own words if it gave any.
+    Refused(ErrorCode, String),
+    /// It was sent and no answer came: it may or may not be there.
+    Lost,
+    /// It never left.
+    NotSent,
+}
+
+/// Where a batch is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    InFlight,
+    Stored(TargetOffset),
+    Failed(Answer),
+}
+
+/// One batch on its way.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its bytes.
+    pub slot: Slot,
+    /// Length in bytes.
+    pub bytes: u32,
+    /// The source offsets of its records, in order; at least one run.
+    pub runs: Vec<Run>,
+    /// The source position behind it, with what was compacted away at its end.
+    pub source_end: SourceOffset,
+    /// Leader epoch in its header.
+    pub leader_epoch: i32,
+    /// Largest timestamp of its records, in ms.
+    pub max_timestamp: i64,
+    /// Sequence of its first record.
+    pub sequence: i32,
+    /// The plan record that must be acknowledged before it is sent.
+    pub plan_record: u64,
+    state: State,
+    attempt: u32,
+    ever_sent: bool,
+}
+
+impl Outgoing {
+    /// A batch that waits; sequence and plan are given when it is pushed.
+    pub fn new(
+        slot: Slot,
+        bytes: u32,
+        runs: Vec<Run>,
+        source_end: SourceOffset,
+        leader_epoch: i32,
+        max_timestamp: i64,
+    ) -> Self {
+        Self {
+            slot,
+            bytes,
+            runs,
+            source_end,
+            leader_epoch,
+            max_timestamp,
+            sequence: 0,
+            plan_record: 0,
+            state: State::Waiting,
+            attempt: 0,
+            ever_sent: false,
+        }
+    }
+
+    /// Makes it one that was never sent: under a new epoch, after the tail showed that it is not there.
+    pub fn forget_sending(&mut self) {
+        self.state = State::Waiting;
+        self.ever_sent = false;
+    }
+
+    /// Number of records.
+    pub fn records(&self) -> u64 {
+        self.runs.iter().map(|run| run.len).sum()
+    }
+
+    /// Source offset of the first record.
+    pub fn first(&self) -> SourceOffset {
+        self.runs.first().map_or(self.source_end, |run| run.start)
+    }
+
+    /// The source offset after the last record.
+    pub fn records_end(&self) -> SourceOffset {
+        self.runs.last().map_or(self.source_end, Run::end)
+    }
+}
+
+/// All batches of one partition on their way, in source order.
+#[derive(Clone, Debug, Default)]
+pub struct Outbox {
+    batches: VecDeque<Outgoing>,
+    in_flight: usize,
+    bytes: u64,
+}
+
+impl Outbox {
+    /// Bytes of all batches.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether nothing is on its way.
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// How many were sent and have not been answered.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// The oldest batch.
+    pub fn front(&self) -> Option<&Outgoing> {
+        self.batches.front()
+    }
+
+    /// Adds a batch at the end.
+    pub fn push(&mut self, batch: Outgoing) {
+        self.bytes += u64::from(batch.bytes);
+        self.batches.push_back(batch);
+    }
+
+    /// The next batch to send, unless an earlier one failed; with whether it was sent before.
+    pub fn next_to_send(&self) -> Option<(&Outgoing, bool)> {
+        if self.has_failed() {
+            return None;
+        }
+        self.batches
+            .iter()
+            .take(IN_FLIGHT_MAX)
+            .find(|batch| batch.state == State::Waiting)
+            .map(|batch| (batch, batch.ever_sent))
+    }
+
+    /// Marks that batch as sent; the number of the attempt tells its answer from those to earlier ones.
+    pub fn sent(&mut self, slot: Slot) -> u32 {
+        let Some(batch) = self.batches.iter_mut().find(|batch| batch.slot == slot) else { return 0 };
+        batch.state = State::InFlight;
+        batch.attempt += 1;
+        batch.ever_sent = true;
+        self.in_flight += 1;
+        batch.attempt
+    }
+
+    /// Takes an answer. One to an earlier attempt, or to a batch that is no longer in flight, is ignored.
+    pub fn answered(&mut self, slot: Slot, attempt: u32, answer: Answer) {
+        let Some(batch) = self.batches.iter_mut().find(|batch| batch.slot == slot) else { return };
+        if batch.state != State::InFlight || batch.attempt != attempt {
+            return;
+        }
+        self.in_flight -= 1;
+        batch.state = match answer {
+            Answer::Stored(at) => State::Stored(at),
+            failed => State::Failed(failed),
+        };
+    }
+
+    /// The oldest batch, if it is on the target, with its offset there.
+    pub fn pop_stored(&mut self) -> Option<(Outgoing, TargetOffset)> {
+        let State::Stored(at) = self.batches.front()?.state else { return None };
+        self.pop().map(|batch| (batch, at))
+    }
+
+    /// The oldest batch, if its records end at or before `position`.
+    pub fn pop_up_to(&mut self, position: SourceOffset) -> Option<Outgoing> {
+        if self.batches.front()?.records_end() > position {
+            return None;
+        }
+        self.pop()
+    }
+
+    fn pop(&mut self) -> Option<Outgoing> {
+        let batch = self.batches.pop_front()?;
+        if batch.state == State::InFlight {
+            self.in_flight -= 1;
+        }
+        self.bytes -= u64::from(batch.bytes);
+        Some(batch)
+    }
+
+    /// Lets go of everything.
+    pub fn clear(&mut self) -> impl Iterator<Item = Outgoing> {
+        self.in_flight = 0;
+        self.bytes = 0;
+        self.batches.drain(..)
+    }
+
+    fn has_failed(&self) -> bool {
+        self.batches.iter().take(IN_FLIGHT_MAX).any(|batch| matches!(batch.state, State::Failed(_)))
+    }
+
+    /// The oldest failure, once everything that was sent has its answer.
+    pub fn failure(&self) -> Option<(&Outgoing, &Answer)> {
+        if self.in_flight > 0 {
+            return None;
+        }
+        self.batches.iter().take(IN_FLIGHT_MAX).find_map(|batch| match &batch.state {
+            State::Failed(answer) => Some((batch, answer)),
+            _ => None,
+        })
+    }
+
+    /// Makes the failed ones wait again, as the same bytes; `not_stored`: it is known that they are not on the target.
+    pub fn retry_failed(&mut self, not_stored: bool) {
+        for batch in self.batches.iter_mut().take(IN_FLIGHT_MAX) {
+            if matches!(batch.state, State::Failed(_)) {
+                batch.state = State::Waiting;
+                batch.ever_sent &= !not_stored;
+            }
+        }
+    }
+}

@@ -1,0 +1,923 @@
+//! One partition: from the marker before its first write to a steady copy, and back when a batch's fate is unknown.
+//!
+//! ```text
+//!  Probing ──► Registering ──► Unfenced ──► Fencing ──► Scanning ──► Active ──► Halted
+//!  (new)       (head in map)      ▲      (transaction) (tail up to     │   any state
+//!                                 │                     our marker)    │
+//!                                 └── unknown outcome, 45, 47, old ◄───┘
+//! ```
+//!
+//! There is one way to find out how far the copy is: a marker of ours in the partition, and its log read up to it by
+//! producer id and sequence. Start, crash, and unknown outcomes all take it.
+
+use alloc::collections::VecDeque;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use twinlog_wire::batch::BatchMeta;
+use twinlog_wire::error_code::{ErrorCode, Retry};
+
+use crate::backoff;
+use crate::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
+use crate::config::ExistingTopics;
+use crate::halt::Halt;
+use crate::ids::{Now, Producer, SourceOffset, TargetOffset};
+use crate::intake::{Intake, Verdict};
+use crate::io::{Ends, Event, Failure, FetchResult, LanePartition, Output, PartitionSpec, ReadResult};
+use crate::map_record::{Chunk, Head, PartitionKey, Plan};
+use crate::map_state::MappedPartition;
+use crate::offset_map::{Extent, OffsetMap, Range};
+use crate::outbox::{Answer, IN_FLIGHT_MAX, Outbox, Outgoing};
+use crate::plans::Plans;
+use crate::sequence;
+use crate::tail::{Found, Tail};
+
+/// Ranges that one chunk of the map holds; a head holds at most twice as many.
+const CHUNK_RANGES: usize = 1024;
+
+/// What the lane lends its partitions while one of them handles an input.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The time.
+    pub now: Now,
+    /// The partition's number in the lane.
+    pub id: LanePartition,
+    /// The target's `producer.id.expiration.ms`.
+    pub producer_expiration_ms: i64,
+    /// Whether nothing new is to be sent.
+    pub draining: bool,
+    /// The lane's producer id.
+    pub own_id: i64,
+    /// The number of the plan record that is being gathered.
+    pub plan_record: u64,
+    /// Plan records below this number are acknowledged.
+    pub plans_acknowledged: u64,
+    /// Plans for that record.
+    pub plans: &'a mut Vec<(PartitionKey, Plan)>,
+    /// Numbers of records whose plan is no longer needed, once each plan.
+    pub plans_gone: &'a mut Vec<u64>,
+    /// What the shell is asked for.
+    pub out: &'a mut VecDeque<Output>,
+    /// What the lane is asked for.
+    pub needs: &'a mut Vec<(LanePartition, Need)>,
+}
+
+/// What a partition asks its lane for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Its head written to the map, then [`Partition::registered`].
+    Register,
+    /// A marker.
+    Fence,
+    /// A marker under a new epoch.
+    FenceAnew,
+    /// Why it stopped, or that it goes on, written to the map.
+    Halt,
+}
+
+/// Where a partition is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// New: both logs' ends are asked for.
+    Probing,
+    /// New: its head is on its way to the map.
+    Registering,
+    /// Waits for the lane's next transaction.
+    Unfenced,
+    /// In a transaction.
+    Fencing,
+    /// Reads its tail up to the marker.
+    Scanning {
+        /// The marker's producer.
+        marker: Producer,
+    },
+    /// Copies.
+    Active,
+    /// Stopped.
+    Halted(Halt),
+}
+
+/// One source partition and its mirror.
+#[derive(Clone, Debug)]
+pub struct Partition {
+    spec: PartitionSpec,
+    phase: Phase,
+    map: OffsetMap,
+    chunks: u64,
+    extent: Extent,
+    /// Leader epoch of the source's batch before `extent.synced`.
+    leader_epoch: i32,
+    plans: Plans,
+    producer: Option<Producer>,
+    /// The sequence that the next record put into the outbox gets.
+    next_sequence: i32,
+    /// The source offset and leader epoch that the present plan covers next.
+    planned: Option<(SourceOffset, i32)>,
+    newest_plan_record: u64,
+    fetch_position: SourceOffset,
+    fetch_epoch: i32,
+    intake: Intake,
+    repacking: Option<(Slot, BatchMeta)>,
+    outbox: Outbox,
+    /// The halt that follows when all before it is copied.
+    halt_next: Option<Halt>,
+    /// Whether the map says that it stopped.
+    halt_in_map: bool,
+    /// The cursor as it was when it stopped: what was on its way then may still arrive.
+    halted_cursor: Option<Plan>,
+    tail: Option<Tail>,
+    /// Whether the tail was read once since the lane was taken.
+    recovered: bool,
+    old_in_flight: bool,
+    /// Whether the last batch of ours there is old: the broker may forget us.
+    after_old: bool,
+    last_write_ms: i64,
+    high_watermark: Option<SourceOffset>,
+    last_stable: Option<SourceOffset>,
+    attempt: u32,
+    wake_at: Option<u64>,
+    fetch_attempt: u32,
+    fetch_at: u64,
+    retrying: Option<Failure>,
+    dirty: bool,
+    records: u64,
+    bytes: u64,
+}
+
+impl Partition {
+    /// A partition as the map knows it, if it does.
+    pub fn new(spec: PartitionSpec, mapped: Option<MappedPartition>) -> Self {
+        let head = mapped.as_ref().and_then(|mapped| mapped.head.clone());
+        let halt_in_map = mapped.as_ref().is_some_and(|mapped| mapped.halt.is_some());
+        let mut partition = Self {
+            phase: Phase::Probing,
+            map: OffsetMap::new(),
+            chunks: 0,
+            extent: Extent { synced: SourceOffset(0), next_target: TargetOffset(0) },
+            leader_epoch: -1,
+            plans: mapped.map(|mapped| mapped.plans).unwrap_or_default(),
+            producer: None,
+            next_sequence: 0,
+            planned: None,
+            newest_plan_record: 0,
+            fetch_position: SourceOffset(0),
+            fetch_epoch: -1,
+            intake: Intake::default(),
+            repacking: None,
+            outbox: Outbox::default(),
+            halt_next: None,
+            halt_in_map,
+            halted_cursor: None,
+            tail: None,
+            recovered: false,
+            old_in_flight: false,
+            after_old: false,
+            last_write_ms: 0,
+            high_watermark: None,
+            last_stable: None,
+            attempt: 0,
+            wake_at: None,
+            fetch_attempt: 0,
+            fetch_at: 0,
+            retrying: None,
+            dirty: false,
+            records: 0,
+            bytes: 0,
+            spec,
+        };
+        if let Some(head) = head {
+            partition.phase = Phase::Unfenced;
+            partition.chunks = head.chunks;
+            partition.extent = head.extent;
+            partition.leader_epoch = head.leader_epoch;
+            for range in &head.ranges {
+                // A head that goes back cannot have been written by this code; its end still holds.
+                if partition.map.append(*range).is_err() {
+                    break;
+                }
+            }
+            if head.source_topic_id != partition.spec.source_topic_id {
+                partition.phase = Phase::Halted(Halt::Recreated);
+            } else if head.target_topic_id != partition.spec.target_topic_id {
+                partition.phase = Phase::Halted(Halt::TargetRecreated);
+            }
+        }
+        partition
+    }
+
+    /// Begins, after [`Partition::new`].
+    pub fn start(&mut self, context: &mut Context<'_>) {
+        match self.phase.clone() {
+            Phase::Probing => context.out.push_back(Output::Probe(context.id)),
+            Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
+            Phase::Halted(halt) => context.out.push_back(Output::Event(Event::Halted(context.id, halt))),
+            Phase::Registering | Phase::Fencing | Phase::Scanning { .. } | Phase::Active => {}
+        }
+    }
+
+    /// Both ends are known, or could not be had.
+    pub fn probed(&mut self, context: &mut Context<'_>, ends: Result<Ends, Failure>) {
+        match (&self.phase, ends) {
+            (Phase::Probing, Ok(ends)) => {
+                let records = ends.target_end.since(ends.target_start);
+                if self.spec.existing == ExistingTopics::Refuse && records > 0 {
+                    return self.halt(context, Halt::TargetNotEmpty { records });
+                }
+                self.extent = Extent { synced: ends.source_start, next_target: ends.target_end };
+                self.phase = Phase::Registering;
+                context.needs.push((context.id, Need::Register));
+            }
+            (Phase::Active, Ok(ends)) => {
+                if self.fetch_position < ends.source_start {
+                    let gap = Halt::Gap { from: self.fetch_position, to: ends.source_start };
+                    self.halt_when_copied(context, gap);
+                } else if self.fetch_position > ends.source_end {
+                    let truncated = Halt::SourceTruncated { copied: self.fetch_position, end: ends.source_end };
+                    self.halt_when_copied(context, truncated);
+                } else {
+                    // Inside the log after all: the epoch that we named may be older than the log's first.
+                    self.fetch_epoch = -1;
+                    self.fetch_at = context.now.mono_ms;
+                }
+            }
+            (Phase::Probing | Phase::Active, Err(failure)) => {
+                self.retrying(context, failure, "asking for the log's ends");
+                self.wait(context);
+                if self.phase == Phase::Active {
+                    self.fetch_at = self.wake_at.unwrap_or(context.now.mono_ms);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The head is in the map: the first marker may be written.
+    pub fn registered(&mut self, context: &mut Context<'_>) {
+        if self.phase == Phase::Registering {
+            self.phase = Phase::Unfenced;
+            context.needs.push((context.id, Need::Fence));
+        }
+    }
+
+    /// Whether the lane's next transaction should take it along.
+    pub fn wants_fence(&self, now: Now) -> bool {
+        self.phase == Phase::Unfenced && self.wake_at.is_none_or(|at| at <= now.mono_ms)
+    }
+
+    /// It is in a transaction.
+    pub fn fencing(&mut self) {
+        self.phase = Phase::Fencing;
+        self.wake_at = None;
+    }
+
+    /// The transaction was committed: the marker of this producer will come.
+    pub fn fence_committed(&mut self, context: &mut Context<'_>, marker: Producer) {
+        if self.phase != Phase::Fencing {
+            return;
+        }
+        self.phase = Phase::Scanning { marker };
+        self.attempt = 0;
+        let tail = Tail {
+            map: self.map.clone(),
+            extent: self.extent,
+            leader_epoch: self.leader_epoch,
+            next_read: self.extent.next_target,
+        };
+        context.out.push_back(Output::ReadTarget { partition: context.id, from: tail.next_read });
+        self.tail = Some(tail);
+    }
+
+    /// The transaction did not take it along, or came to nothing.
+    pub fn fence_failed(&mut self, context: &mut Context<'_>, failure: Option<Failure>) {
+        if self.phase != Phase::Fencing {
+            return;
+        }
+        self.phase = Phase::Unfenced;
+        if let Some(failure) = failure {
+            self.retrying(context, failure, "writing the marker");
+            self.wait(context);
+        }
+        context.needs.push((context.id, Need::Fence));
+    }
+
+    /// A part of the tail was read.
+    pub fn target_read(&mut self, context: &mut Context<'_>, from: TargetOffset, result: ReadResult<BatchMeta>) {
+        let Phase::Scanning { marker } = self.phase else { return };
+        let Some(mut tail) = self.tail.take() else { return };
+        if from != tail.next_read {
+            self.tail = Some(tail);
+            return;
+        }
+        match result {
+            ReadResult::Entries { entries, next } => {
+                for batch in &entries {
+                    let expected = tail.next_read;
+                    match tail.take(&self.plans, context.own_id, batch) {
+                        Found::Before | Found::Own => {}
+                        Found::Marker(found) if found == marker => return self.scanned(context, marker, tail),
+                        Found::Marker(_) => {}
+                        Found::Foreign(found) => {
+                            return self.halt(context, Halt::Diverged { expected, found });
+                        }
+                    }
+                }
+                tail.next_read = tail.next_read.max(next);
+                if tail.next_read > from {
+                    self.attempt = 0;
+                    context.out.push_back(Output::ReadTarget { partition: context.id, from: tail.next_read });
+                } else {
+                    self.wait(context);
+                }
+            }
+            ReadResult::OutOfRange { start, .. } if start > tail.next_read => {
+                // The mirror's own retention took the tail; what was there is not needed for the position.
+                tail.next_read = start;
+                tail.extent.next_target = start;
+                context.out.push_back(Output::ReadTarget { partition: context.id, from: start });
+            }
+            ReadResult::OutOfRange { end, .. } if end < tail.next_read => {
+                let acknowledged = tail.next_read;
+                return self.halt(context, Halt::TargetTruncated { acknowledged, found: end });
+            }
+            ReadResult::OutOfRange { .. } => self.wait(context),
+            ReadResult::Failed(failure) => {
+                self.retrying(context, failure, "reading the mirror's tail");
+                self.wait(context);
+            }
+        }
+        self.tail = Some(tail);
+    }
+
+    fn scanned(&mut self, context: &mut Context<'_>, marker: Producer, tail: Tail) {
+        let position = tail.position();
+        self.map = tail.map;
+        self.extent = tail.extent;
+        self.leader_epoch = tail.leader_epoch;
+        while let Some(batch) = self.outbox.pop_up_to(position) {
+            self.records += batch.records();
+            self.bytes += u64::from(batch.bytes);
+            context.out.push_back(Output::Release(batch.slot));
+        }
+        if self.producer != Some(marker) {
+            self.producer = Some(marker);
+            self.next_sequence = 0;
+            self.planned = None;
+            let mut batches: Vec<Outgoing> = self.outbox.clear().collect();
+            for batch in &mut batches {
+                batch.forget_sending();
+            }
+            for batch in batches {
+                self.push(context, batch);
+            }
+        }
+        if !self.recovered {
+            self.recovered = true;
+            self.fetch_position = position;
+            self.fetch_epoch = self.leader_epoch;
+        }
+        self.phase = Phase::Active;
+        if self.halt_in_map {
+            self.halt_in_map = false;
+            context.needs.push((context.id, Need::Halt));
+        }
+        self.old_in_flight = false;
+        self.after_old = false;
+        self.last_write_ms = context.now.wall_ms;
+        self.attempt = 0;
+        self.wake_at = None;
+        self.retrying = None;
+        self.dirty = true;
+        context.out.push_back(Output::Event(Event::Copying(context.id, self.fetch_position)));
+        self.advance(context);
+    }
+
+    /// The position to fetch from and the leader epoch before it, if more is wanted.
+    pub fn wants_fetch(&self, now: Now, queue_bytes_max: u64) -> Option<(SourceOffset, i32)> {
+        let ready = self.phase == Phase::Active
+            && self.intake.is_empty()
+            && self.repacking.is_none()
+            && self.halt_next.is_none()
+            && self.fetch_at <= now.mono_ms
+            && self.outbox.bytes() < queue_bytes_max;
+        ready.then_some((self.fetch_position, self.fetch_epoch))
+    }
+
+    /// A fetch was answered.
+    pub fn fetched(&mut self, context: &mut Context<'_>, position: SourceOffset, result: FetchResult) {
+        let expected = position == self.fetch_position
+            && self.phase == Phase::Active
+            && self.halt_next.is_none()
+            && self.intake.is_empty()
+            && self.repacking.is_none();
+        match result {
+            FetchResult::Batches { batches, .. } if !expected => release(context, batches),
+            _ if !expected => {}
+            FetchResult::Batches { high_watermark, last_stable, batches, aborted } => {
+                self.fetch_attempt = 0;
+                self.retrying = None;
+                self.high_watermark = Some(high_watermark);
+                self.last_stable = Some(last_stable);
+                self.intake = Intake::new(batches, aborted);
+                self.decide(context);
+            }
+            FetchResult::OutOfRange => {
+                // Nothing is fetched until the ends are known.
+                self.fetch_at = u64::MAX;
+                context.out.push_back(Output::Probe(context.id));
+            }
+            FetchResult::Diverging { end } => {
+                let copied = self.fetch_position;
+                self.halt_when_copied(context, Halt::SourceTruncated { copied, end });
+            }
+            FetchResult::Failed(failure) => {
+                self.retrying(context, failure, "fetching");
+                self.fetch_at = context.now.mono_ms + backoff::pause_ms(self.fetch_attempt, context.id.0.into());
+                self.fetch_attempt += 1;
+            }
+        }
+    }
+
+    /// Decides on the batches that came, up to one that must be opened first.
+    fn decide(&mut self, context: &mut Context<'_>) {
+        while let Some((batch, verdict)) = self.intake.next(self.fetch_position) {
+            if let BatchKind::Records(meta) | BatchKind::Control { meta, .. } = batch.kind {
+                self.fetch_epoch = meta.leader_epoch;
+            }
+            match verdict {
+                Verdict::Skip(next) => {
+                    self.fetch_position = next;
+                    context.out.push_back(Output::Release(batch.slot));
+                }
+                Verdict::Forward(meta) => {
+                    let run = Run {
+                        start: SourceOffset(meta.base_offset),
+                        len: u64::try_from(meta.record_count).unwrap_or(0),
+                    };
+                    self.fetch_position = run.end();
+                    let outgoing = Outgoing::new(
+                        batch.slot,
+                        meta.len,
+                        alloc::vec![run],
+                        run.end(),
+                        meta.leader_epoch,
+                        meta.max_timestamp,
+                    );
+                    self.push(context, outgoing);
+                }
+                Verdict::Repack(meta) => {
+                    self.repacking = Some((batch.slot, meta));
+                    context.out.push_back(Output::Repack {
+                        partition: context.id,
+                        slot: batch.slot,
+                        from: self.fetch_position,
+                    });
+                    return;
+                }
+                Verdict::Halt(halt) => {
+                    context.out.push_back(Output::Release(batch.slot));
+                    let rest: Vec<_> = self.intake.drain().collect();
+                    release(context, rest);
+                    self.halt_next = Some(halt);
+                }
+            }
+        }
+        self.advance(context);
+    }
+
+    /// A batch was opened.
+    pub fn repacked(&mut self, context: &mut Context<'_>, result: Result<Repacked, String>) {
+        let Some((slot, meta)) = self.repacking.take() else { return };
+        match result {
+            Ok(repacked) if repacked.runs.is_empty() => {
+                self.fetch_position = SourceOffset(meta.next_offset());
+                context.out.push_back(Output::Release(slot));
+            }
+            Ok(repacked) => {
+                self.fetch_position = SourceOffset(meta.next_offset());
+                let outgoing = Outgoing::new(
+                    slot,
+                    repacked.bytes,
+                    repacked.runs,
+                    self.fetch_position,
+                    meta.leader_epoch,
+                    repacked.max_timestamp,
+                );
+                self.push(context, outgoing);
+            }
+            Err(message) => {
+                context.out.push_back(Output::Release(slot));
+                let rest: Vec<_> = self.intake.drain().collect();
+                release(context, rest);
+                self.halt_next = Some(Halt::Unreadable { offset: SourceOffset(meta.base_offset), message });
+            }
+        }
+        self.decide(context);
+    }
+
+    /// Puts a batch into the outbox: its sequence follows the last one, a plan is made where a new range begins.
+    fn push(&mut self, context: &mut Context<'_>, mut batch: Outgoing) {
+        let Some(producer) = self.producer else { return };
+        batch.sequence = self.next_sequence;
+        for run in &batch.runs {
+            if self.planned != Some((run.start, batch.leader_epoch)) {
+                let plan = Plan {
+                    producer,
+                    sequence: self.next_sequence,
+                    source_start: run.start,
+                    leader_epoch: batch.leader_epoch,
+                };
+                context.plans.push((self.spec.key.clone(), plan));
+                context.plans_gone.extend(self.plans.push(context.plan_record, plan));
+                self.newest_plan_record = context.plan_record;
+            }
+            self.next_sequence = sequence::advance(self.next_sequence, run.len);
+            self.planned = Some((run.end(), batch.leader_epoch));
+        }
+        batch.plan_record = self.newest_plan_record;
+        self.outbox.push(batch);
+    }
+
+    fn is_old(&self, context: &Context<'_>, max_timestamp: i64) -> bool {
+        max_timestamp < context.now.wall_ms - context.producer_expiration_ms / 2
+    }
+
+    /// Sends what may be sent, and closes what is done.
+    pub fn advance(&mut self, context: &mut Context<'_>) {
+        if self.phase != Phase::Active {
+            return;
+        }
+        if self.outbox.is_empty() {
+            if self.intake.is_empty() && self.repacking.is_none() && self.fetch_position > self.extent.synced {
+                self.extent.synced = self.fetch_position;
+                self.leader_epoch = self.fetch_epoch;
+                self.dirty = true;
+            }
+            if let Some(halt) = self.halt_next.take() {
+                self.halt(context, halt);
+            }
+            return;
+        }
+        if context.draining || self.wake_at.is_some_and(|at| at > context.now.mono_ms) {
+            return;
+        }
+        self.wake_at = None;
+        while self.outbox.in_flight() < IN_FLIGHT_MAX && !self.old_in_flight {
+            let Some((batch, sent_before)) = self.outbox.next_to_send() else { return };
+            let (slot, sequence) = (batch.slot, batch.sequence);
+            let old = self.is_old(context, batch.max_timestamp);
+            let alone = self.outbox.in_flight() == 0;
+            let Some(producer) = self.producer else { return };
+            if batch.plan_record >= context.plans_acknowledged || (!alone && (old || self.after_old)) {
+                return;
+            }
+            if old && sent_before {
+                return self.resolve(context);
+            }
+            if !old && self.after_old {
+                // The broker may have forgotten us: a marker first, or it would take a second batch before a failed first.
+                self.phase = Phase::Unfenced;
+                context.needs.push((context.id, Need::Fence));
+                return;
+            }
+            let attempt = self.outbox.sent(slot);
+            self.old_in_flight = old;
+            context.out.push_back(Output::Send { partition: context.id, slot, attempt, producer, sequence });
+        }
+    }
+
+    /// A batch was answered, or lost.
+    pub fn produced(&mut self, context: &mut Context<'_>, slot: Slot, attempt: u32, answer: Answer) {
+        self.outbox.answered(slot, attempt, answer);
+        if self.phase != Phase::Active {
+            return;
+        }
+        while let Some((batch, found)) = self.outbox.pop_stored() {
+            context.out.push_back(Output::Release(batch.slot));
+            let expected = self.extent.next_target;
+            if found < expected {
+                return self.halt(context, Halt::TargetTruncated { acknowledged: expected, found });
+            }
+            if found > expected {
+                return self.halt(context, Halt::Diverged { expected, found });
+            }
+            self.stored(context, &batch);
+        }
+        if self.outbox.in_flight() == 0 {
+            self.old_in_flight = false;
+        }
+        self.failed(context);
+        self.advance(context);
+    }
+
+    fn stored(&mut self, context: &Context<'_>, batch: &Outgoing) {
+        for run in &batch.runs {
+            let range = Range { source_start: run.start, target_start: self.extent.next_target, len: run.len };
+            let appended = self.map.append(range);
+            assert!(appended.is_ok(), "{appended:?} in {:?}: the outbox is in source order", self.spec.key);
+            self.extent.next_target = range.target_end();
+        }
+        self.extent.synced = batch.source_end;
+        self.leader_epoch = batch.leader_epoch;
+        self.after_old = self.is_old(context, batch.max_timestamp);
+        self.last_write_ms = context.now.wall_ms;
+        self.records += batch.records();
+        self.bytes += u64::from(batch.bytes);
+        self.attempt = 0;
+        self.retrying = None;
+        self.dirty = true;
+    }
+
+    /// Deals with the oldest failure, once nothing is in flight.
+    fn failed(&mut self, context: &mut Context<'_>) {
+        let Some((batch, answer)) = self.outbox.failure() else { return };
+        let (offset, bytes) = (batch.first(), batch.bytes);
+        let old = self.is_old(context, batch.max_timestamp);
+        let failure = match answer {
+            Answer::Stored(_) => return,
+            Answer::Lost => Failure::Lost,
+            Answer::NotSent => Failure::NotSent,
+            Answer::Refused(code, _) => Failure::Code(*code),
+        };
+        let message = match answer {
+            Answer::Refused(_, message) => message.clone(),
+            _ => String::new(),
+        };
+        match remedy(failure) {
+            Remedy::Resolve => self.resolve(context),
+            Remedy::Halt
+                if matches!(
+                    failure,
+                    Failure::Code(ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE)
+                ) =>
+            {
+                let Failure::Code(code) = failure else { return };
+                self.halt(context, Halt::TooLarge { offset, bytes, code });
+            }
+            Remedy::Halt => {
+                let Failure::Code(code) = failure else { return };
+                self.halt(context, Halt::Refused { offset, code, message });
+            }
+            Remedy::Resend { certain: false } if old => self.resolve(context),
+            Remedy::Resend { certain } => {
+                self.outbox.retry_failed(certain && old);
+                self.retrying(context, failure, "writing to the mirror");
+                self.wait(context);
+            }
+        }
+    }
+
+    /// The fate of a batch is unknown and a resend cannot tell: a new epoch, a marker, the tail.
+    fn resolve(&mut self, context: &mut Context<'_>) {
+        self.phase = Phase::Unfenced;
+        context.out.push_back(Output::Event(Event::Resolving(context.id)));
+        self.wait(context);
+        context.needs.push((context.id, Need::FenceAnew));
+    }
+
+    fn halt_when_copied(&mut self, context: &mut Context<'_>, halt: Halt) {
+        self.halt_next = Some(halt);
+        self.advance(context);
+    }
+
+    /// Stops for good: everything is let go.
+    pub fn halt(&mut self, context: &mut Context<'_>, halt: Halt) {
+        if matches!(self.phase, Phase::Halted(_)) {
+            return;
+        }
+        self.halted_cursor = self.cursor();
+        let rest: Vec<_> = self.intake.drain().collect();
+        release(context, rest);
+        if let Some((slot, _)) = self.repacking.take() {
+            context.out.push_back(Output::Release(slot));
+        }
+        for batch in self.outbox.clear() {
+            context.out.push_back(Output::Release(batch.slot));
+        }
+        self.tail = None;
+        self.wake_at = None;
+        self.phase = Phase::Halted(halt.clone());
+        self.halt_in_map = true;
+        context.needs.push((context.id, Need::Halt));
+        context.out.push_back(Output::Event(Event::Halted(context.id, halt)));
+    }
+
+    fn wait(&mut self, context: &Context<'_>) {
+        let pause = backoff::pause_ms(self.attempt, u64::from(context.id.0));
+        self.attempt += 1;
+        self.wake_at = Some(context.now.mono_ms + pause);
+    }
+
+    fn retrying(&mut self, context: &mut Context<'_>, failure: Failure, what: &'static str) {
+        if self.retrying != Some(failure) {
+            self.retrying = Some(failure);
+            context.out.push_back(Output::Event(Event::Retrying(Some(context.id), failure, what)));
+        }
+    }
+
+    /// When it wants [`Partition::woken`].
+    pub fn wake_at(&self) -> Option<u64> {
+        self.wake_at
+    }
+
+    /// A pause is over.
+    pub fn woken(&mut self, context: &mut Context<'_>) {
+        if self.wake_at.is_none_or(|at| at > context.now.mono_ms) {
+            return;
+        }
+        self.wake_at = None;
+        match &self.phase {
+            Phase::Probing => context.out.push_back(Output::Probe(context.id)),
+            Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
+            Phase::Scanning { .. } => {
+                if let Some(tail) = &self.tail {
+                    context.out.push_back(Output::ReadTarget { partition: context.id, from: tail.next_read });
+                }
+            }
+            Phase::Active => self.advance(context),
+            Phase::Registering | Phase::Fencing | Phase::Halted(_) => {}
+        }
+    }
+
+    /// Looks after a partition that is idle: its end should not move, and the broker should not forget us.
+    pub fn look_after(&mut self, context: &mut Context<'_>) {
+        if self.phase != Phase::Active || !self.outbox.is_empty() || context.draining {
+            return;
+        }
+        let unseen = context.now.wall_ms - self.last_write_ms;
+        if self.after_old || unseen > context.producer_expiration_ms / 2 {
+            self.phase = Phase::Unfenced;
+            context.needs.push((context.id, Need::Fence));
+            return;
+        }
+        context.out.push_back(Output::LookAtEnd { partition: context.id, expected: self.extent.next_target });
+    }
+
+    /// The mirror's end was looked at.
+    pub fn end_seen(&mut self, context: &mut Context<'_>, expected: TargetOffset, found: TargetOffset) {
+        let idle = self.phase == Phase::Active && self.outbox.is_empty() && self.extent.next_target == expected;
+        if idle && found > expected {
+            self.halt(context, Halt::Diverged { expected, found });
+        }
+    }
+
+    /// Whether nothing of it is in flight.
+    pub fn is_quiet(&self) -> bool {
+        self.outbox.in_flight() == 0
+    }
+
+    /// Whether its head is older than what it knows; asked once a mark. While the tail is being read, or before it
+    /// was, the map knows better than the partition.
+    pub fn take_dirty(&mut self) -> bool {
+        let settled = self.recovered && matches!(self.phase, Phase::Active | Phase::Halted(_));
+        settled && core::mem::take(&mut self.dirty)
+    }
+
+    /// Older ranges, if there are enough for a chunk; the head must be written with it.
+    pub fn take_chunk(&mut self) -> Option<(u64, Chunk)> {
+        if self.map.ranges().len() < 2 * CHUNK_RANGES {
+            return None;
+        }
+        let number = self.chunks;
+        self.chunks += 1;
+        Some((number, Chunk { ranges: self.map.split_oldest(CHUNK_RANGES) }))
+    }
+
+    /// The sequence of the record that is acknowledged next, and the source offset it was planned for.
+    fn cursor(&self) -> Option<Plan> {
+        if matches!(self.phase, Phase::Halted(_)) {
+            return self.halted_cursor;
+        }
+        self.producer.map(|producer| match self.outbox.front() {
+            Some(batch) => Plan {
+                producer,
+                sequence: batch.sequence,
+                source_start: batch.first(),
+                leader_epoch: batch.leader_epoch,
+            },
+            None => Plan {
+                producer,
+                sequence: self.next_sequence,
+                source_start: self.planned.map_or(self.extent.synced, |(next, _)| next),
+                leader_epoch: self.planned.map_or(self.leader_epoch, |(_, epoch)| epoch),
+            },
+        })
+    }
+
+    /// What the map should know of it.
+    pub fn head(&self) -> Head {
+        Head {
+            source_topic_id: self.spec.source_topic_id,
+            target_topic: self.spec.target_topic.clone(),
+            target_topic_id: self.spec.target_topic_id,
+            extent: self.extent,
+            leader_epoch: self.leader_epoch,
+            cursor: self.cursor(),
+            chunks: self.chunks,
+            ranges: self.map.ranges().to_vec(),
+        }
+    }
+
+    /// Why it stopped, name and words.
+    pub fn halted(&self) -> Option<(String, String)> {
+        match &self.phase {
+            Phase::Halted(halt) => Some((halt.name().to_string(), halt.to_string())),
+            _ => None,
+        }
+    }
+
+    /// A head with this cursor is in the map, behind all plan records below `before`. Numbers of records whose plan it
+    /// makes needless are returned, once each plan.
+    pub fn head_written(&mut self, cursor: Option<Plan>, before: u64) -> Vec<u64> {
+        self.plans.set_cursor(cursor, before)
+    }
+
+    /// What it is told to copy.
+    pub fn spec(&self) -> &PartitionSpec {
+        &self.spec
+    }
+
+    /// Where it is on its way.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// Plans that the map must keep.
+    pub fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
+    /// What it shows of itself.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            position: self.fetch_position,
+            extent: self.extent,
+            high_watermark: self.high_watermark,
+            last_stable: self.last_stable,
+            retrying: self.retrying,
+            recovered: self.recovered,
+            records: self.records,
+            bytes: self.bytes,
+        }
+    }
+}
+
+/// What a partition shows of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The source offset that is fetched next.
+    pub position: SourceOffset,
+    /// How far the copy is.
+    pub extent: Extent,
+    /// The source's high watermark, once known.
+    pub high_watermark: Option<SourceOffset>,
+    /// The source's last stable offset, once known.
+    pub last_stable: Option<SourceOffset>,
+    /// What keeps it from going on, if something is tried again and again.
+    pub retrying: Option<Failure>,
+    /// Whether its tail was read since the lane was taken.
+    pub recovered: bool,
+    /// Records stored since the lane was taken.
+    pub records: u64,
+    /// Bytes stored since the lane was taken.
+    pub bytes: u64,
+}
+
+fn release(context: &mut Context<'_>, batches: Vec<FetchedBatch>) {
+    context.out.extend(batches.into_iter().map(|batch| Output::Release(batch.slot)));
+}
+
+/// What helps against a failed batch.
+enum Remedy {
+    /// Send the same bytes again. `certain`: it is known not to be on the target.
+    Resend { certain: bool },
+    /// Find out what the target has.
+    Resolve,
+    /// Nothing that the link can do.
+    Halt,
+}
+
+fn remedy(failure: Failure) -> Remedy {
+    let code = match failure {
+        Failure::NotSent => return Remedy::Resend { certain: true },
+        Failure::Lost => return Remedy::Resend { certain: false },
+        Failure::Code(code) => code,
+    };
+    match code {
+        // Our sequences or our epoch are not what the broker has: the log knows why.
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+        | ErrorCode::DUPLICATE_SEQUENCE_NUMBER
+        | ErrorCode::UNKNOWN_PRODUCER_ID
+        | ErrorCode::INVALID_PRODUCER_ID_MAPPING
+        | ErrorCode::INVALID_PRODUCER_EPOCH
+        | ErrorCode::PRODUCER_FENCED => Remedy::Resolve,
+        // Answered before anything is appended.
+        ErrorCode::NOT_ENOUGH_REPLICAS
+        | ErrorCode::TOPIC_AUTHORIZATION_FAILED
+        | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Remedy::Resend { certain: true },
+        ErrorCode::UNKNOWN_SERVER_ERROR => Remedy::Resend { certain: false },
+        // All others that pass by themselves can come after the append, too: a leader that moved away while it waited for
+        // its followers answers 6.
+        code if code.retry() != Retry::Never => Remedy::Resend { certain: false },
+        _ => Remedy::Halt,
+    }
+}
