@@ -67,9 +67,6 @@ impl Batches {
             return Ok(None);
         };
         if magic == 2 {
-            if len < HEAD_LEN {
-                return Err(BatchError::BadLength((len - LENGTH_OVERHEAD) as i32));
-            }
             let meta = BatchMeta::parse(&self.rest)?;
             return Ok(Some(Entry::V2(meta, self.rest.split_to(len))));
         }

@@ -159,3 +159,47 @@ fn take<'a>(bytes: &mut &'a [u8], len: i32) -> Result<&'a [u8], DecodeError> {
     *bytes = rest;
     Ok(taken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attributes, timestamp and offset 0, null key and value, then what the test gives.
+    fn record(tail: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![(5 + tail.len() as u8) * 2, 0, 0, 0, 1, 1];
+        bytes.extend_from_slice(tail);
+        bytes
+    }
+
+    fn first(body: &[u8]) -> Result<Record<'_>, DecodeError> {
+        Records::new(body, 1).next().unwrap()
+    }
+
+    #[test]
+    fn header_counts_that_lie_are_errors() {
+        assert_eq!(first(&record(&[0])).map(|record| record.header_count), Ok(0));
+        assert_eq!(first(&record(&[1])), Err(DecodeError::BadLength(-1)));
+        assert_eq!(first(&record(&[4, 0, 1, 0])), Err(DecodeError::BadLength(2)));
+    }
+
+    #[test]
+    fn bytes_behind_the_last_record_or_header_are_an_error_once() {
+        let body = [record(&[0]), vec![7]].concat();
+        let mut records = Records::new(&body, 1);
+        assert!(matches!(records.next(), Some(Ok(_))));
+        assert_eq!(records.next(), Some(Err(DecodeError::Trailing(1))));
+        assert_eq!(records.next(), None);
+
+        let body = record(&[2, 2, b'k', 1, 9, 9]);
+        let headers: Vec<_> = first(&body).unwrap().headers().collect();
+        assert_eq!(headers, [Ok((&b"k"[..], None)), Err(DecodeError::Trailing(2))]);
+    }
+
+    #[test]
+    fn a_count_above_the_records_is_an_error_once() {
+        let body = record(&[0]);
+        let records: Vec<_> = Records::new(&body, 9).collect();
+        assert_eq!(records.len(), 2);
+        assert_eq!(records[1], Err(DecodeError::Truncated));
+    }
+}

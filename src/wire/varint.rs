@@ -83,6 +83,8 @@ mod tests {
         assert_eq!(read_unsigned(&mut &[0xFF; 9][..]), Err(DecodeError::BadVarint));
         assert_eq!(read_unsigned(&mut &[0xFF, 0xFF, 0xFF, 0xFF, 0x1F][..]), Err(DecodeError::BadVarint));
         assert_eq!(read_varlong(&mut &[0xFF; 11][..]), Err(DecodeError::BadVarint));
+        let sixty_five_bits = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x02];
+        assert_eq!(read_varlong(&mut &sixty_five_bits[..]), Err(DecodeError::BadVarint));
         assert_eq!(read_unsigned(&mut &[0x80][..]), Err(DecodeError::Truncated));
     }
 }

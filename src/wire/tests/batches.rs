@@ -54,7 +54,7 @@ proptest! {
                 let (_, body) = split_head(&bytes).unwrap();
                 let records = Records::new(&body, meta.record_count).count();
                 prop_assert!(records <= meta.record_count as usize + 1);
-                drop(control_type(&bytes));
+                prop_assert!(meta.is_control() || control_type(&bytes).is_err());
             }
         }
     }
@@ -65,7 +65,7 @@ proptest! {
         for record in Records::new(&noise, 50).flatten() {
             prop_assert!(record.headers().count() <= noise.len());
         }
-        drop(control_type(&noise));
+        prop_assert!(control_type(&noise).is_err());
     }
 }
 
@@ -131,4 +131,12 @@ fn control_types() {
     }
     let data = build(options, &crate::samples::golden(), 0);
     assert_eq!(control_type(&data), Err(BatchError::NoMarker));
+}
+
+#[test]
+fn a_batch_that_is_not_there_as_a_whole_is_not_split() {
+    let batch = Bytes::from(batch());
+    assert!(split_head(&batch).is_ok());
+    assert_eq!(split_head(&batch.slice(..batch.len() - 1)), Err(BatchError::Truncated));
+    assert!(!verify_crc(&batch[..batch.len() - 1]));
 }

@@ -66,11 +66,13 @@ fn a_snappy_length_that_lies_is_refused_before_it_is_allocated() {
 }
 
 #[test]
-fn raw_snappy_as_librdkafka_writes_it_and_joined_xerial_streams_unpack() {
+fn raw_snappy_as_librdkafka_writes_it_and_joined_streams_unpack() {
     let raw = snap::raw::Encoder::new().compress_vec(b"raw block").unwrap();
     assert_eq!(&*decompress(Codec::Snappy, &raw, 100).unwrap(), b"raw block");
 
-    let one = compress(Codec::Snappy, b"one,".to_vec()).unwrap();
-    let two = compress(Codec::Snappy, b"two".to_vec()).unwrap();
-    assert_eq!(&*decompress(Codec::Snappy, &[one, two].concat(), 100).unwrap(), b"one,two");
+    for codec in [Codec::Snappy, Codec::Gzip, Codec::Zstd] {
+        let one = compress(codec, b"one,".to_vec()).unwrap();
+        let two = compress(codec, b"two".to_vec()).unwrap();
+        assert_eq!(&*decompress(codec, &[one, two].concat(), 100).unwrap(), b"one,two", "{codec:?}");
+    }
 }

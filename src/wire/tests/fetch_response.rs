@@ -178,3 +178,9 @@ fn unknown_tagged_fields_are_skipped() {
     let response = FetchResponse::decode(encoded(&message, 17), 17).unwrap();
     assert_eq!(response.topics[0].partitions[0].index, 3);
 }
+
+#[test]
+fn bytes_behind_the_answer_are_an_error() {
+    let longer = [&encoded(&KafkaResponse::default(), 12)[..], &[0, 0]].concat();
+    assert_eq!(FetchResponse::decode(longer.into(), 12), Err(DecodeError::Trailing(2)));
+}

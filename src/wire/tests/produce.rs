@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use std::io::IoSlice;
 use twinlog_wire::batch::split_head;
 use twinlog_wire::builder::BatchOptions;
+use twinlog_wire::error::DecodeError;
 use twinlog_wire::error_code::ErrorCode;
 use twinlog_wire::produce_request::{EncodeError, ProduceHead, ProducePartition, ProduceTopic, Slices, encode};
 use twinlog_wire::produce_response::{PartitionResponse, ProduceResponse, RecordError, TopicResponse};
@@ -223,4 +224,10 @@ proptest! {
     ) {
         drop(ProduceResponse::decode(noise.into(), version));
     }
+}
+
+#[test]
+fn bytes_behind_the_answer_are_an_error() {
+    let longer = [&encoded(&KafkaResponse::default(), 9)[..], &[0, 0]].concat();
+    assert_eq!(ProduceResponse::decode(longer.into(), 9), Err(DecodeError::Trailing(2)));
 }

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use twinlog_wire::batch::{BatchMeta, ControlType, HEAD_LEN, verify_crc};
-use twinlog_wire::builder::{BatchBuilder, BatchOptions};
+use twinlog_wire::builder::{BatchBuilder, BatchOptions, BuildError};
 use twinlog_wire::compression::{CompressionError, decompress};
 use twinlog_wire::records::Records;
 use twinlog_wire::repack::{AppendTime, Repack, RepackError, Repacked};
 
-use crate::samples::{Sample, build, options, samples};
+use crate::samples::{CODECS, Sample, build, golden, options, samples};
 
 const REPACK: Repack = Repack { min_offset: 0, append_time: AppendTime::Keep, unpacked_bytes_max: 1 << 20 };
 
@@ -88,10 +88,25 @@ proptest! {
 }
 
 #[test]
-fn an_empty_batch_leaves_nothing() {
-    let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.skip(5);
-    assert_eq!(REPACK.apply(&builder.finish().unwrap()), Ok(None));
+fn an_empty_batch_is_a_head_and_leaves_nothing() {
+    for codec in CODECS {
+        let mut builder = BatchBuilder::new(BatchOptions { codec, ..Default::default() });
+        assert_eq!(builder.clone().finish(), Err(BuildError::Empty));
+        builder.skip(5);
+        let batch = builder.finish().unwrap();
+        assert_eq!(batch.len(), HEAD_LEN);
+        assert_eq!(REPACK.apply(&batch), Ok(None));
+    }
+}
+
+#[test]
+fn a_built_delete_horizon_stands_in_the_base_timestamp_field() {
+    let options = BatchOptions { delete_horizon: Some(7_000), ..Default::default() };
+    let batch = build(options, &golden(), 0);
+    let meta = BatchMeta::parse(&batch).unwrap();
+    assert!(meta.has_delete_horizon());
+    assert_eq!(meta.base_timestamp, 7_000);
+    assert_eq!(contents(&REPACK.apply(&batch).unwrap().unwrap()), golden());
 }
 
 #[test]
@@ -108,17 +123,16 @@ fn markers_and_bombs_are_named_errors() {
 }
 
 #[test]
-fn offsets_out_of_order_are_an_error() {
+fn offsets_out_of_order_or_outside_are_an_error() {
     let value = Some(vec![7; 10]);
     let sample = Sample { hole: 0, timestamp: 1, key: None, value, headers: vec![] };
     let batch = build(BatchOptions::default(), &[sample.clone(), sample], 0);
-    let (head, body) = twinlog_wire::batch::split_head(&batch).unwrap();
-    let second = body.len() / 2;
-    let mut swapped = body.to_vec();
-    assert_eq!(swapped[second + 3], 2, "the second record's offset delta, 1 in zigzag");
-    swapped[second + 3] = 0;
-    let mut batch = [&head[..], &swapped].concat();
-    let crc = crc32c::crc32c(&batch[21..]);
-    batch[17..21].copy_from_slice(&crc.to_be_bytes());
-    assert_eq!(REPACK.apply(&batch), Err(RepackError::OffsetOrder(0)));
+    let second_record = HEAD_LEN + (batch.len() - HEAD_LEN) / 2;
+    for offset_delta in [0, 2] {
+        let mut batch = batch.to_vec();
+        batch[second_record + 3] = offset_delta << 1;
+        let crc = crc32c::crc32c(&batch[21..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(REPACK.apply(&batch), Err(RepackError::OffsetOrder(offset_delta.into())));
+    }
 }
