@@ -179,6 +179,27 @@ impl Connection {
         self.finish::<R>(frame, timeout)
     }
 
+    /// Sends a request in this version and gives the body of its answer as it came: for answers whose content must
+    /// stay a slice of the frame.
+    pub fn call_for_body<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        timeout: Option<Duration>,
+    ) -> impl Future<Output = Result<Bytes>> + Send + use<'_, R> {
+        let frame = self.encode(request, version);
+        async move {
+            let step = Step::of::<R>();
+            let (correlation_id, frame) = frame?;
+            let slot = self.slot().await.map_err(|e| e.at(step))?;
+            let request = RawRequest { api_key: R::KEY, correlation_id, timeout, slices: vec![frame] };
+            let mut answer = slot.send(request).await?;
+            ResponseHeader::decode(&mut answer, R::Response::header_version(version))
+                .map_err(|e| self.error(step, Outcome::Unknown, Cause::Decode(e.to_string())))?;
+            Ok(answer)
+        }
+    }
+
     /// A new correlation id for a raw request.
     pub fn next_correlation_id(&self) -> i32 {
         self.correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX

@@ -27,7 +27,7 @@ pub(crate) struct Seen {
     pub(crate) body: Bytes,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Script<S> {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Script<S> {
     /// The bytes of the next request after its length; none at the end of the stream.
     pub(crate) async fn frame(&mut self) -> Option<Bytes> {
         let length = self.stream.read_u32().await.ok()?;
@@ -44,11 +44,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Script<S> {
         Some(Seen { api, version, correlation_id: header.correlation_id, body })
     }
 
-    pub(crate) async fn answer<A: Encodable>(&mut self, to: &Seen, body: &A) {
+    pub(crate) async fn answer<A: Encodable + Sync>(&mut self, to: &Seen, body: &A) {
         self.answer_at(to, to.version, body).await;
     }
 
-    pub(crate) async fn answer_at<A: Encodable>(&mut self, to: &Seen, version: i16, body: &A) {
+    pub(crate) async fn answer_at<A: Encodable + Sync>(&mut self, to: &Seen, version: i16, body: &A) {
         let mut bytes = BytesMut::new();
         body.encode(&mut bytes, version).unwrap();
         self.answer_bytes(&Seen { version, body: Bytes::new(), ..*to }, &bytes).await;

@@ -206,6 +206,29 @@ async fn each_purpose_and_lane_has_its_own_connection_and_one_dial() {
 }
 
 #[tokio::test]
+async fn those_who_wait_for_a_dial_share_its_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let dials = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&dials);
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let cluster = cluster(&[&address]);
+    let mut calls = JoinSet::new();
+    for _ in 0..10 {
+        let cluster = cluster.clone();
+        calls.spawn(async move { cluster.any().await.unwrap_err() });
+    }
+    calls.join_all().await;
+    assert_eq!(FakeState::count(&dials), 1);
+    cluster.any().await.unwrap_err();
+    assert_eq!(FakeState::count(&dials), 2, "a later call dials again");
+}
+
+#[tokio::test]
 async fn a_broken_connection_is_replaced() {
     let fake = fake().await;
     let cluster = cluster(&[&fake.address]);

@@ -64,7 +64,6 @@ async fn calls_use_the_highest_common_version_and_its_headers() {
     let (connection, mut script) = default().await;
     assert_eq!(connection.version::<EndTxnRequest>(), Some(5));
     assert_eq!(connection.version_up_to::<EndTxnRequest>(4), Some(4));
-    // kafka-protocol reads InitProducerId answers up to v6, and writes requests up to v5.
     assert_eq!(connection.version::<InitProducerIdRequest>(), Some(5));
     assert_eq!(connection.version_up_to::<FetchRequest>(3), None);
     for version in [2, 4] {
@@ -162,7 +161,8 @@ async fn a_cut_inside_an_answer_fails_all_waiters_and_tells_the_sent_from_the_un
     let (connection, mut script) = connect(4096, ConnectionConfig::default()).await;
     let body = Bytes::from(vec![7; 3000]);
     // The pipe holds 4 096 bytes: the first request and a part of the second.
-    let mut answers: Vec<Answer> = (0..4).map(|_| connection.send_raw(raw(&connection, &[body.clone()]))).collect();
+    let mut answers: Vec<Answer> =
+        (0..4).map(|_| connection.send_raw(raw(&connection, std::slice::from_ref(&body)))).collect();
     let first_byte = script.stream.read_u8().await.unwrap();
     assert_eq!(first_byte, 0);
     // An answer of 100 bytes is announced, 10 come.
@@ -316,11 +316,11 @@ async fn requests_in_flight_are_limited() {
     let id = id_of(&script.frame().await.unwrap());
     let waiting = async {
         let slot = connection.slot().await.unwrap();
-        slot.send(raw(&connection, &[]))
+        Some(slot.send(raw(&connection, &[])))
     };
     let (third, ()) = tokio::join!(waiting, async { script.write(&id.to_be_bytes()).await });
     first.await.unwrap();
-    for answer in [second, third] {
+    for answer in [second, third.unwrap()] {
         let id = id_of(&script.frame().await.unwrap());
         script.write(&id.to_be_bytes()).await;
         answer.await.unwrap();
@@ -341,6 +341,47 @@ async fn a_closed_connection_fails_those_who_wait_for_a_slot() {
     let error = call.unwrap_err();
     assert!(matches!(error.cause(), Cause::ClosedHere), "{error}");
     assert_eq!((error.outcome(), error.step()), (Outcome::NotSent, Step::of::<MetadataRequest>()));
+}
+
+#[tokio::test]
+async fn a_slot_that_is_never_used_keeps_nobody_waiting_on_a_closed_connection() {
+    let config = ConnectionConfig { in_flight_max: 1, ..Default::default() };
+    let (connection, _script) = connect(PIPE_BYTES, config).await;
+    let unused = connection.slot().await.unwrap();
+    connection.close();
+    let error = connection.slot().await.unwrap_err();
+    assert!(matches!(error.cause(), Cause::ClosedHere), "{error}");
+    let error = unused.send(raw(&connection, &[])).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotSent);
+}
+
+#[tokio::test]
+async fn a_length_that_comes_in_two_parts_is_read() {
+    let (connection, mut script) = default().await;
+    let answers: Vec<Answer> = (0..3).map(|_| connection.send_raw(raw(&connection, &[]))).collect();
+    let lengths = [0x104, 0x1_0004, 0x104_u32];
+    let mut stream = Vec::new();
+    for length in lengths {
+        let id = id_of(&script.frame().await.unwrap());
+        stream.extend_from_slice(&length.to_be_bytes());
+        stream.extend_from_slice(&id.to_be_bytes());
+        stream.resize(stream.len() + length as usize - 4, 7);
+    }
+    // The first part ends inside the second answer's length, behind a byte that the first one's does not have.
+    let write = async {
+        for part in [&stream[..0x10a], &stream[0x10a..0x10b], &stream[0x10b..]] {
+            script.stream.write_all(part).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let read = async {
+        for (answer, length) in answers.into_iter().zip(lengths) {
+            let frame = answer.await.unwrap();
+            assert_eq!(frame.len(), length as usize);
+            assert!(frame[4..].iter().all(|byte| *byte == 7));
+        }
+    };
+    tokio::join!(write, read);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
-use kafka_protocol::protocol::{Message, Request, StrBytes, VersionRange};
+use kafka_protocol::protocol::{Request, StrBytes, VersionRange};
 use twinlog_wire::error_code::ErrorCode;
 
 use super::{Connection, RawRequest};
@@ -30,11 +30,7 @@ impl Versions {
 
     /// The highest version of `R` that both sides have and that is not above `max`.
     pub fn highest<R: Request>(&self, max: i16) -> Option<i16> {
-        let range = self
-            .range(R::KEY)?
-            .intersect(&R::VERSIONS)
-            .intersect(&R::Response::VERSIONS)
-            .intersect(&VersionRange { min: i16::MIN, max });
+        let range = self.range(R::KEY)?.intersect(&R::VERSIONS).intersect(&VersionRange { min: i16::MIN, max });
         (!range.is_empty()).then_some(range.max)
     }
 

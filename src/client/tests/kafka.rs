@@ -1,4 +1,8 @@
 //! The client against real brokers: metadata, admin calls, transactions, a broker that comes back.
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is how it fails; clippy knows only functions marked as tests"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
