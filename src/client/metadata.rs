@@ -12,8 +12,8 @@ use crate::connection::Connection;
 use crate::dial::Address;
 use crate::error::{Cause, Outcome, Result, Step};
 
-/// From v4 on a request can say that it does not create topics; v12 and v13 add topic ids and an
-/// error code.
+/// From v4 on a request can say that it does not create topics. Topic ids come with v10, an error for the whole answer
+/// with v13.
 const VERSION_MIN: i16 = 4;
 
 /// One snapshot of a cluster.
