@@ -132,7 +132,10 @@ dr    warning  both    include     payments\\..* matches no topic
     #[test]
     fn jsonl_has_the_schema_in_every_line() {
         let text = render(&checks(Verdict::Ok), Format::Jsonl).expect("renders");
-        let first = r#"{"schema":"twinlog.check/1","link":"dr","side":"source","subject":"reachable","verdict":"ok","finding":"3 brokers, 4.1.1","what_to_do":null}"#;
+        let first = concat!(
+            r#"{"schema":"twinlog.check/1","link":"dr","side":"source","subject":"reachable","verdict":"ok","#,
+            r#""finding":"3 brokers, 4.1.1","what_to_do":null}"#
+        );
         assert_eq!(text.lines().next(), Some(first));
         assert_eq!(text.lines().count(), 3);
     }

@@ -335,7 +335,10 @@ mod tests {
     #[test]
     fn a_change_as_json() {
         let change = &Seen::default().changes(&link(vec![halted("orders", 1)]))[0];
-        let wanted = r#"{"schema":"twinlog.change/1","link":"dr","topic":"orders","partitions":[1],"standing":"halted","state":"diverged","detail":"expected 5, found 7"}"#;
+        let wanted = concat!(
+            r#"{"schema":"twinlog.change/1","link":"dr","topic":"orders","partitions":[1],"standing":"halted","#,
+            r#""state":"diverged","detail":"expected 5, found 7"}"#
+        );
         assert_eq!(output::json(CHANGE_SCHEMA, change).expect("renders"), wanted);
     }
 }

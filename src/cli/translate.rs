@@ -172,7 +172,11 @@ mod tests {
     #[test]
     fn json_names_the_kind_of_answer() {
         let text = render(&answer(Side::Source, Translation::NextRange { offset: 5 }), Format::Jsonl).expect("renders");
-        let wanted = r#"{"schema":"twinlog.translate/1","link":"dr","asked_side":"source","asked_topic":"orders","partition":3,"asked_offset":1234,"topic":"orders.replica","answer":"next-range","offset":5}"#;
+        let wanted = concat!(
+            r#"{"schema":"twinlog.translate/1","link":"dr","asked_side":"source","asked_topic":"orders","#,
+            r#""partition":3,"asked_offset":1234,"#,
+            r#""topic":"orders.replica","answer":"next-range","offset":5}"#
+        );
         assert_eq!(text.trim_end(), wanted);
     }
 }

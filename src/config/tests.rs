@@ -7,16 +7,18 @@ use twinlog_core::config::{ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT
 
 use super::*;
 
-/// The first file of the README.
-const FIRST: &str = r"clusters:
-  a: { bootstrap: ['127.0.0.1:19092'] }
-  b: { bootstrap: ['127.0.0.1:29092'] }
+/// The shortest file that mirrors topics; the README begins with it.
+const FIRST: &str = concat!(
+    r#"clusters:
+  a: { bootstrap: ["127.0.0.1:19092"] }
+  b: { bootstrap: ["127.0.0.1:29092"] }
 links:
   dr:
     source: a
     target: b
-    topics: { include: ['orders', 'payments\..*'], exclude: [], rename: '{topic}' }   # '{topic}.replica', '{source}.{topic}'
-";
+    topics: { include: ['orders', 'payments\..*'], exclude: [], rename: '{topic}' }"#,
+    "   # '{topic}.replica', '{source}.{topic}'\n"
+);
 
 const CLUSTERS: &str = "clusters: {a: {bootstrap: [a:1]}, b: {bootstrap: [b:1]}}\n";
 

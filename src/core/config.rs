@@ -171,7 +171,8 @@ impl FromStr for LinkName {
         }
         if !text.bytes().all(legal) || text.starts_with('-') || text.ends_with('-') {
             return Err(format!(
-                "link name `{text}`: only a-z, 0-9 and inner hyphens, since it becomes part of topic names and transactional ids"
+                "link name `{text}`: only a-z, 0-9 and inner hyphens, \
+                 since it becomes part of topic names and transactional ids"
             ));
         }
         Ok(Self(text.to_owned()))
