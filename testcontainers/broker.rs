@@ -34,15 +34,18 @@ pub(crate) enum Node {
     Docker(Box<DockerNode>),
 }
 
-/// Hands a call to whichever backend there is.
+/// Hands a call to whichever backend there is. The lock ends with the call, also within a longer expression.
 macro_rules! node {
-    ($self:ident.$method:ident($($argument:expr),*)) => {
-        match &mut *$self.node() {
+    ($self:ident.$method:ident($($argument:expr),*)) => {{
+        let mut node = $self.node();
+        let answer = match &mut *node {
             Node::Process(node) => node.$method($($argument),*),
             #[cfg(feature = "docker")]
             Node::Docker(node) => node.$method($($argument),*),
-        }
-    };
+        };
+        drop(node);
+        answer
+    }};
 }
 
 impl Broker {

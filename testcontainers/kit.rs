@@ -93,6 +93,14 @@ impl Kit {
         &self.classpath
     }
 
+    /// The same with a folder of classes before the jars.
+    pub(crate) fn classpath_with(&self, classes: &Path) -> OsString {
+        let mut path = OsString::from(classes);
+        path.push(":");
+        path.push(&self.classpath);
+        path
+    }
+
     /// The `java` program.
     pub fn java(&self) -> &Path {
         &self.java.program
