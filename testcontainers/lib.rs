@@ -1,4 +1,16 @@
-//! Real Apache Kafka clusters for tests.
+//! Real Apache Kafka clusters for tests, with Kafka's own tools and clients as judges.
+//!
+//! [`ClusterSpec`] starts a [`Cluster`] of Java processes from Kafka's Maven jars (or of containers, see [`Backend`]);
+//! its [`Broker`]s can be killed, stopped, paused and started again. [`KafkaTool`] runs the programs that come with
+//! Kafka, [`MirrorMaker`] is the rival, and [`Oracle`] is one long-lived Java process that creates topics, produces
+//! records that follow from a seed, and tells by hashes what a topic holds. Everything here blocks.
+//!
+//! Nothing of this outlives the test process, whatever its end: each child has a watchdog that reads from a pipe of
+//! the test process and kills the child at the pipe's end, and the folders go when the last watchdog has gone. So a
+//! cluster may live in a static and be shared by all tests of a binary.
+//!
+//! Limits: Linux only (pidfd, `/bin/sh`); one listener without TLS or SASL, on 127.0.0.1; a missing Java or Maven is
+//! an error, never a skipped test.
 #![allow(clippy::panic, reason = "this crate supports tests: a panic is how a test fails")]
 
 mod broker;

@@ -54,6 +54,9 @@ pub(crate) fn server(spec: &ClusterSpec, ports: &[Ports], node: usize, data: &st
     set("num.network.threads", "2".into());
     set("num.io.threads", "4".into());
     set("background.threads", "2".into());
+    // After a kill, the controller takes the broker back only when its old session is over: 9 seconds by default.
+    set("broker.session.timeout.ms", "4000".into());
+    set("broker.heartbeat.interval.ms", "1000".into());
     for (key, value) in &spec.config {
         set(key, value.clone());
     }

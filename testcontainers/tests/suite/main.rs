@@ -3,6 +3,7 @@
 
 mod clusters;
 mod gone;
+mod mirror_maker;
 mod missing;
 mod oracle;
 
