@@ -265,7 +265,7 @@ impl Lane {
             needs: &mut needs,
         };
         act(partition, &mut context);
-        if let Some(at) = partition.wake_at() {
+        for at in [partition.wake_at(), partition.fetch_at(now)].into_iter().flatten() {
             self.timers.insert((at, Timer::Partition(id)));
         }
         let planned = self.plans.len() - planned_before;

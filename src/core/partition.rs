@@ -719,6 +719,11 @@ impl Partition {
         self.wake_at
     }
 
+    /// When it may be fetched again, if that is a pause after a failure.
+    pub fn fetch_at(&self, now: Now) -> Option<u64> {
+        (self.fetch_at > now.mono_ms && self.fetch_at != u64::MAX).then_some(self.fetch_at)
+    }
+
     /// A pause is over.
     pub fn woken(&mut self, context: &mut Context<'_>) {
         if self.wake_at.is_none_or(|at| at > context.now.mono_ms) {

@@ -2,6 +2,12 @@
 //!
 //! This crate does what `twinlog_core` decides: it moves bytes, keeps the time and talks to both clusters.
 
+mod failpoint;
 mod fetch;
+mod lane;
 pub mod log;
+pub mod map_topic;
+pub mod mirrors;
 pub mod names;
+pub mod same_cluster;
+pub mod supervisor;

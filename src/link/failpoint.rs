@@ -1,0 +1,26 @@
+//! Named points at which a test can end the process at once, as kill -9 would. Compiled only with the feature
+//! `failpoints`; without it [`hit`] is empty.
+
+/// After the lane's fence was committed, before its markers were seen.
+pub(crate) const AFTER_FENCE: &str = "after-fence";
+/// While the tail of a mirror is read.
+pub(crate) const DURING_RECOVERY: &str = "during-recovery";
+/// After a batch was written to the socket, before its answer is looked at.
+pub(crate) const AFTER_PRODUCE: &str = "after-produce";
+/// After answers were taken, before the map's record that follows from them is sent.
+pub(crate) const BEFORE_MAP_WRITE: &str = "before-map-write";
+
+/// Aborts if `TWINLOG_FAILPOINT` is `<name>` or `<name>:<n>` and this is the n-th time (from 1) that the point is hit.
+#[cfg(feature = "failpoints")]
+pub(crate) fn hit(name: &str) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static HITS: AtomicU64 = AtomicU64::new(0);
+    let Ok(wanted) = std::env::var("TWINLOG_FAILPOINT") else { return };
+    let (wanted, count) = wanted.split_once(':').unwrap_or((&wanted, "1"));
+    if wanted == name && HITS.fetch_add(1, Ordering::Relaxed) + 1 == count.parse().unwrap_or(1) {
+        std::process::abort();
+    }
+}
+
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn hit(_name: &str) {}

@@ -1,0 +1,274 @@
+//! The shell around [`twinlog_core::lane::Lane`]: one task, one set of connections, no locks.
+//!
+//! Everything that happens arrives in one inbox. After each look into it the core's outputs are carried out: what goes
+//! to the same broker at the same time goes in one request.
+
+mod budget;
+mod events;
+mod fence;
+mod intake;
+mod map_io;
+mod outgoing;
+mod target_reads;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use twinlog_client::{Cluster, Connection, Error};
+use twinlog_core::config::FetchConfig;
+use twinlog_core::halt::Halt;
+use twinlog_core::ids::{Now, TopicId};
+use twinlog_core::io::{Failure, Input, LanePartition, Output, Over, PartitionSpec};
+use twinlog_core::lane::{Lane, LaneConfig};
+use twinlog_core::map_record::PartitionKey;
+use twinlog_core::status::PartitionStatus;
+
+use self::budget::Slots;
+use self::events::Events;
+use self::intake::{FetchDone, Intake};
+use self::outgoing::{Outgoing, ProduceDone};
+use self::target_reads::TargetReads;
+
+/// Everything that a lane's shell needs.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneSetup {
+    pub(crate) link: String,
+    pub(crate) lane: u32,
+    pub(crate) source: Cluster,
+    pub(crate) target: Cluster,
+    pub(crate) map_topic_id: TopicId,
+    pub(crate) config: LaneConfig,
+    pub(crate) fetch: FetchConfig,
+    /// Bytes of frames that may be held.
+    pub(crate) budget_bytes: u64,
+}
+
+/// What a lane is told from outside.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Copy these, too.
+    Add(Vec<PartitionSpec>),
+    /// Stop this one.
+    Stop(PartitionKey, Halt),
+    /// Finish.
+    Drain,
+}
+
+/// What arrives in the inbox.
+#[derive(Debug)]
+enum Message {
+    Core(Input),
+    Many(Vec<Input>),
+    Fetched(FetchDone),
+    Connected(i32, Result<Arc<Connection>, Error>),
+    Produced(ProduceDone),
+}
+
+/// How often a snapshot is given out.
+const STATUS_PAUSE: Duration = Duration::from_millis(500);
+
+pub(crate) struct LaneShell {
+    setup: Arc<LaneSetup>,
+    core: Lane,
+    begun: Instant,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    /// Bounded by what the core has in flight: each message answers one of its outputs.
+    sender: mpsc::UnboundedSender<Message>,
+    slots: Slots,
+    intake: Intake,
+    outgoing: Outgoing,
+    reads: TargetReads,
+    events: Events,
+    status: watch::Sender<Vec<PartitionStatus>>,
+    status_at: Instant,
+}
+
+impl LaneShell {
+    pub(crate) fn new(setup: Arc<LaneSetup>, status: watch::Sender<Vec<PartitionStatus>>) -> Self {
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let begun = Instant::now();
+        let core = Lane::new(setup.config.clone(), now(begun));
+        Self {
+            slots: Slots::new(setup.budget_bytes),
+            intake: Intake::default(),
+            outgoing: Outgoing::default(),
+            reads: TargetReads::default(),
+            events: Events::new(&setup.link, setup.lane),
+            setup,
+            core,
+            begun,
+            inbox,
+            sender,
+            status,
+            status_at: begun,
+        }
+    }
+
+    /// Runs until the core says that the lane is over.
+    pub(crate) async fn run(mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Over {
+        loop {
+            if let Some(over) = self.carry_out() {
+                self.publish();
+                return over;
+            }
+            if Instant::now() >= self.status_at {
+                self.publish();
+            }
+            let timer = self.core.poll_timeout().map(|ms| self.begun + Duration::from_millis(ms));
+            let wake = timer.map_or(self.status_at, |timer| timer.min(self.status_at));
+            tokio::select! {
+                Some(message) = self.inbox.recv() => {
+                    self.take(message);
+                    while let Ok(message) = self.inbox.try_recv() {
+                        self.take(message);
+                    }
+                }
+                command = commands.recv() => self.command(command.unwrap_or(Command::Drain)),
+                () = sleep_until(wake) => {
+                    let now = now(self.begun);
+                    self.core.handle_timeout(now);
+                    self.slots.unpin_slow(now.mono_ms);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = now(self.begun);
+        match command {
+            Command::Add(specs) => {
+                for spec in specs {
+                    self.core.add(now, spec);
+                }
+            }
+            Command::Stop(key, halt) => {
+                let found = self.core.partitions().iter().position(|partition| partition.spec().key == key);
+                if let Some(id) = found.and_then(|index| u32::try_from(index).ok()) {
+                    self.core.handle(now, Input::Stop(LanePartition(id), halt));
+                }
+            }
+            Command::Drain => self.core.handle(now, Input::Drain),
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        let now = now(self.begun);
+        match message {
+            Message::Core(input) => self.core.handle(now, input),
+            Message::Many(inputs) => inputs.into_iter().for_each(|input| self.core.handle(now, input)),
+            Message::Fetched(done) => {
+                let (inputs, stale) = self.intake.done(done, &mut self.slots, &self.core, now.mono_ms);
+                if stale {
+                    refresh(&self.setup.source);
+                }
+                inputs.into_iter().for_each(|input| self.core.handle(now, input));
+            }
+            Message::Connected(node, result) => {
+                let inputs = self.outgoing.connected(node, result, &self.setup.target);
+                inputs.into_iter().for_each(|input| self.core.handle(now, input));
+            }
+            Message::Produced(done) => {
+                let (inputs, stale) = self.outgoing.done(done);
+                if stale {
+                    refresh(&self.setup.target);
+                }
+                inputs.into_iter().for_each(|input| self.core.handle(now, input));
+            }
+        }
+    }
+
+    /// Carries out what the core asks for, until it asks for nothing more.
+    fn carry_out(&mut self) -> Option<Over> {
+        loop {
+            let now = now(self.begun);
+            while let Some(output) = self.core.poll_output(now) {
+                if let Some(over) = self.output(output) {
+                    return Some(over);
+                }
+            }
+            let refused = self.outgoing.flush(&self.setup, &self.slots, &self.core, &self.sender);
+            if refused.is_empty() {
+                break;
+            }
+            refused.into_iter().for_each(|input| self.core.handle(now, input));
+        }
+        self.reads.flush(&self.setup, &self.core, &self.sender);
+        self.intake.fetch_more(&self.setup, &mut self.slots, &self.core, now(self.begun), &self.sender);
+        None
+    }
+
+    fn output(&mut self, output: Output) -> Option<Over> {
+        match output {
+            Output::InitProducerId { current } => fence::init(&self.setup, &self.sender, current),
+            Output::Fence { producer, members } => {
+                fence::fence(&self.setup, &self.sender, &self.core, producer, members);
+            }
+            Output::ReadMap { from } => map_io::read(&self.setup, &self.sender, from),
+            Output::WriteMap(batch) => map_io::write(&self.setup, &self.sender, batch),
+            Output::Probe(partition) => self.reads.probe(partition),
+            Output::ReadTarget { partition, from } => self.reads.read(partition, from),
+            Output::LookAtEnd { partition, expected } => self.reads.look_at_end(partition, expected),
+            Output::Repack { partition, slot, from } => {
+                let result = self.slots.repack(slot, from);
+                self.core.handle(now(self.begun), Input::Repacked(partition, result));
+            }
+            Output::Send { partition, slot, attempt, producer, sequence } => {
+                self.outgoing.push(partition, slot, attempt, producer, sequence);
+            }
+            Output::Release(slot) => self.slots.release(slot),
+            Output::Event(event) => self.events.log(&event, &self.core),
+            Output::Over(over) => return Some(over),
+        }
+        None
+    }
+
+    fn publish(&mut self) {
+        self.status_at = Instant::now() + STATUS_PAUSE;
+        let lane = u16::try_from(self.setup.lane).unwrap_or(u16::MAX);
+        let snapshot = self.core.partitions().iter().map(|partition| events::status(partition, lane)).collect();
+        self.status.send_replace(snapshot);
+    }
+}
+
+/// Both clocks, as the core wants them.
+fn now(begun: Instant) -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now {
+        mono_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),
+    }
+}
+
+/// Sends a message to the lane, which may be over by now.
+fn tell(sender: &mpsc::UnboundedSender<Message>, message: Message) {
+    drop(sender.send(message));
+}
+
+/// What the core is told of an error.
+fn failure(error: &Error) -> Failure {
+    match error.code() {
+        Some(code) => Failure::Code(code),
+        None if error.is_outcome_unknown() => Failure::Lost,
+        None => Failure::NotSent,
+    }
+}
+
+/// Asks for metadata in the background: who waits for a leader tries again soon.
+fn refresh(cluster: &Cluster) {
+    let cluster = cluster.clone();
+    tokio::spawn(async move {
+        if let Err(error) = cluster.refresh().await {
+            tracing::debug!(%error, "Metadata cannot be refreshed.");
+        }
+    });
+}
+
+/// The bytes of a batch, in the two parts that go to the socket.
+#[derive(Clone, Debug)]
+struct Parts {
+    head: [u8; twinlog_wire::batch::HEAD_LEN],
+    body: Bytes,
+}

@@ -1,0 +1,242 @@
+//! The bytes that a lane holds: batches by slot, the frames that they are slices of, and the budget.
+//!
+//! A slice keeps its whole frame in memory, so frames are what is counted, until their last slice is released. A slice
+//! that stays long is copied out of a frame that is otherwise free: the one copy that the lane makes.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use twinlog_core::batch::{Repacked, Run, Slot};
+use twinlog_core::ids::SourceOffset;
+use twinlog_wire::batch::split_head;
+use twinlog_wire::repack::{AppendTime, Repack};
+
+use super::Parts;
+
+/// A batch that is opened may grow to this many bytes.
+const UNPACKED_BYTES_MAX: usize = 256 << 20;
+
+/// A slice that is older than this may be copied out of its frame.
+const SLOW_MS: u64 = 1_000;
+
+struct Held {
+    batch: Batch,
+    frame: u64,
+    since_ms: u64,
+}
+
+enum Batch {
+    Whole(Bytes),
+    Repacked(Box<Parts>),
+}
+
+struct Frame {
+    bytes: u64,
+    slices: u32,
+    slice_bytes: u64,
+}
+
+/// The batches of a lane and their frames.
+pub(super) struct Slots {
+    limit: u64,
+    used: u64,
+    reserved: u64,
+    next: u64,
+    held: HashMap<Slot, Held>,
+    frames: HashMap<u64, Frame>,
+    unpin_at: u64,
+}
+
+impl Slots {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { limit, used: 0, reserved: 0, next: 0, held: HashMap::new(), frames: HashMap::new(), unpin_at: 0 }
+    }
+
+    /// Reserves up to `wanted` bytes for an answer; none if too little is left to be worth it. With nothing held there is
+    /// always room: one batch may be larger than the budget.
+    pub(super) fn reserve(&mut self, wanted: u64) -> Option<u64> {
+        let left = self.limit.saturating_sub(self.used + self.reserved);
+        let grant = wanted.min(left);
+        if grant < wanted.min(self.limit / 4) && self.used + self.reserved > 0 {
+            return None;
+        }
+        let grant = grant.max(1);
+        self.reserved += grant;
+        Some(grant)
+    }
+
+    /// Gives a reservation back.
+    pub(super) fn unreserve(&mut self, bytes: u64) {
+        self.reserved = self.reserved.saturating_sub(bytes);
+    }
+
+    /// A frame came; its slices are added next, then [`Slots::frame_done`] is called.
+    pub(super) fn frame(&mut self, bytes: u64) -> u64 {
+        self.next += 1;
+        self.used += bytes;
+        self.frames.insert(self.next, Frame { bytes, slices: 0, slice_bytes: 0 });
+        self.next
+    }
+
+    /// Holds a batch of a frame.
+    pub(super) fn hold(&mut self, frame: u64, batch: Bytes, now_ms: u64) -> Slot {
+        self.next += 1;
+        let slot = Slot(self.next);
+        if let Some(frame) = self.frames.get_mut(&frame) {
+            frame.slices += 1;
+            frame.slice_bytes += batch.len() as u64;
+        }
+        self.held.insert(slot, Held { batch: Batch::Whole(batch), frame, since_ms: now_ms });
+        slot
+    }
+
+    /// All slices of a frame are held: without any it is free at once.
+    pub(super) fn frame_done(&mut self, frame: u64) {
+        if self.frames.get(&frame).is_some_and(|frame| frame.slices == 0) {
+            self.free(frame);
+        }
+    }
+
+    /// Lets a batch go.
+    pub(super) fn release(&mut self, slot: Slot) {
+        let Some(held) = self.held.remove(&slot) else { return };
+        let bytes = match &held.batch {
+            Batch::Whole(batch) => batch.len() as u64,
+            Batch::Repacked(_) => 0,
+        };
+        let Some(frame) = self.frames.get_mut(&held.frame) else { return };
+        frame.slices -= 1;
+        frame.slice_bytes = frame.slice_bytes.saturating_sub(bytes);
+        if frame.slices == 0 {
+            self.free(held.frame);
+        }
+    }
+
+    fn free(&mut self, frame: u64) {
+        if let Some(frame) = self.frames.remove(&frame) {
+            self.used -= frame.bytes;
+        }
+    }
+
+    /// A batch in the parts that are sent.
+    pub(super) fn parts(&self, slot: Slot) -> Option<Parts> {
+        match &self.held.get(&slot)?.batch {
+            Batch::Whole(batch) => split_head(batch).ok().map(|(head, body)| Parts { head, body }),
+            Batch::Repacked(parts) => Some(Parts::clone(parts)),
+        }
+    }
+
+    /// Length of a batch in bytes.
+    pub(super) fn len(&self, slot: Slot) -> usize {
+        match self.held.get(&slot).map(|held| &held.batch) {
+            Some(Batch::Whole(batch)) => batch.len(),
+            Some(Batch::Repacked(parts)) => parts.head.len() + parts.body.len(),
+            None => 0,
+        }
+    }
+
+    /// Opens a batch and leaves out what lies below `from`. The new batch replaces it; what it keeps in memory is counted
+    /// as its frame.
+    pub(super) fn repack(&mut self, slot: Slot, from: SourceOffset) -> Result<Repacked, String> {
+        let Some(held) = self.held.get_mut(&slot) else { return Err("its bytes are gone".to_owned()) };
+        let Batch::Whole(batch) = &held.batch else { return Err("it was opened already".to_owned()) };
+        let repack =
+            Repack { min_offset: from.0, append_time: AppendTime::Keep, unpacked_bytes_max: UNPACKED_BYTES_MAX };
+        let Some(new) = repack.apply(batch).map_err(|error| error.to_string())? else {
+            return Ok(Repacked { bytes: 0, max_timestamp: -1, runs: Vec::new() });
+        };
+        let run =
+            |run: &twinlog_wire::repack::Run| Run { start: SourceOffset(run.source_start), len: u64::from(run.count) };
+        let repacked = Repacked {
+            bytes: new.meta.len,
+            max_timestamp: new.meta.max_timestamp,
+            runs: new.runs.iter().map(run).collect(),
+        };
+        let old = batch.len() as u64;
+        held.batch = Batch::Repacked(Box::new(Parts { head: new.head, body: new.body }));
+        if let Some(frame) = self.frames.get_mut(&held.frame) {
+            frame.slice_bytes = frame.slice_bytes.saturating_sub(old);
+        }
+        Ok(repacked)
+    }
+
+    /// Copies slices that wait for long out of frames that are mostly free.
+    pub(super) fn unpin_slow(&mut self, now_ms: u64) {
+        if now_ms < self.unpin_at {
+            return;
+        }
+        self.unpin_at = now_ms + SLOW_MS;
+        let mut copied = Vec::new();
+        for (slot, held) in &mut self.held {
+            let Batch::Whole(batch) = &mut held.batch else { continue };
+            let Some(frame) = self.frames.get(&held.frame) else { continue };
+            if now_ms >= held.since_ms + SLOW_MS && frame.slice_bytes * 2 < frame.bytes {
+                *batch = Bytes::copy_from_slice(batch);
+                copied.push((*slot, batch.len() as u64));
+            }
+        }
+        for (slot, bytes) in copied {
+            let own = self.frame(bytes);
+            let Some(held) = self.held.get_mut(&slot) else { continue };
+            let old = std::mem::replace(&mut held.frame, own);
+            if let Some(frame) = self.frames.get_mut(&own) {
+                (frame.slices, frame.slice_bytes) = (1, bytes);
+            }
+            if let Some(frame) = self.frames.get_mut(&old) {
+                frame.slices -= 1;
+                frame.slice_bytes = frame.slice_bytes.saturating_sub(bytes);
+                if frame.slices == 0 {
+                    self.free(old);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_counts_until_its_last_slice_is_released() {
+        let mut slots = Slots::new(1_000);
+        let frame = slots.frame(600);
+        let (first, second) =
+            (slots.hold(frame, Bytes::from_static(&[0; 200]), 0), slots.hold(frame, Bytes::from_static(&[0; 300]), 0));
+        slots.frame_done(frame);
+        assert_eq!(slots.reserve(400), Some(400));
+        slots.unreserve(400);
+        slots.release(first);
+        assert_eq!(slots.used, 600);
+        slots.release(second);
+        assert_eq!(slots.used, 0);
+    }
+
+    #[test]
+    fn a_batch_above_the_budget_is_let_in_alone() {
+        let mut slots = Slots::new(1_000);
+        let frame = slots.frame(5_000);
+        let slot = slots.hold(frame, Bytes::from_static(&[0; 5_000]), 0);
+        slots.frame_done(frame);
+        assert_eq!(slots.reserve(800), None);
+        slots.release(slot);
+        assert_eq!(slots.reserve(800), Some(800));
+    }
+
+    #[test]
+    fn a_slow_slice_leaves_a_frame_that_is_mostly_free() {
+        let mut slots = Slots::new(10_000);
+        let frame = slots.frame(5_000);
+        let slow = slots.hold(frame, Bytes::from_static(&[7; 100]), 0);
+        let fast = slots.hold(frame, Bytes::from_static(&[0; 4_900]), 0);
+        slots.frame_done(frame);
+        slots.release(fast);
+        slots.unpin_slow(SLOW_MS - 1);
+        assert_eq!(slots.used, 5_000);
+        slots.unpin_slow(3 * SLOW_MS);
+        assert_eq!(slots.used, 100);
+        assert_eq!(slots.len(slow), 100);
+        slots.release(slow);
+        assert_eq!(slots.used, 0);
+    }
+}

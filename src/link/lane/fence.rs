@@ -1,0 +1,155 @@
+//! The lane's transactional id: producer ids with new epochs, and empty transactions that write markers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use twinlog_client::admin::{ProducerId, TopicPartition};
+use twinlog_client::{Cluster, ErrorCode};
+use twinlog_core::ids::Producer;
+use twinlog_core::io::{Failure, FenceOutcome, Input, Member};
+use twinlog_core::lane::Lane;
+
+use super::{LaneSetup, Message, failure, tell};
+use crate::failpoint;
+use crate::names::{map_topic, transactional_id};
+
+/// A transaction holds no data and is open for milliseconds; this is for a process that stops in the middle of one.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Topics that one request adds.
+const TOPICS_MAX: usize = 100;
+
+pub(super) fn init(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, current: Option<Producer>) {
+    let (target, lane, sender) = (setup.target.clone(), setup.lane, sender.clone());
+    let id = transactional_id(&setup.link, lane);
+    tokio::spawn(async move {
+        let current = current.map(|producer| ProducerId { id: producer.id, epoch: producer.epoch });
+        let result = target.init_producer_id(lane, &id, TRANSACTION_TIMEOUT, current).await;
+        let result = match result {
+            Ok(producer) => Ok(Producer { id: producer.id, epoch: producer.epoch }),
+            Err(error) => {
+                tracing::debug!(%error, "No producer id yet.");
+                Err(failure(&error))
+            }
+        };
+        tell(&sender, Message::Core(Input::ProducerId(result)));
+    });
+}
+
+pub(super) fn fence(
+    setup: &LaneSetup,
+    sender: &mpsc::UnboundedSender<Message>,
+    core: &Lane,
+    producer: Producer,
+    members: Vec<Member>,
+) {
+    let mut partitions: BTreeMap<TopicPartition, Member> = BTreeMap::new();
+    for member in members {
+        let at = match member {
+            Member::Map => Some(TopicPartition::new(map_topic(&setup.link), setup.lane.cast_signed())),
+            Member::Data(id) => core.partition(id).map(|partition| {
+                let spec = partition.spec();
+                TopicPartition::new(spec.target_topic.clone(), spec.key.partition)
+            }),
+        };
+        if let Some(at) = at {
+            partitions.insert(at, member);
+        }
+    }
+    let (target, lane, sender) = (setup.target.clone(), setup.lane, sender.clone());
+    let id = transactional_id(&setup.link, lane);
+    let producer = ProducerId { id: producer.id, epoch: producer.epoch };
+    tokio::spawn(async move {
+        let outcome = run(&target, lane, &id, producer, &partitions).await;
+        if outcome == FenceOutcome::Committed {
+            failpoint::hit(failpoint::AFTER_FENCE);
+        }
+        tell(&sender, Message::Core(Input::Fenced(outcome)));
+    });
+}
+
+async fn run(
+    target: &Cluster,
+    lane: u32,
+    id: &str,
+    producer: ProducerId,
+    partitions: &BTreeMap<TopicPartition, Member>,
+) -> FenceOutcome {
+    let mut added = false;
+    for request in requests(partitions) {
+        match target.add_partitions_to_txn(lane, id, producer, &request).await {
+            Ok(results) => {
+                let codes: Vec<_> = results
+                    .iter()
+                    .filter_map(|(at, result)| {
+                        let error = result.as_ref().err()?;
+                        tracing::debug!(%error, "A partition cannot be added to the fence.");
+                        let code = error.code().unwrap_or(ErrorCode::OPERATION_NOT_ATTEMPTED);
+                        Some((*partitions.get(at)?, code))
+                    })
+                    .collect();
+                if !codes.is_empty() {
+                    return if added { FenceOutcome::Unknown } else { FenceOutcome::NotAdded(codes) };
+                }
+                added = true;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "Partitions cannot be added to the fence.");
+                return match failure(&error) {
+                    Failure::Lost => FenceOutcome::Unknown,
+                    _ if added => FenceOutcome::Unknown,
+                    failure => FenceOutcome::Failed(failure),
+                };
+            }
+        }
+    }
+    match target.end_txn(lane, id, producer, true).await {
+        Ok(()) => FenceOutcome::Committed,
+        Err(error) => {
+            tracing::debug!(%error, "The fence may not be committed.");
+            match error.code() {
+                Some(code @ (ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED)) => {
+                    FenceOutcome::Failed(Failure::Code(code))
+                }
+                _ => FenceOutcome::Unknown,
+            }
+        }
+    }
+}
+
+/// Partitions in requests of at most [`TOPICS_MAX`] topics.
+fn requests(partitions: &BTreeMap<TopicPartition, Member>) -> Vec<BTreeSet<TopicPartition>> {
+    let mut requests: Vec<BTreeSet<TopicPartition>> = Vec::new();
+    let (mut topics, mut last) = (0, None);
+    for at in partitions.keys() {
+        if last != Some(&at.topic) {
+            last = Some(&at.topic);
+            if topics % TOPICS_MAX == 0 {
+                requests.push(BTreeSet::new());
+            }
+            topics += 1;
+        }
+        if let Some(request) = requests.last_mut() {
+            request.insert(at.clone());
+        }
+    }
+    requests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_holds_at_most_a_hundred_topics_with_all_their_partitions() {
+        let mut partitions = BTreeMap::new();
+        for topic in 0..250 {
+            for partition in 0..3 {
+                partitions.insert(TopicPartition::new(format!("t{topic:03}"), partition), Member::Map);
+            }
+        }
+        let sizes: Vec<usize> = requests(&partitions).iter().map(BTreeSet::len).collect();
+        assert_eq!(sizes, [300, 300, 150]);
+    }
+}

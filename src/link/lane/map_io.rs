@@ -1,0 +1,146 @@
+//! The lane's partition of the map topic: reading it up to the marker, writing batches of records.
+
+use std::time::Duration;
+
+use kafka_protocol::messages::ProduceRequest;
+use kafka_protocol::protocol::StrBytes;
+use tokio::sync::mpsc;
+use twinlog_client::admin::{IsolationLevel, TopicPartition};
+use twinlog_client::{Cause, Cluster, Error, Outcome, Purpose, Result, Step};
+use twinlog_core::ids::{Producer, TargetOffset};
+use twinlog_core::io::{Failure, Input, MapBatch, MapEntry, ReadResult};
+use twinlog_core::outbox::Answer;
+use twinlog_wire::batch::{BatchMeta, Entry, HEAD_LEN, split_head};
+use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
+use twinlog_wire::compression::decompress;
+use twinlog_wire::patch::Stamp;
+use twinlog_wire::produce_request::{ProducePartition, ProduceTopic};
+use twinlog_wire::records::Records;
+use twinlog_wire::topic::Topic;
+
+use super::outgoing::{PRODUCE, answer, read as read_answer, send};
+use super::{LaneSetup, Message, failure, refresh, tell};
+use crate::failpoint;
+use crate::log::{LogRead, LogReader};
+use crate::names::map_topic;
+
+/// How long the broker may wait for the marker to come.
+const MAX_WAIT: Duration = Duration::from_millis(100);
+
+/// The last version of Produce that names topics by name.
+const BY_NAME_MAX: i16 = 12;
+
+/// A batch of the map's topic may unpack to this many bytes.
+const UNPACKED_BYTES_MAX: usize = 64 << 20;
+
+pub(super) fn read(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, from: TargetOffset) {
+    let reader = LogReader {
+        cluster: setup.target.clone(),
+        lane: setup.lane,
+        at: TopicPartition::new(map_topic(&setup.link), setup.lane.cast_signed()),
+        topic_id: setup.map_topic_id,
+        isolation: IsolationLevel::ReadUncommitted,
+        max_wait: MAX_WAIT,
+    };
+    let sender = sender.clone();
+    tokio::spawn(async move {
+        let result = match reader.read(from.0).await {
+            Ok(LogRead::Part(part)) => entries(from.0, &part.entries),
+            Ok(LogRead::OutOfRange { start, end }) => {
+                Ok(ReadResult::OutOfRange { start: TargetOffset(start), end: TargetOffset(end) })
+            }
+            Err(error) => {
+                tracing::debug!(%error, "The map cannot be read.");
+                refresh(&reader.cluster);
+                Ok(ReadResult::Failed(failure(&error)))
+            }
+        };
+        let result = result.unwrap_or_else(|words: String| {
+            tracing::warn!(error = %words, "The map holds a batch that cannot be read.");
+            ReadResult::Failed(Failure::Code(twinlog_client::ErrorCode::CORRUPT_MESSAGE))
+        });
+        tell(&sender, Message::Core(Input::MapRead { from, result }));
+    });
+}
+
+fn entries(from: i64, log: &[Entry]) -> Result<ReadResult<MapEntry>, String> {
+    let mut entries = Vec::new();
+    let mut next = from;
+    for entry in log {
+        let Entry::V2(meta, bytes) = entry else { return Err("it is in a message format before v2".to_owned()) };
+        next = next.max(meta.next_offset());
+        if meta.is_control() {
+            entries.push(MapEntry::Marker(Producer { id: meta.producer_id, epoch: meta.producer_epoch }));
+            continue;
+        }
+        read_records(meta, bytes, |offset, key, value| {
+            if offset >= from {
+                entries.push(MapEntry::Record { key: key.to_vec(), value: value.map(<[u8]>::to_vec) });
+            }
+        })?;
+    }
+    Ok(ReadResult::Entries { entries, next: TargetOffset(next) })
+}
+
+/// Walks the records of a batch of the map's topic: offset, key, value.
+pub(crate) fn read_records(
+    meta: &BatchMeta,
+    batch: &[u8],
+    mut each: impl FnMut(i64, &[u8], Option<&[u8]>),
+) -> Result<(), String> {
+    let codec = meta.codec().ok_or("it has an unknown codec")?;
+    let body = batch.get(HEAD_LEN..).unwrap_or_default();
+    let plain = decompress(codec, body, UNPACKED_BYTES_MAX).map_err(|error| error.to_string())?;
+    for record in Records::new(&plain, meta.record_count) {
+        let record = record.map_err(|error| error.to_string())?;
+        each(meta.base_offset + i64::from(record.offset_delta), record.key.unwrap_or_default(), record.value);
+    }
+    Ok(())
+}
+
+pub(super) fn write(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, batch: MapBatch) {
+    failpoint::hit(failpoint::BEFORE_MAP_WRITE);
+    let (target, lane, topic) = (setup.target.clone(), setup.lane, map_topic(&setup.link));
+    let sender = sender.clone();
+    tokio::spawn(async move {
+        let answer = match produce(&target, lane, &topic, &batch).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::debug!(%error, "The map cannot be written.");
+                match (error.code(), error.is_outcome_unknown()) {
+                    (None, false) => Answer::NotSent,
+                    (Some(code), _) => Answer::Refused(code, String::new()),
+                    _ => Answer::Lost,
+                }
+            }
+        };
+        if !matches!(answer, Answer::Stored(_)) {
+            refresh(&target);
+        }
+        tell(&sender, Message::Core(Input::MapWritten(answer)));
+    });
+}
+
+async fn produce(target: &Cluster, lane: u32, topic: &str, batch: &MapBatch) -> Result<Answer> {
+    let stamp =
+        Stamp { producer_id: batch.producer.id, producer_epoch: batch.producer.epoch, base_sequence: batch.sequence };
+    let mut builder = BatchBuilder::new(BatchOptions { stamp, ..BatchOptions::default() });
+    for (key, value) in &batch.records {
+        let (timestamp, value) = (batch.timestamp_ms, value.as_deref());
+        builder.push(&NewRecord { timestamp, key: Some(key), value, headers: &[] });
+    }
+    let metadata = target.metadata().await?;
+    let index = lane.cast_signed();
+    let Some(leader) = metadata.leader(topic, index) else { return Ok(Answer::NotSent) };
+    let connection = target.connection(leader, Purpose::Admin, lane).await?;
+    let error = |words: String| {
+        Error::new(connection.peer().clone(), Step::Api(PRODUCE), Outcome::NotSent, Cause::Encode(words))
+    };
+    let bytes = builder.finish().map_err(|e| error(e.to_string()))?;
+    let (head, body) = split_head(&bytes).map_err(|e| error(e.to_string()))?;
+    let version = connection.require_version::<ProduceRequest>(3, BY_NAME_MAX)?;
+    let name = Topic::Name(StrBytes::from_string(topic.to_owned()));
+    let topics = [ProduceTopic { topic: name.clone(), partitions: vec![ProducePartition { index, head, body }] }];
+    let frame = send(&connection, version, &topics)?.await?;
+    Ok(read_answer(frame, version).get(&(name, index)).map_or(Answer::Lost, answer))
+}
