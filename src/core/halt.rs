@@ -82,6 +82,15 @@ pub enum Halt {
         /// What was wrong.
         message: String,
     },
+    /// A setting of the mirror makes the target change the bytes of what is written to it.
+    MirrorSettings {
+        /// Name of the setting.
+        setting: String,
+        /// Its value on the target.
+        value: String,
+        /// What it must be.
+        wanted: String,
+    },
 }
 
 /// A kind of batch that is not copied yet.
@@ -112,6 +121,7 @@ impl Halt {
             Self::SourceDeleted => "source-deleted",
             Self::Unsupported { .. } => "unsupported",
             Self::Unreadable { .. } => "unreadable",
+            Self::MirrorSettings { .. } => "mirror-settings",
         }
     }
 }
@@ -173,6 +183,11 @@ impl fmt::Display for Halt {
             Self::Unreadable { offset, message } => {
                 write!(f, "the batch at source offset {offset} must be opened and cannot be: {message}")
             }
+            Self::MirrorSettings { setting, value, wanted } => write!(
+                f,
+                "the target topic has {setting}={value}, with which the target changes what is written to it; \
+                 set {setting}={wanted}, then restart"
+            ),
         }
     }
 }
