@@ -23,14 +23,14 @@ const CHANGE_SCHEMA: &str = "twinlog.change/1";
 
 #[derive(Debug)]
 pub(super) enum Display {
-    Live(Live),
+    Live { live: Live, seen: Seen },
     Lines { seen: Seen, format: Format },
 }
 
 impl Display {
     pub(super) fn new(format: Format) -> Self {
         if format == Format::Table && std::io::stderr().is_terminal() {
-            return Self::Live(Live::default());
+            return Self::Live { live: Live::default(), seen: Seen::default() };
         }
         Self::Lines { seen: Seen::default(), format }
     }
@@ -38,7 +38,13 @@ impl Display {
     /// Shows a snapshot.
     pub(super) fn show(&mut self, links: &[LinkStatus]) -> Result<(), Failure> {
         match self {
-            Self::Live(live) => live.draw(links),
+            Self::Live { live, seen } => {
+                // A row has no room for why a partition stands still, and that must not be missed.
+                for change in seen.changes(links).iter().filter(|change| change.standing == Standing::Halted) {
+                    live.say(&change.words());
+                }
+                live.draw(links);
+            }
             Self::Lines { seen, format } => {
                 for change in seen.changes(links) {
                     match format {
@@ -54,14 +60,14 @@ impl Display {
     /// A line of words, above the table where there is one.
     pub(super) fn say(&self, words: &str) {
         match self {
-            Self::Live(live) => live.screen.suspend(|| output::say(words)),
+            Self::Live { live, .. } => live.say(words),
             Self::Lines { .. } => output::say(words),
         }
     }
 
     /// Takes the table off the screen; the end is told in plain words.
     pub(super) fn finish(&self) {
-        if let Self::Live(live) = self {
+        if let Self::Live { live, .. } = self {
             live.lines.iter().for_each(ProgressBar::finish_and_clear);
         }
     }
@@ -140,6 +146,10 @@ pub(super) struct Live {
 }
 
 impl Live {
+    fn say(&self, words: &str) {
+        self.screen.suspend(|| output::say(words));
+    }
+
     fn draw(&mut self, links: &[LinkStatus]) {
         let now = Instant::now();
         let (elapsed, before) = match &self.last {
@@ -276,6 +286,7 @@ mod tests {
             standing: Standing::Halted,
             state: "diverged".to_owned(),
             detail: Some("expected 5, found 7".to_owned()),
+            synced: Some(100),
             ..partition(topic, number)
         }
     }
@@ -321,13 +332,14 @@ mod tests {
     #[test]
     fn what_halted_comes_first_and_the_rest_is_counted() {
         let mut partitions: Vec<_> = (0..25).map(|number| partition(&format!("t{number:02}"), 0)).collect();
-        partitions.push(partition("z", 0));
+        // The smallest lag of all, so that it is the halt alone that brings it up.
+        partitions.push(PartitionStatus { synced: Some(99), ..partition("z", 0) });
         partitions.push(halted("z", 1));
         let links = link(partitions);
         let text = live_table(&topic_rows(&links, &links, Duration::from_secs(1)));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "LINK  TOPIC  PARTITIONS  RECORDS/S  MB/S  LAG  STATE");
-        assert_eq!(lines[1], "dr    z               2          0   0.0   10  1 of 2 diverged");
+        assert_eq!(lines[1], "dr    z               2          0   0.0    1  1 of 2 diverged");
         assert_eq!(lines.len(), 22);
         assert_eq!(lines[21], "and 6 more topics");
     }

@@ -237,7 +237,35 @@ fn what_is_missing_is_named_where_it_is_missing() {
 #[test]
 fn columns_count_characters_and_a_tab_is_one() {
     let transcript = refused("clusters: {ä: {bootstrap: ['ü']}, b: {}}\n");
-    assert!(transcript.contains("   |                                      ^"), "{transcript}");
+    assert!(transcript.contains("\n   |                                      ^"), "{transcript}");
+    let transcript = refused("clusters: {}\t# x\nlink: {}\t# y\n");
+    assert!(transcript.contains("\n 2 | link: {} # y\n   | ^^^^\n"), "{transcript}");
+}
+
+#[test]
+fn the_readme_shows_a_file_that_works_and_names_every_key() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```yaml\n").expect("a YAML block");
+    let (text, _) = rest.split_once("```").expect("its end");
+    let config = read(text).expect("a configuration");
+    assert_eq!(config, read(FIRST).expect("a configuration"));
+    let known = |text: &str| {
+        let transcript = refused(text);
+        let (_, known) = transcript.split_once("known here: ").expect("a list of keys");
+        known.trim().split(", ").map(str::to_owned).collect::<Vec<_>>()
+    };
+    let cluster = "clusters: {a: {zzz: 1}}\n";
+    let tls = "clusters: {a: {bootstrap: [a:1], tls: {zzz: 1}}}\n";
+    let (link, topics) = (with_link("    zzz: 1\n"), with_link("").replace("include", "zzz"));
+    let (fetch, intervals) = (with_link("    fetch: {zzz: 1}\n"), with_link("    intervals: {zzz: 1}\n"));
+    for (prefix, text) in
+        [("", cluster), ("", tls), ("", &link), ("topics.", &topics), ("fetch.", &fetch), ("intervals.", &intervals)]
+    {
+        for key in known(text) {
+            let shown = [format!("`{prefix}{key}`"), format!("`{key}."), format!("`{key}: ")];
+            assert!(shown.iter().any(|shown| readme.contains(shown)), "README.md says nothing of {prefix}{key}");
+        }
+    }
 }
 
 fn folder(name: &str) -> PathBuf {
