@@ -1,14 +1,18 @@
 //! What the verbs ask of the links. The verbs know how an answer looks, this module knows where it comes from.
 
+mod connect;
+mod run;
+
 use std::fmt;
 
-use tokio::sync::watch;
 use twinlog_core::config::{ClusterConfig, Config, LinkConfig, LinkName};
 use twinlog_core::report::{
-    CheckReport, Failure, FailureKind, RunEnd, Side, TranslateAnswer, VerifyProgress, VerifyReport,
+    CheckReport, Failure, FailureKind, Side, TranslateAnswer, VerifyProgress, VerifyReport,
 };
 use twinlog_core::status::LinkStatus;
 use twinlog_core::topics::Pattern;
+
+pub(crate) use self::run::run;
 
 /// A link with everything that the configuration says about it.
 #[derive(Clone, Copy, Debug)]
@@ -52,18 +56,6 @@ pub(crate) struct Question {
     pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-}
-
-/// Runs links until `stop` turns true, until all are caught up if that is asked for, or until one fails. Sends a
-/// snapshot of every link whenever a state changes, and at least once a second. What is in flight when `stop`
-/// turns true is waited for.
-pub(crate) async fn run(
-    links: &[NamedLink<'_>],
-    _until_caught_up: bool,
-    _stop: watch::Receiver<bool>,
-    _status: watch::Sender<Vec<LinkStatus>>,
-) -> Result<RunEnd, Failure> {
-    Err(not_yet("run", links.first()))
 }
 
 /// Looks at both clusters of a link, and changes nothing. A cluster out of reach is a failed check.

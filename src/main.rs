@@ -3,9 +3,11 @@
 mod cli;
 mod config;
 mod engine;
+mod logging;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    logging::begin();
     cli::main().into()
 }

@@ -1,0 +1,31 @@
+//! From the configuration's clusters to the client's.
+
+use std::path::PathBuf;
+
+use twinlog_client::{Address, Cluster, DialConfig, Error, Side, TlsConfig};
+use twinlog_core::config::ClusterConfig;
+use twinlog_core::report::{Failure, FailureKind};
+
+use super::NamedLink;
+
+/// Both clusters of a link. Nothing is dialled yet; certificate files are read.
+pub(crate) fn clusters(link: NamedLink<'_>) -> Result<(Cluster, Cluster), Failure> {
+    Ok((cluster(Side::Source, link.source)?, cluster(Side::Target, link.target)?))
+}
+
+fn cluster(side: Side, config: &ClusterConfig) -> Result<Cluster, Failure> {
+    let address = |address: &twinlog_core::config::HostPort| Address { host: address.host.clone(), port: address.port };
+    let tls = config.tls.as_ref().map(|tls| TlsConfig {
+        ca_file: tls.ca_file.as_ref().map(PathBuf::from),
+        server_name: tls.server_name.clone(),
+    });
+    let dial = DialConfig { tls, client_id: config.client_id.clone(), ..DialConfig::default() };
+    let bootstrap = config.bootstrap.iter().map(address).collect();
+    Cluster::new(side, bootstrap, dial).map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))
+}
+
+/// An error of the client as a verb's end.
+pub(crate) fn out_of_reach(error: &Error) -> Failure {
+    Failure::new(FailureKind::OutOfReach, error.to_string())
+        .advise("check the addresses in the configuration and whether the brokers are up")
+}
