@@ -3,6 +3,8 @@
 //! A rule that nobody checks is a wish. Each rule here carries an example that breaks it and one that does not,
 //! so that the check itself is known to work.
 
+#![allow(clippy::expect_used, reason = "helpers of tests are tests to a reader, if not to the lint")]
+
 mod rules;
 mod text;
 
