@@ -1,0 +1,156 @@
+//! Two clusters, a link between them, and the program under test.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use twinlog_testcontainers::{Cluster, ClusterSpec, Digest, Folder, Isolation, KafkaVersion, Oracle, OracleAt, Program};
+
+/// Longer than anything here should take on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(120);
+
+/// A source and a target.
+pub(crate) struct Pair {
+    pub(crate) source: Cluster,
+    pub(crate) target: Cluster,
+}
+
+impl Pair {
+    /// Starts both at the same time.
+    pub(crate) fn start(source: ClusterSpec, target: ClusterSpec) -> Self {
+        let (source, target) = std::thread::scope(|scope| {
+            let source = scope.spawn(|| source.start().expect("the source starts"));
+            let target = target.start().expect("the target starts");
+            (source.join().expect("the source's thread ends"), target)
+        });
+        Self { source, target }
+    }
+
+    /// One broker each.
+    pub(crate) fn of(version: KafkaVersion) -> Self {
+        Self::start(ClusterSpec::new().version(version), ClusterSpec::new().version(version))
+    }
+}
+
+/// A pair that tests share which do no harm to brokers; each has topics and a link of its own.
+pub(crate) static SHARED: LazyLock<Pair> = LazyLock::new(|| Pair::of(KafkaVersion::V4_1_1));
+
+/// Kafka's own clients, shared by all tests.
+pub(crate) static ORACLE: LazyLock<Oracle> = LazyLock::new(|| Oracle::start().expect("the oracle starts"));
+
+/// Tests that break brokers or measure take turns: more than two clusters at once starve each other here.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Waits for this test's turn.
+pub(crate) fn turn() -> std::sync::MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A link's configuration in a folder of its own.
+pub(crate) struct Link<'a> {
+    pub(crate) pair: &'a Pair,
+    pub(crate) name: String,
+    pub(crate) folder: Folder,
+}
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl<'a> Link<'a> {
+    /// A link over `topics`, a YAML value like `{ include: [orders] }`, with more lines of the link's own.
+    pub(crate) fn new(pair: &'a Pair, name: &str, topics: &str, more: &[&str]) -> Self {
+        let folder = Folder::new(&format!("link-{name}")).expect("a folder");
+        let mut yaml = format!(
+            "clusters:\n  a: {{ bootstrap: {:?} }}\n  b: {{ bootstrap: {:?} }}\nlinks:\n  {name}:\n    source: a\n    \
+             target: b\n    topics: {topics}\n",
+            pair.source.bootstrap(),
+            pair.target.bootstrap(),
+        );
+        for line in more {
+            yaml.push_str(&format!("    {line}\n"));
+        }
+        std::fs::write(folder.path().join("twinlog.yaml"), yaml).expect("the configuration is written");
+        Self { pair, name: name.to_owned(), folder }
+    }
+
+    /// Starts the program with these arguments.
+    pub(crate) fn start(&self, name: &str, args: &[&str], env: &[(&'static str, &str)]) -> Program {
+        let mut all = vec!["-c", "twinlog.yaml"];
+        all.extend(args);
+        Program::start(name, program(), &all, env, &self.folder).expect("twinlog starts")
+    }
+
+    /// Starts `run`, which goes on until it is ended.
+    pub(crate) fn run(&self, name: &str) -> Program {
+        self.start(name, &["run"], &[("TWINLOG_LOG", "info")])
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn finish(&self, name: &str, args: &[&str]) -> Ended {
+        ended(self.start(name, args, &[("TWINLOG_LOG", "info")]))
+    }
+
+    /// `run --until-caught-up`, which must end with 0.
+    pub(crate) fn catch_up(&self) {
+        let ended = self.finish("catch-up", &["run", "--until-caught-up"]);
+        assert_eq!(ended.code, 0, "{ended:#?}\n{}", self.pair.target.log());
+    }
+
+    /// `verify`, which must find no difference.
+    pub(crate) fn verify(&self) {
+        let ended = self.finish("verify", &["verify"]);
+        assert_eq!(ended.code, 0, "{ended:#?}");
+    }
+
+    pub(crate) fn source(&self) -> OracleAt<'static> {
+        ORACLE.at(self.pair.source.bootstrap_text())
+    }
+
+    pub(crate) fn target(&self) -> OracleAt<'static> {
+        ORACLE.at(self.pair.target.bootstrap_text())
+    }
+
+    /// Each record once and in order, for both kinds of readers of the target, as Kafka's own client reads.
+    pub(crate) fn assert_twins(&self, topic: &str, target_topic: &str) {
+        let digest = |at: &OracleAt<'_>, topic: &str, isolation| -> BTreeMap<i32, Digest> {
+            at.digest(topic, isolation).expect("the topic is read")
+        };
+        let bodies = |digests: &BTreeMap<i32, Digest>| -> Vec<(i32, u64, String)> {
+            digests.iter().map(|(partition, digest)| (*partition, digest.count, digest.sha256.clone())).collect()
+        };
+        let wanted = bodies(&digest(&self.source(), topic, Isolation::ReadCommitted));
+        assert!(!wanted.is_empty(), "{topic} has no partitions");
+        for isolation in [Isolation::ReadCommitted, Isolation::ReadUncommitted] {
+            let found = bodies(&digest(&self.target(), target_topic, isolation));
+            assert_eq!(found, wanted, "{topic} and {target_topic} differ, read {isolation:?}");
+        }
+    }
+}
+
+/// Waits for a program's end.
+pub(crate) fn ended(mut program: Program) -> Ended {
+    let code = program.wait(LONG).expect("the program can be waited for");
+    let (stdout, stderr) = (program.stdout(), program.stderr());
+    let code = code.unwrap_or_else(|| panic!("twinlog still runs after {LONG:?}:\n{stdout}\n{stderr}"));
+    Ended { code, stdout, stderr }
+}
+
+fn program() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| PathBuf::from(env!("CARGO_BIN_EXE_twinlog")));
+    &PROGRAM
+}
+
+/// How much a test does: `TWINLOG_TEST=long` is the long form.
+pub(crate) fn scaled(short: u64, long: u64) -> u64 {
+    match std::env::var("TWINLOG_TEST").as_deref() {
+        Ok("long") => long,
+        Ok(other) => panic!("TWINLOG_TEST={other}: only `long` is known"),
+        Err(_) => short,
+    }
+}
