@@ -761,7 +761,8 @@ impl Partition {
     pub fn end_seen(&mut self, context: &mut Context<'_>, expected: TargetOffset, found: TargetOffset) {
         let idle = self.phase == Phase::Active && self.outbox.is_empty() && self.extent.next_target == expected;
         if idle && found > expected {
-            self.halt(context, Halt::Diverged { expected, found });
+            // A successor's marker, or somebody else's records: asking for a new epoch and reading the tail tells which.
+            self.resolve(context);
         }
     }
 

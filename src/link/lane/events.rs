@@ -38,7 +38,7 @@ impl Events {
                     lane,
                     topic,
                     partition,
-                    "The fate of a batch is unknown; reading the mirror's tail."
+                    "Reading the mirror's tail to find out what is there."
                 );
             }
             Event::Halted(id, halt) => {
