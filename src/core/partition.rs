@@ -10,13 +10,17 @@
 //! There is one way to find out how far the copy is: a marker of ours in the partition, and its log read up to it by
 //! producer id and sequence. Start, crash, and unknown outcomes all take it.
 
+mod in_map;
+mod remedy;
+mod sending;
+
 use alloc::collections::VecDeque;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use twinlog_wire::batch::BatchMeta;
-use twinlog_wire::error_code::{ErrorCode, Retry};
 
+pub use self::in_map::Progress;
 use crate::backoff;
 use crate::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
 use crate::config::ExistingTopics;
@@ -24,16 +28,13 @@ use crate::halt::Halt;
 use crate::ids::{Now, Producer, SourceOffset, TargetOffset};
 use crate::intake::{Intake, Verdict};
 use crate::io::{Ends, Event, Failure, FetchResult, LanePartition, Output, PartitionSpec, ReadResult};
-use crate::map_record::{Chunk, Head, PartitionKey, Plan};
+use crate::map_record::{PartitionKey, Plan};
 use crate::map_state::MappedPartition;
-use crate::offset_map::{Extent, OffsetMap, Range};
-use crate::outbox::{Answer, IN_FLIGHT_MAX, Outbox, Outgoing};
+use crate::offset_map::{Extent, OffsetMap};
+use crate::outbox::{Outbox, Outgoing};
 use crate::plans::Plans;
 use crate::sequence;
 use crate::tail::{Found, Tail};
-
-/// Ranges that one chunk of the map holds; a head holds at most twice as many.
-const CHUNK_RANGES: usize = 1024;
 
 /// What the lane lends its partitions while one of them handles an input.
 #[derive(Debug)]
@@ -537,143 +538,6 @@ impl Partition {
         self.outbox.push(batch);
     }
 
-    fn is_old(&self, context: &Context<'_>, max_timestamp: i64) -> bool {
-        max_timestamp < context.now.wall_ms - context.producer_expiration_ms / 2
-    }
-
-    /// Sends what may be sent, and closes what is done.
-    pub fn advance(&mut self, context: &mut Context<'_>) {
-        if self.phase != Phase::Active {
-            return;
-        }
-        if self.outbox.is_empty() {
-            if self.intake.is_empty() && self.repacking.is_none() && self.fetch_position > self.extent.synced {
-                self.extent.synced = self.fetch_position;
-                self.leader_epoch = self.fetch_epoch;
-                self.dirty = true;
-            }
-            if let Some(halt) = self.halt_next.take() {
-                self.halt(context, halt);
-            }
-            return;
-        }
-        if context.draining || self.wake_at.is_some_and(|at| at > context.now.mono_ms) {
-            return;
-        }
-        self.wake_at = None;
-        while self.outbox.in_flight() < IN_FLIGHT_MAX && !self.old_in_flight {
-            let Some((batch, sent_before)) = self.outbox.next_to_send() else { return };
-            let (slot, sequence) = (batch.slot, batch.sequence);
-            let old = self.is_old(context, batch.max_timestamp);
-            let alone = self.outbox.in_flight() == 0;
-            let Some(producer) = self.producer else { return };
-            if batch.plan_record >= context.plans_acknowledged || (!alone && (old || self.after_old)) {
-                return;
-            }
-            if old && sent_before {
-                return self.resolve(context);
-            }
-            if !old && self.after_old {
-                // The broker may have forgotten us: a marker first, or it would take a second batch before a failed first.
-                self.phase = Phase::Unfenced;
-                context.needs.push((context.id, Need::Fence));
-                return;
-            }
-            let attempt = self.outbox.sent(slot);
-            self.old_in_flight = old;
-            context.out.push_back(Output::Send { partition: context.id, slot, attempt, producer, sequence });
-        }
-    }
-
-    /// A batch was answered, or lost.
-    pub fn produced(&mut self, context: &mut Context<'_>, slot: Slot, attempt: u32, answer: Answer) {
-        self.outbox.answered(slot, attempt, answer);
-        if self.phase != Phase::Active {
-            return;
-        }
-        while let Some((batch, found)) = self.outbox.pop_stored() {
-            context.out.push_back(Output::Release(batch.slot));
-            let expected = self.extent.next_target;
-            if found < expected {
-                return self.halt(context, Halt::TargetTruncated { acknowledged: expected, found });
-            }
-            if found > expected {
-                return self.halt(context, Halt::Diverged { expected, found });
-            }
-            self.stored(context, &batch);
-        }
-        if self.outbox.in_flight() == 0 {
-            self.old_in_flight = false;
-        }
-        self.failed(context);
-        self.advance(context);
-    }
-
-    fn stored(&mut self, context: &Context<'_>, batch: &Outgoing) {
-        for run in &batch.runs {
-            let range = Range { source_start: run.start, target_start: self.extent.next_target, len: run.len };
-            let appended = self.map.append(range);
-            assert!(appended.is_ok(), "{appended:?} in {:?}: the outbox is in source order", self.spec.key);
-            self.extent.next_target = range.target_end();
-        }
-        self.extent.synced = batch.source_end;
-        self.leader_epoch = batch.leader_epoch;
-        self.after_old = self.is_old(context, batch.max_timestamp);
-        self.last_write_ms = context.now.wall_ms;
-        self.records += batch.records();
-        self.bytes += u64::from(batch.bytes);
-        self.attempt = 0;
-        self.retrying = None;
-        self.dirty = true;
-    }
-
-    /// Deals with the oldest failure, once nothing is in flight.
-    fn failed(&mut self, context: &mut Context<'_>) {
-        let Some((batch, answer)) = self.outbox.failure() else { return };
-        let (offset, bytes) = (batch.first(), batch.bytes);
-        let old = self.is_old(context, batch.max_timestamp);
-        let failure = match answer {
-            Answer::Stored(_) => return,
-            Answer::Lost => Failure::Lost,
-            Answer::NotSent => Failure::NotSent,
-            Answer::Refused(code, _) => Failure::Code(*code),
-        };
-        let message = match answer {
-            Answer::Refused(_, message) => message.clone(),
-            _ => String::new(),
-        };
-        match remedy(failure) {
-            Remedy::Resolve => self.resolve(context),
-            Remedy::Halt
-                if matches!(
-                    failure,
-                    Failure::Code(ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE)
-                ) =>
-            {
-                let Failure::Code(code) = failure else { return };
-                self.halt(context, Halt::TooLarge { offset, bytes, code });
-            }
-            Remedy::Halt => {
-                let Failure::Code(code) = failure else { return };
-                self.halt(context, Halt::Refused { offset, code, message });
-            }
-            Remedy::Resend { certain: false } if old => self.resolve(context),
-            Remedy::Resend { certain } => {
-                self.outbox.retry_failed(certain && old);
-                self.retrying(context, failure, "writing to the mirror");
-                self.wait(context);
-            }
-        }
-    }
-
-    /// The fate of a batch is unknown and a resend cannot tell: a new epoch, a marker, the tail.
-    fn resolve(&mut self, context: &mut Context<'_>) {
-        self.phase = Phase::Unfenced;
-        context.out.push_back(Output::Event(Event::Resolving(context.id)));
-        self.wait(context);
-        context.needs.push((context.id, Need::FenceAnew));
-    }
-
     fn halt_when_copied(&mut self, context: &mut Context<'_>, halt: Halt) {
         self.halt_next = Some(halt);
         self.advance(context);
@@ -771,72 +635,6 @@ impl Partition {
         self.outbox.in_flight() == 0
     }
 
-    /// Whether its head is older than what it knows; asked once a mark. While the tail is being read, or before it
-    /// was, the map knows better than the partition.
-    pub fn take_dirty(&mut self) -> bool {
-        let settled = self.recovered && matches!(self.phase, Phase::Active | Phase::Halted(_));
-        settled && core::mem::take(&mut self.dirty)
-    }
-
-    /// Older ranges, if there are enough for a chunk; the head must be written with it.
-    pub fn take_chunk(&mut self) -> Option<(u64, Chunk)> {
-        if self.map.ranges().len() < 2 * CHUNK_RANGES {
-            return None;
-        }
-        let number = self.chunks;
-        self.chunks += 1;
-        Some((number, Chunk { ranges: self.map.split_oldest(CHUNK_RANGES) }))
-    }
-
-    /// The sequence of the record that is acknowledged next, and the source offset it was planned for.
-    fn cursor(&self) -> Option<Plan> {
-        if matches!(self.phase, Phase::Halted(_)) {
-            return self.halted_cursor;
-        }
-        self.producer.map(|producer| match self.outbox.front() {
-            Some(batch) => Plan {
-                producer,
-                sequence: batch.sequence,
-                source_start: batch.first(),
-                leader_epoch: batch.leader_epoch,
-            },
-            None => Plan {
-                producer,
-                sequence: self.next_sequence,
-                source_start: self.planned.map_or(self.extent.synced, |(next, _)| next),
-                leader_epoch: self.planned.map_or(self.leader_epoch, |(_, epoch)| epoch),
-            },
-        })
-    }
-
-    /// What the map should know of it.
-    pub fn head(&self) -> Head {
-        Head {
-            source_topic_id: self.spec.source_topic_id,
-            target_topic: self.spec.target_topic.clone(),
-            target_topic_id: self.spec.target_topic_id,
-            extent: self.extent,
-            leader_epoch: self.leader_epoch,
-            cursor: self.cursor(),
-            chunks: self.chunks,
-            ranges: self.map.ranges().to_vec(),
-        }
-    }
-
-    /// Why it stopped, name and words.
-    pub fn halted(&self) -> Option<(String, String)> {
-        match &self.phase {
-            Phase::Halted(halt) => Some((halt.name().to_string(), halt.to_string())),
-            _ => None,
-        }
-    }
-
-    /// A head with this cursor is in the map, behind all plan records below `before`. Numbers of records whose plan it
-    /// makes needless are returned, once each plan.
-    pub fn head_written(&mut self, cursor: Option<Plan>, before: u64) -> Vec<u64> {
-        self.plans.set_cursor(cursor, before)
-    }
-
     /// What it is told to copy.
     pub fn spec(&self) -> &PartitionSpec {
         &self.spec
@@ -851,79 +649,8 @@ impl Partition {
     pub fn plans(&self) -> &Plans {
         &self.plans
     }
-
-    /// What it shows of itself.
-    pub fn progress(&self) -> Progress {
-        Progress {
-            position: self.fetch_position,
-            extent: self.extent,
-            high_watermark: self.high_watermark,
-            last_stable: self.last_stable,
-            retrying: self.retrying,
-            recovered: self.recovered,
-            records: self.records,
-            bytes: self.bytes,
-        }
-    }
-}
-
-/// What a partition shows of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The source offset that is fetched next.
-    pub position: SourceOffset,
-    /// How far the copy is.
-    pub extent: Extent,
-    /// The source's high watermark, once known.
-    pub high_watermark: Option<SourceOffset>,
-    /// The source's last stable offset, once known.
-    pub last_stable: Option<SourceOffset>,
-    /// What keeps it from going on, if something is tried again and again.
-    pub retrying: Option<Failure>,
-    /// Whether its tail was read since the lane was taken.
-    pub recovered: bool,
-    /// Records stored since the lane was taken.
-    pub records: u64,
-    /// Bytes stored since the lane was taken.
-    pub bytes: u64,
 }
 
 fn release(context: &mut Context<'_>, batches: Vec<FetchedBatch>) {
     context.out.extend(batches.into_iter().map(|batch| Output::Release(batch.slot)));
-}
-
-/// What helps against a failed batch.
-enum Remedy {
-    /// Send the same bytes again. `certain`: it is known not to be on the target.
-    Resend { certain: bool },
-    /// Find out what the target has.
-    Resolve,
-    /// Nothing that the link can do.
-    Halt,
-}
-
-fn remedy(failure: Failure) -> Remedy {
-    let code = match failure {
-        Failure::NotSent => return Remedy::Resend { certain: true },
-        Failure::Lost => return Remedy::Resend { certain: false },
-        Failure::Code(code) => code,
-    };
-    match code {
-        // Our sequences or our epoch are not what the broker has: the log knows why.
-        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
-        | ErrorCode::DUPLICATE_SEQUENCE_NUMBER
-        | ErrorCode::UNKNOWN_PRODUCER_ID
-        | ErrorCode::INVALID_PRODUCER_ID_MAPPING
-        | ErrorCode::INVALID_PRODUCER_EPOCH
-        | ErrorCode::PRODUCER_FENCED => Remedy::Resolve,
-        // Answered before anything is appended.
-        ErrorCode::NOT_ENOUGH_REPLICAS
-        | ErrorCode::TOPIC_AUTHORIZATION_FAILED
-        | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Remedy::Resend { certain: true },
-        ErrorCode::UNKNOWN_SERVER_ERROR => Remedy::Resend { certain: false },
-        // All others that pass by themselves can come after the append, too: a leader that moved away while it waited for
-        // its followers answers 6.
-        code if code.retry() != Retry::Never => Remedy::Resend { certain: false },
-        _ => Remedy::Halt,
-    }
 }

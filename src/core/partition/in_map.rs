@@ -1,0 +1,116 @@
+//! What a partition tells the map and everybody who asks: its head, its halt, its progress.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::{Partition, Phase};
+use crate::ids::SourceOffset;
+use crate::io::Failure;
+use crate::map_record::{Chunk, Head, Plan};
+use crate::offset_map::Extent;
+
+/// Ranges that one chunk of the map holds; a head holds at most twice as many.
+const CHUNK_RANGES: usize = 1024;
+
+/// What a partition shows of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The source offset that is fetched next.
+    pub position: SourceOffset,
+    /// How far the copy is.
+    pub extent: Extent,
+    /// The source's high watermark, once known.
+    pub high_watermark: Option<SourceOffset>,
+    /// The source's last stable offset, once known.
+    pub last_stable: Option<SourceOffset>,
+    /// What keeps it from going on, if something is tried again and again.
+    pub retrying: Option<Failure>,
+    /// Whether its tail was read since the lane was taken.
+    pub recovered: bool,
+    /// Records stored since the lane was taken.
+    pub records: u64,
+    /// Bytes stored since the lane was taken.
+    pub bytes: u64,
+}
+
+impl Partition {
+    /// Whether its head is older than what it knows; asked once a mark. While the tail is being read, or before it
+    /// was, the map knows better than the partition.
+    pub fn take_dirty(&mut self) -> bool {
+        let settled = self.recovered && matches!(self.phase, Phase::Active | Phase::Halted(_));
+        settled && core::mem::take(&mut self.dirty)
+    }
+
+    /// Older ranges, if there are enough for a chunk; the head must be written with it.
+    pub fn take_chunk(&mut self) -> Option<(u64, Chunk)> {
+        if self.map.ranges().len() < 2 * CHUNK_RANGES {
+            return None;
+        }
+        let number = self.chunks;
+        self.chunks += 1;
+        Some((number, Chunk { ranges: self.map.split_oldest(CHUNK_RANGES) }))
+    }
+
+    /// The sequence of the record that is acknowledged next, and the source offset it was planned for.
+    pub(super) fn cursor(&self) -> Option<Plan> {
+        if matches!(self.phase, Phase::Halted(_)) {
+            return self.halted_cursor;
+        }
+        self.producer.map(|producer| match self.outbox.front() {
+            Some(batch) => Plan {
+                producer,
+                sequence: batch.sequence,
+                source_start: batch.first(),
+                leader_epoch: batch.leader_epoch,
+            },
+            None => Plan {
+                producer,
+                sequence: self.next_sequence,
+                source_start: self.planned.map_or(self.extent.synced, |(next, _)| next),
+                leader_epoch: self.planned.map_or(self.leader_epoch, |(_, epoch)| epoch),
+            },
+        })
+    }
+
+    /// What the map should know of it.
+    pub fn head(&self) -> Head {
+        Head {
+            source_topic_id: self.spec.source_topic_id,
+            target_topic: self.spec.target_topic.clone(),
+            target_topic_id: self.spec.target_topic_id,
+            extent: self.extent,
+            leader_epoch: self.leader_epoch,
+            cursor: self.cursor(),
+            chunks: self.chunks,
+            ranges: self.map.ranges().to_vec(),
+        }
+    }
+
+    /// Why it stopped, name and words.
+    pub fn halted(&self) -> Option<(String, String)> {
+        match &self.phase {
+            Phase::Halted(halt) => Some((halt.name().to_string(), halt.to_string())),
+            _ => None,
+        }
+    }
+
+    /// A head with this cursor is in the map, behind all plan records below `before`. Numbers of records whose plan it
+    /// makes needless are returned, once each plan.
+    pub fn head_written(&mut self, cursor: Option<Plan>, before: u64) -> Vec<u64> {
+        self.plans.set_cursor(cursor, before)
+    }
+
+    /// What it shows of itself.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            position: self.fetch_position,
+            extent: self.extent,
+            high_watermark: self.high_watermark,
+            last_stable: self.last_stable,
+            retrying: self.retrying,
+            recovered: self.recovered,
+            records: self.records,
+            bytes: self.bytes,
+        }
+    }
+}

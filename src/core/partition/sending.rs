@@ -1,0 +1,152 @@
+//! From the outbox to the mirror: what may be sent when, and what an answer means.
+
+use alloc::string::String;
+
+use twinlog_wire::error_code::ErrorCode;
+
+use super::remedy::{Remedy, remedy};
+use super::{Context, Need, Partition, Phase};
+use crate::batch::Slot;
+use crate::halt::Halt;
+use crate::io::{Event, Failure, Output};
+use crate::offset_map::Range;
+use crate::outbox::{Answer, IN_FLIGHT_MAX, Outgoing};
+
+impl Partition {
+    fn is_old(&self, context: &Context<'_>, max_timestamp: i64) -> bool {
+        max_timestamp < context.now.wall_ms - context.producer_expiration_ms / 2
+    }
+
+    /// Sends what may be sent, and closes what is done.
+    pub fn advance(&mut self, context: &mut Context<'_>) {
+        if self.phase != Phase::Active {
+            return;
+        }
+        if self.outbox.is_empty() {
+            if self.intake.is_empty() && self.repacking.is_none() && self.fetch_position > self.extent.synced {
+                self.extent.synced = self.fetch_position;
+                self.leader_epoch = self.fetch_epoch;
+                self.dirty = true;
+            }
+            if let Some(halt) = self.halt_next.take() {
+                self.halt(context, halt);
+            }
+            return;
+        }
+        if context.draining || self.wake_at.is_some_and(|at| at > context.now.mono_ms) {
+            return;
+        }
+        self.wake_at = None;
+        while self.outbox.in_flight() < IN_FLIGHT_MAX && !self.old_in_flight {
+            let Some((batch, sent_before)) = self.outbox.next_to_send() else { return };
+            let (slot, sequence) = (batch.slot, batch.sequence);
+            let old = self.is_old(context, batch.max_timestamp);
+            let alone = self.outbox.in_flight() == 0;
+            let Some(producer) = self.producer else { return };
+            if batch.plan_record >= context.plans_acknowledged || (!alone && (old || self.after_old)) {
+                return;
+            }
+            if old && sent_before {
+                return self.resolve(context);
+            }
+            if !old && self.after_old {
+                // The broker may have forgotten us: a marker first, or it would take a second batch before a failed first.
+                self.phase = Phase::Unfenced;
+                context.needs.push((context.id, Need::Fence));
+                return;
+            }
+            let attempt = self.outbox.sent(slot);
+            self.old_in_flight = old;
+            context.out.push_back(Output::Send { partition: context.id, slot, attempt, producer, sequence });
+        }
+    }
+
+    /// A batch was answered, or lost.
+    pub fn produced(&mut self, context: &mut Context<'_>, slot: Slot, attempt: u32, answer: Answer) {
+        self.outbox.answered(slot, attempt, answer);
+        if self.phase != Phase::Active {
+            return;
+        }
+        while let Some((batch, found)) = self.outbox.pop_stored() {
+            context.out.push_back(Output::Release(batch.slot));
+            let expected = self.extent.next_target;
+            if found < expected {
+                return self.halt(context, Halt::TargetTruncated { acknowledged: expected, found });
+            }
+            if found > expected {
+                return self.halt(context, Halt::Diverged { expected, found });
+            }
+            self.stored(context, &batch);
+        }
+        if self.outbox.in_flight() == 0 {
+            self.old_in_flight = false;
+        }
+        self.failed(context);
+        self.advance(context);
+    }
+
+    fn stored(&mut self, context: &Context<'_>, batch: &Outgoing) {
+        for run in &batch.runs {
+            let range = Range { source_start: run.start, target_start: self.extent.next_target, len: run.len };
+            let appended = self.map.append(range);
+            assert!(appended.is_ok(), "{appended:?} in {:?}: the outbox is in source order", self.spec.key);
+            self.extent.next_target = range.target_end();
+        }
+        self.extent.synced = batch.source_end;
+        self.leader_epoch = batch.leader_epoch;
+        self.after_old = self.is_old(context, batch.max_timestamp);
+        self.last_write_ms = context.now.wall_ms;
+        self.records += batch.records();
+        self.bytes += u64::from(batch.bytes);
+        self.attempt = 0;
+        self.retrying = None;
+        self.dirty = true;
+    }
+
+    /// Deals with the oldest failure, once nothing is in flight.
+    fn failed(&mut self, context: &mut Context<'_>) {
+        let Some((batch, answer)) = self.outbox.failure() else { return };
+        let (offset, bytes) = (batch.first(), batch.bytes);
+        let old = self.is_old(context, batch.max_timestamp);
+        let failure = match answer {
+            Answer::Stored(_) => return,
+            Answer::Lost => Failure::Lost,
+            Answer::NotSent => Failure::NotSent,
+            Answer::Refused(code, _) => Failure::Code(*code),
+        };
+        let message = match answer {
+            Answer::Refused(_, message) => message.clone(),
+            _ => String::new(),
+        };
+        match remedy(failure) {
+            Remedy::Resolve => self.resolve(context),
+            Remedy::Halt
+                if matches!(
+                    failure,
+                    Failure::Code(ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE)
+                ) =>
+            {
+                let Failure::Code(code) = failure else { return };
+                self.halt(context, Halt::TooLarge { offset, bytes, code });
+            }
+            Remedy::Halt => {
+                let Failure::Code(code) = failure else { return };
+                self.halt(context, Halt::Refused { offset, code, message });
+            }
+            Remedy::Resend { certain: false } if old => self.resolve(context),
+            Remedy::Resend { certain } => {
+                self.outbox.retry_failed(certain && old);
+                self.retrying(context, failure, "writing to the mirror");
+                self.wait(context);
+            }
+        }
+    }
+
+    /// The fate of a batch is unknown and a resend cannot tell: a new epoch, a marker, the tail.
+    pub(super) fn resolve(&mut self, context: &mut Context<'_>) {
+        self.phase = Phase::Unfenced;
+        context.out.push_back(Output::Event(Event::Resolving(context.id)));
+        self.wait(context);
+        context.needs.push((context.id, Need::FenceAnew));
+    }
+}
