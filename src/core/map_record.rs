@@ -3,7 +3,7 @@
 //! | key | value | life |
 //! |---|---|---|
 //! | `link` | [`LinkRecord`]: whose map this is | as long as the link |
-//! | `head/<topic>/<partition>` | [`Head`]: progress and newest ranges of one source partition | rewritten while it moves |
+//! | `head/<topic>/<partition>` | [`Head`]: progress and newest ranges of a partition | rewritten while it moves |
 //! | `halt/<topic>/<partition>` | name and words of the [`crate::halt::Halt`] | until it goes on |
 //! | `chunk/<topic>/<partition>/<n>` | [`Chunk`]: older ranges | until both logs start behind it |
 //! | `plan/<n>` | [`PlanList`]: which sequence stands for which source offset | until all its heads are past it |

@@ -625,7 +625,7 @@ impl Partition {
     pub fn end_seen(&mut self, context: &mut Context<'_>, expected: TargetOffset, found: TargetOffset) {
         let idle = self.phase == Phase::Active && self.outbox.is_empty() && self.extent.next_target == expected;
         if idle && found > expected {
-            // A successor's marker, or somebody else's records: asking for a new epoch and reading the tail tells which.
+            // A successor's marker, or somebody else's records: a new epoch and the tail tell which.
             self.resolve(context);
         }
     }

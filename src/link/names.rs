@@ -10,8 +10,8 @@ pub fn transactional_id(link: &str, lane: u32) -> String {
     format!("twinlog.{link}.{lane}")
 }
 
-/// The lane of a partition: FNV-1a over the topic's name plus the number, so that a topic's partitions are spread evenly
-/// and every build gives the same answer.
+/// The lane of a partition: FNV-1a over the topic's name plus the number, so that a topic's partitions are spread
+/// evenly and every build gives the same answer.
 pub fn lane_of(topic: &str, partition: i32, lanes: u32) -> u32 {
     let hash = topic
         .bytes()

@@ -33,8 +33,8 @@ pub(super) fn remedy(failure: Failure) -> Remedy {
         | ErrorCode::TOPIC_AUTHORIZATION_FAILED
         | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Remedy::Resend { certain: true },
         ErrorCode::UNKNOWN_SERVER_ERROR => Remedy::Resend { certain: false },
-        // All others that pass by themselves can come after the append, too: a leader that moved away while it waited for
-        // its followers answers 6.
+        // All others that pass by themselves can come after the append, too: a leader that moved away while it
+        // waited for its followers answers 6.
         code if code.retry() != Retry::Never => Remedy::Resend { certain: false },
         _ => Remedy::Halt,
     }

@@ -50,7 +50,8 @@ impl Partition {
                 return self.resolve(context);
             }
             if !old && self.after_old {
-                // The broker may have forgotten us: a marker first, or it would take a second batch before a failed first.
+                // The broker may have forgotten us and would take a second batch before a failed first: a marker goes
+                // ahead.
                 self.phase = Phase::Unfenced;
                 context.needs.push((context.id, Need::Fence));
                 return;

@@ -52,8 +52,8 @@ impl Slots {
         Self { limit, used: 0, reserved: 0, next: 0, held: HashMap::new(), frames: HashMap::new(), unpin_at: 0 }
     }
 
-    /// Reserves up to `wanted` bytes for an answer; none if too little is left to be worth it. With nothing held there is
-    /// always room: one batch may be larger than the budget.
+    /// Reserves up to `wanted` bytes for an answer; none if too little is left to be worth it. With nothing held there
+    /// is always room: one batch may be larger than the budget.
     pub(super) fn reserve(&mut self, wanted: u64) -> Option<u64> {
         let left = self.limit.saturating_sub(self.used + self.reserved);
         let grant = wanted.min(left);
@@ -135,8 +135,8 @@ impl Slots {
         }
     }
 
-    /// Opens a batch and leaves out what lies below `from`. The new batch replaces it; what it keeps in memory is counted
-    /// as its frame.
+    /// Opens a batch and leaves out what lies below `from`. The new batch replaces it; what it keeps in memory is
+    /// counted as its frame.
     pub(super) fn repack(&mut self, slot: Slot, from: SourceOffset) -> Result<Repacked, String> {
         let Some(held) = self.held.get_mut(&slot) else { return Err("its bytes are gone".to_owned()) };
         let Batch::Whole(batch) = &held.batch else { return Err("it was opened already".to_owned()) };

@@ -33,17 +33,12 @@ impl Events {
             }
             Event::Resolving(id) => {
                 let (topic, partition) = name(id);
-                tracing::info!(
-                    link,
-                    lane,
-                    topic,
-                    partition,
-                    "Reading the mirror's tail to find out what is there."
-                );
+                tracing::info!(link, lane, topic, partition, "Reading the mirror's tail to find out what is there.");
             }
             Event::Halted(id, halt) => {
                 let (topic, partition) = name(id);
-                tracing::error!(link, lane, topic, partition, state = halt.name(), reason = %halt, "Partition stopped.");
+                let state = halt.name();
+                tracing::error!(link, lane, topic, partition, state, reason = %halt, "Partition stopped.");
             }
             Event::Retrying(Some(id), failure, what) => {
                 let (topic, partition) = name(id);

@@ -138,7 +138,8 @@ impl Intake {
             let result = read(partition, frame, slots, now_ms);
             if let (FetchResult::Failed(_), Some(partition)) = (&result, core.partition(want.0)) {
                 let key = &partition.spec().key;
-                tracing::debug!(topic = %key.topic, partition = key.partition, %error, "A partition cannot be fetched.");
+                let (topic, partition) = (&key.topic, key.partition);
+                tracing::debug!(topic, partition, %error, "A partition cannot be fetched.");
             }
             inputs.push(input(*want, result));
         }

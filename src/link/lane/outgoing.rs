@@ -1,5 +1,5 @@
-//! Writing to mirrors: one batch a partition a request, as many partitions as there are in it, a few requests in flight a
-//! broker. What waits meanwhile goes together in the next one.
+//! Writing to mirrors: one batch a partition a request, as many partitions as there are in it, a few requests in
+//! flight a broker. What waits meanwhile goes together in the next one.
 //!
 //! A partition stays with one connection while anything of it is in flight there, whatever the metadata says meanwhile:
 //! on two connections a later batch could overtake an earlier one.
@@ -197,7 +197,7 @@ impl Outgoing {
         if let Some(broker) = self.brokers.get_mut(&done.node) {
             broker.in_flight -= 1;
         }
-        let answers = done.result.and_then(|frame| Ok(read(frame, done.version)));
+        let answers = done.result.map(|frame| read(frame, done.version));
         let mut inputs = Vec::with_capacity(done.sent.len());
         let mut stale = false;
         match answers {

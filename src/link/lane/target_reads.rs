@@ -1,5 +1,5 @@
-//! Looking at mirrors: their tails at recovery, both logs' ends for new partitions, the ends of idle ones. What is asked
-//! for at the same time goes to each broker in one request.
+//! Looking at mirrors: their tails at recovery, both logs' ends for new partitions, the ends of idle ones. What is
+//! asked for at the same time goes to each broker in one request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
