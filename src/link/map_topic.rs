@@ -1,7 +1,36 @@
 //! The map topic: made when it is not there, looked at when it is.
+//!
+//! What is in it cannot be had again, so it is made with the same care as a mirror, and compacted. Its number of
+//! partitions is the link's number of lanes for good: which lane a partition belongs to follows from it.
 
-use twinlog_client::{Cluster, Error};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use twinlog_client::admin::{ConfigResource, CreatedTopic, NewTopic};
+use twinlog_client::metadata::Topic;
+use twinlog_client::{Cause, Cluster, Error, ErrorCode, Metadata, Outcome, Peer, Step};
 use twinlog_core::ids::TopicId;
+use twinlog_core::mirror_settings::{Settings, map_topic_settings};
+
+use crate::mirrors::create::await_shown;
+use crate::names;
+
+/// How long the first calls to the target are tried again.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What its records live by. The other settings are those of whoever made it, and harmless.
+const VITAL: [&str; 3] = ["cleanup.policy", "compression.type", "message.timestamp.type"];
+/// Settings whose names every target knows.
+const SETTINGS: [&str; 4] =
+    ["compression.type", "message.timestamp.type", "min.insync.replicas", "unclean.leader.election.enable"];
+/// Those that came (3.6) and went (4.0).
+const BOUNDS: [&[&str]; 3] = [
+    &["message.timestamp.after.max.ms", "message.timestamp.before.max.ms"],
+    &["message.timestamp.difference.max.ms"],
+    &[],
+];
+/// Before Kafka 3.4 the second one counts for plain producers, too.
+const EXPIRATION: [&str; 2] = ["producer.id.expiration.ms", "transactional.id.expiration.ms"];
 
 /// Why the map topic cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -37,9 +66,9 @@ pub enum MapTopicError {
         /// What it must be.
         wanted: String,
     },
-    /// It was created and none of the brokers shows it.
+    /// It was created and the brokers do not show it.
     #[error("the map topic {topic} was created and does not appear with leaders on the target; are its brokers up?")]
-    NotSeen {
+    NotShown {
         /// The map topic.
         topic: String,
     },
@@ -52,10 +81,111 @@ pub async fn ensure_map_topic(
     lanes: u32,
     replication_factor: Option<i16>,
 ) -> Result<TopicId, MapTopicError> {
-    todo!("{target:?} {link} {lanes} {replication_factor:?}")
+    let name = names::map_topic(link);
+    let deadline = Instant::now() + PATIENCE;
+    let metadata = target.retry(deadline, || target.refresh()).await?;
+    if find(target, &metadata, &name)?.is_none() {
+        target.retry(deadline, || create(target, &name, lanes, replication_factor)).await?;
+    }
+    let wanted = BTreeMap::from([(name.clone(), 1)]);
+    let metadata = match await_shown(target, &wanted).await {
+        Some(metadata) => metadata,
+        None => target.refresh().await?,
+    };
+    let Some(topic) = find(target, &metadata, &name)? else { return Err(MapTopicError::NotShown { topic: name }) };
+    let found = topic.partitions.len();
+    if u32::try_from(found) != Ok(lanes) {
+        return Err(MapTopicError::Lanes { topic: name, found, wanted: lanes });
+    }
+    check_settings(&name, &target.retry(deadline, || settings(target, &name)).await?)?;
+    Ok(topic.id.map(|id| *id.as_bytes()).unwrap_or_default())
 }
 
 /// The time after which the target's brokers forget a producer, in ms: the smallest of all brokers that answer.
 pub async fn producer_expiration_ms(target: &Cluster) -> Result<i64, Error> {
-    todo!("{target:?}")
+    let metadata = target.metadata().await?;
+    let brokers: Vec<_> = metadata.brokers.keys().map(|node| ConfigResource::Broker(*node)).collect();
+    let (mut smallest, mut failure) = (None, None);
+    for (_, settings) in target.describe_configs(&brokers).await? {
+        match settings {
+            Ok(settings) => {
+                let value = |name: &&str| settings.get(*name)?.value.as_ref()?.parse::<i64>().ok();
+                smallest = smallest.into_iter().chain(EXPIRATION.iter().find_map(value)).min();
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    smallest.ok_or_else(|| failure.unwrap_or_else(|| error(target, Cause::Missing(EXPIRATION[0].to_owned()))))
+}
+
+/// The topic, if it is there and can be described.
+fn find<'a>(target: &Cluster, metadata: &'a Metadata, name: &str) -> Result<Option<&'a Topic>, Error> {
+    match metadata.topics.get(name) {
+        Some(topic) if topic.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => Ok(None),
+        Some(topic) if !topic.error.is_ok() => {
+            let item = Some(format!("topic {name}"));
+            Err(error(target, Cause::Code { code: topic.error, item, message: None }))
+        }
+        found => Ok(found),
+    }
+}
+
+async fn create(target: &Cluster, name: &str, lanes: u32, replication_factor: Option<i16>) -> Result<(), Error> {
+    let topic = |bounds: &[&str], replicas| {
+        let known = SETTINGS.iter().chain(bounds).map(|name| (*name).to_owned()).collect();
+        NewTopic {
+            name: name.to_owned(),
+            partitions: i32::try_from(lanes).unwrap_or(i32::MAX),
+            replication_factor: replication_factor.unwrap_or(-1),
+            configs: map_topic_settings(&known, replicas),
+        }
+    };
+    // A trial tells which names the target knows, since no topic is there to be asked, and how many replicas it gives.
+    let mut bounds = &BOUNDS[..];
+    let tried = loop {
+        let tried = created(target, name, topic(bounds[0], replication_factor), true).await;
+        match tried {
+            Err(error) if error.code() == Some(ErrorCode::INVALID_CONFIG) && bounds.len() > 1 => bounds = &bounds[1..],
+            tried => break tried?,
+        }
+    };
+    let replicas = replication_factor.or_else(|| tried?.replication_factor);
+    created(target, name, topic(bounds[0], replicas), false).await?;
+    tracing::info!(topic = name, partitions = lanes, "Map topic created.");
+    Ok(())
+}
+
+/// Creates the topic, or tries to; none where it is there: made by another instance, or by an earlier attempt whose
+/// answer was lost.
+async fn created(target: &Cluster, name: &str, topic: NewTopic, is_trial: bool) -> Result<Option<CreatedTopic>, Error> {
+    match target.create_topics(&[topic], is_trial).await?.remove(name) {
+        Some(Ok(created)) => Ok(Some(created)),
+        Some(Err(error)) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => Ok(None),
+        Some(Err(error)) => Err(error),
+        None => Err(error(target, Cause::Missing(name.to_owned()))),
+    }
+}
+
+async fn settings(target: &Cluster, name: &str) -> Result<Settings, Error> {
+    let resource = ConfigResource::Topic(name.to_owned());
+    let mut results = target.describe_configs(std::slice::from_ref(&resource)).await?;
+    let entries = results.remove(&resource).unwrap_or_else(|| Ok(BTreeMap::new()))?;
+    Ok(entries.into_iter().map(|(name, entry)| (name, entry.value.unwrap_or_default())).collect())
+}
+
+fn check_settings(topic: &str, found: &Settings) -> Result<(), MapTopicError> {
+    let wanted = map_topic_settings(&found.keys().cloned().collect(), None);
+    for name in VITAL {
+        let (Some(value), Some(wanted)) = (found.get(name), wanted.get(name)) else { continue };
+        if value != wanted {
+            let (setting, value, wanted) = (name.to_owned(), value.clone(), wanted.clone());
+            return Err(MapTopicError::Setting { topic: topic.to_owned(), setting, value, wanted });
+        }
+    }
+    Ok(())
+}
+
+fn error(target: &Cluster, cause: Cause) -> Error {
+    let peer = Peer { side: target.side(), node: None, address: "".into() };
+    Error::new(peer, Step::Api(32), Outcome::Answered, cause)
 }
