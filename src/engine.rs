@@ -6,11 +6,11 @@ mod run;
 use std::fmt;
 
 use twinlog_core::config::{ClusterConfig, Config, LinkConfig, LinkName};
-use twinlog_core::report::{
-    CheckReport, Failure, FailureKind, Side, TranslateAnswer, VerifyProgress, VerifyReport,
-};
-use twinlog_core::status::LinkStatus;
+use twinlog_core::report::{CheckReport, Failure, FailureKind, TranslateAnswer, VerifyProgress, VerifyReport};
 use twinlog_core::topics::Pattern;
+use twinlog_link::status::Seen;
+use twinlog_link::supervisor::LinkSetup;
+pub(crate) use twinlog_link::translate::Question;
 
 pub(crate) use self::run::run;
 
@@ -48,14 +48,12 @@ impl fmt::Display for NamedLink<'_> {
     }
 }
 
-/// An offset that `translate` asks about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Question {
-    /// The side that the offset is on.
-    pub(crate) side: Side,
-    pub(crate) topic: String,
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
+impl NamedLink<'_> {
+    /// The link as the link crate takes it. Nothing is dialled yet; certificate files are read.
+    fn setup(self) -> Result<LinkSetup, Failure> {
+        let (source, target) = connect::clusters(self)?;
+        Ok(LinkSetup { name: self.name.as_str().to_owned(), config: self.link.clone(), source, target })
+    }
 }
 
 /// Looks at both clusters of a link, and changes nothing. A cluster out of reach is a failed check.
@@ -64,13 +62,13 @@ pub(crate) async fn check(link: NamedLink<'_>) -> Result<CheckReport, Failure> {
 }
 
 /// Where each partition of a link stands, from the clusters alone: no `run` need be up.
-pub(crate) async fn status(link: NamedLink<'_>) -> Result<LinkStatus, Failure> {
-    Err(not_yet("status", Some(&link)))
+pub(crate) async fn status(link: NamedLink<'_>) -> Result<Seen, Failure> {
+    twinlog_link::status::status(&link.setup()?).await
 }
 
 /// Translates an offset by the link's map on the target; the source need not be there.
-pub(crate) async fn translate(link: NamedLink<'_>, _question: &Question) -> Result<TranslateAnswer, Failure> {
-    Err(not_yet("translate", Some(&link)))
+pub(crate) async fn translate(link: NamedLink<'_>, question: &Question) -> Result<TranslateAnswer, Failure> {
+    twinlog_link::translate::translate(&link.setup()?, question).await
 }
 
 /// Compares what the two sides hold, for source topics that one of `topics` matches, or for all if there is none.

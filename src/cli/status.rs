@@ -5,6 +5,7 @@ use comfy_table::CellAlignment::{Left, Right};
 use serde::Serialize;
 use twinlog_core::report::StatusReport;
 use twinlog_core::status::{LinkStatus, PartitionStatus};
+use twinlog_link::status::Seen;
 
 use super::failure::Failures;
 use super::output::{self, Answer, or_dash};
@@ -28,7 +29,9 @@ pub(super) struct StatusArguments {
 pub(super) async fn run(context: &Context, arguments: &StatusArguments) -> Result<Exit, Failures> {
     let mut links = Vec::new();
     for link in context.links(&arguments.links)? {
-        links.push(engine::status(link).await?);
+        let Seen { status, words } = engine::status(link).await?;
+        words.iter().for_each(|words| output::say(words));
+        links.push(status);
     }
     output::print(&StatusReport { links }, context.format)?;
     Ok(Exit::Fine)

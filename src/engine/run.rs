@@ -4,10 +4,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use twinlog_core::report::{Failure, FailureKind, RunEnd};
 use twinlog_core::status::LinkStatus;
-use twinlog_link::supervisor::{self, LinkError, LinkSetup};
+use twinlog_link::supervisor::{self, LinkError};
 
 use super::NamedLink;
-use super::connect::clusters;
 
 /// Runs links until `stop` turns true, until all are caught up if that is asked for, or until one fails. Sends a
 /// snapshot of every link whenever a state changes, and at least once a second. What is in flight when `stop`
@@ -23,8 +22,7 @@ pub(crate) async fn run(
     let (snapshots, mut changed) = mpsc::unbounded_channel();
     let mut running = JoinSet::new();
     for (index, link) in links.iter().enumerate() {
-        let (source, target) = clusters(*link)?;
-        let setup = LinkSetup { name: link.name.as_str().to_owned(), config: link.link.clone(), source, target };
+        let setup = link.setup()?;
         let (sender, mut receiver) = watch::channel(LinkStatus {
             link: link.name.as_str().to_owned(),
             source: link.link.source.clone(),

@@ -1,0 +1,236 @@
+//! The link's map as it can be read without owning it: `translate`, `status` and `verify` stand on this.
+//!
+//! Order matters, since an owner may be at work meanwhile. Every batch on a mirror was planned in the map before it was
+//! sent, so the mirrors' ends are asked for *first*, then the map is read to its end, then the mirrors' logs from the
+//! heads up to those ends: whatever is found there is explained by the map, or is somebody else's.
+//!
+//! The map's own batches and markers name every producer id that the lane had: a new owner writes its marker there
+//! before it fences a mirror, so its markers in mirrors are never taken for foreign writes.
+
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
+use twinlog_core::io::MapEntry;
+use twinlog_core::map_record::{Chunk, FORMAT, Head, MapRecord, PartitionKey};
+use twinlog_core::map_state::{MapState, MappedPartition};
+use twinlog_core::report::{Failure, FailureKind};
+use twinlog_wire::batch::Entry;
+
+pub(crate) use self::snapshot::{MirrorEnd, PartitionMap, Wanted, snapshot};
+use crate::log::{LogPart, LogRead, LogReader};
+use crate::map_log::map_entries;
+use crate::names;
+use crate::reach::{deadline, out_of_reach};
+use crate::supervisor::LinkSetup;
+
+/// Between two reads of a leader that is behind.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Which partitions' older ranges are kept in memory: all others' are passed over.
+pub(crate) type Keep = Box<dyn Fn(&PartitionKey) -> bool + Send + Sync>;
+
+/// A link's map topic, read lane by lane as far as is asked for.
+pub(crate) struct MapReader {
+    topic: String,
+    keep: Keep,
+    lanes: Vec<Lane>,
+}
+
+/// One partition of the map topic.
+struct Lane {
+    log: LogReader,
+    /// The offset to read next; none before the first read.
+    next: Option<i64>,
+    contents: Contents,
+}
+
+/// What a map partition's records add up to.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    state: MapState,
+    /// Every producer id that its batches and markers carry.
+    producer_ids: BTreeSet<i64>,
+}
+
+/// A record that cannot be read, in words.
+#[derive(Debug, PartialEq, Eq)]
+struct Unreadable {
+    offset: i64,
+    what: String,
+    newer: bool,
+}
+
+impl fmt::Debug for MapReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapReader").field("topic", &self.topic).field("lanes", &self.lanes.len()).finish()
+    }
+}
+
+impl MapReader {
+    /// Finds the map topic; there is none if the link has never run.
+    pub(crate) async fn open(setup: &LinkSetup, keep: Keep) -> Result<Option<Self>, Failure> {
+        let topic = names::map_topic(&setup.name);
+        let metadata = setup.target.refresh().await.map_err(|e| out_of_reach(&e))?;
+        let Some(found) = metadata.topics.get(&topic) else { return Ok(None) };
+        if !found.error.is_ok() {
+            let what = format!("target topic {topic} cannot be described: {}", found.error);
+            return Err(Failure::new(FailureKind::OutOfReach, what).advise("grant Describe and Read on it"));
+        }
+        let topic_id = found.id.map(|id| *id.as_bytes()).unwrap_or_default();
+        let lane = |partition: i32| Lane {
+            log: LogReader {
+                cluster: setup.target.clone(),
+                lane: 0,
+                at: TopicPartition::new(topic.as_str(), partition),
+                topic_id,
+                isolation: IsolationLevel::ReadUncommitted,
+                max_wait: Duration::from_millis(500),
+            },
+            next: None,
+            contents: Contents::default(),
+        };
+        let lanes = found.partitions.iter().map(|partition| lane(partition.index)).collect();
+        Ok(Some(Self { topic, keep, lanes }))
+    }
+
+    /// How many lanes the link has.
+    pub(crate) fn lanes(&self) -> u32 {
+        u32::try_from(self.lanes.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The lane of a source partition.
+    pub(crate) fn lane_of(&self, key: &PartitionKey) -> u32 {
+        names::lane_of(&key.topic, key.partition, self.lanes())
+    }
+
+    /// Reads on to the high watermark as of now: one lane, or all of them.
+    pub(crate) async fn read(&mut self, only: Option<u32>) -> Result<(), Failure> {
+        for (lane, number) in self.lanes.iter_mut().zip(0..) {
+            if only.is_none_or(|only| only == number) {
+                lane.read_on(&self.keep).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All source partitions that were read so far and have a head.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = (&PartitionKey, &Head)> {
+        let partitions = self.lanes.iter().flat_map(|lane| &lane.contents.state.partitions);
+        partitions.filter_map(|(key, mapped)| Some((key, mapped.head.as_ref()?)))
+    }
+
+    /// What the map says of a partition, if it is in it.
+    fn mapped(&self, key: &PartitionKey) -> Option<&MappedPartition> {
+        self.contents(key)?.state.partitions.get(key)
+    }
+
+    /// What was read of a partition's lane.
+    fn contents(&self, key: &PartitionKey) -> Option<&Contents> {
+        let lane = usize::try_from(self.lane_of(key)).ok()?;
+        self.lanes.get(lane).map(|lane| &lane.contents)
+    }
+}
+
+impl Lane {
+    async fn read_on(&mut self, keep: &Keep) -> Result<(), Failure> {
+        let (target, log) = (&self.log.cluster, &self.log);
+        let failed = |error| out_of_reach(&error);
+        let deadline = deadline();
+        let end = target.retry(deadline, || log.offset(OffsetAt::Latest)).await.map_err(failed)?;
+        let mut next = match self.next {
+            Some(next) => next,
+            None => target.retry(deadline, || log.offset(OffsetAt::Earliest)).await.map_err(failed)?,
+        };
+        while next < end {
+            let read = target.retry(deadline, || log.read(next)).await.map_err(failed)?;
+            match read {
+                LogRead::Part(part)
+                    if part.entries.is_empty() && part.high_watermark < end && Instant::now() < deadline =>
+                {
+                    // A new leader's high watermark may be behind for a moment.
+                    sleep(PAUSE).await;
+                }
+                LogRead::Part(part) => {
+                    let taken = self.contents.take(&part, next, end, keep);
+                    let taken = taken.map_err(|unreadable| unreadable.into_failure(&log.at))?;
+                    // Nothing below the watermark is left where the cleaner took the rest.
+                    next = if taken > next { taken } else { end };
+                }
+                LogRead::OutOfRange { start, .. } if start > next => next = start,
+                LogRead::OutOfRange { end: found, .. } => {
+                    let what = format!("target {}: the log ended at {end}, now at {found}", log.at);
+                    let failure = Failure::new(FailureKind::Difference, what);
+                    return Err(failure.advise("the target lost a part of the map: look at its brokers' logs"));
+                }
+            }
+        }
+        self.next = Some(next);
+        Ok(())
+    }
+}
+
+impl Contents {
+    /// Takes what lies below `end`; gives the offset to read next.
+    fn take(&mut self, part: &LogPart, from: i64, end: i64, keep: &Keep) -> Result<i64, Unreadable> {
+        let mut next = from;
+        for entry in &part.entries {
+            let (offset, after) = match entry {
+                Entry::V2(meta, _) => (meta.base_offset, meta.next_offset()),
+                Entry::Legacy { offset, .. } => (*offset, offset + 1),
+            };
+            if offset >= end {
+                break;
+            }
+            if after <= from {
+                continue;
+            }
+            self.take_entry(entry, keep).map_err(|(what, newer)| Unreadable { offset, what, newer })?;
+            next = after;
+        }
+        Ok(next)
+    }
+
+    fn take_entry(&mut self, entry: &Entry, keep: &Keep) -> Result<(), (String, bool)> {
+        if let Entry::V2(meta, _) = entry {
+            self.producer_ids.insert(meta.producer_id);
+        }
+        for entry in map_entries(entry).map_err(|what| (what, false))? {
+            let MapEntry::Record { key, value } = entry else { continue };
+            let record = MapRecord::decode(&key, value.as_deref()).map_err(|bad| {
+                let newer = value.as_ref().and_then(|value| value.first()).is_some_and(|format| *format > FORMAT);
+                (format!("record {:?}: {}", String::from_utf8_lossy(&key), bad.reason), newer)
+            })?;
+            match record {
+                Some(MapRecord::Chunk(key, ..)) if !keep(&key) => {}
+                Some(record) => self.state.apply(record),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The chunks of a partition that are there, by number.
+    fn chunks(&self, key: &PartitionKey) -> BTreeMap<u64, &Chunk> {
+        let all = (key.clone(), 0)..=(key.clone(), u64::MAX);
+        self.state.chunks.range(all).map(|((_, number), chunk)| (*number, chunk)).collect()
+    }
+}
+
+impl Unreadable {
+    fn into_failure(self, at: &TopicPartition) -> Failure {
+        let what = format!("target {}:{}@{}: {}", at.topic, at.partition, self.offset, self.what);
+        match self.newer {
+            true => Failure::new(FailureKind::Refused, what).advise("use the newer twinlog that wrote the map"),
+            false => Failure::new(FailureKind::Difference, what)
+                .advise("somebody else wrote to the map topic, or it is damaged: find out who writes to it"),
+        }
+    }
+}
