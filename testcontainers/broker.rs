@@ -28,7 +28,7 @@ pub struct Broker {
 #[derive(Debug)]
 pub(crate) enum Node {
     /// A Java process.
-    Process(ProcessNode),
+    Process(Box<ProcessNode>),
     /// A container.
     #[cfg(feature = "docker")]
     Docker(Box<DockerNode>),

@@ -130,7 +130,7 @@ fn process_nodes(spec: &ClusterSpec, ports: &[Ports]) -> Result<Nodes> {
     for (id, own) in (1..).zip(ports) {
         let node = ProcessNode::new(spec, &kit, &scratch, ports, id, &cluster_id)?;
         let config = node.config().to_owned();
-        brokers.push(Broker::new(id, own.broker, config, spec.ready_within, Node::Process(node)));
+        brokers.push(Broker::new(id, own.broker, config, spec.ready_within, Node::Process(Box::new(node))));
     }
     Ok((scratch, brokers))
 }

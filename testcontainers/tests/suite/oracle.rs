@@ -1,5 +1,6 @@
 //! The oracle tells equal from unequal.
 
+use sha2::{Digest, Sha256};
 use twinlog_testcontainers::{
     At, ClusterSpec, Codec, Committed, ConsoleConsumer, Headers, Isolation, KafkaTool, Oracle, OracleAt, Produce,
 };
@@ -23,6 +24,7 @@ fn produces_digests_and_indexes_what_another_reader_confirms() {
     let oracle = Oracle::start().unwrap();
     let at = oracle.at(cluster.bootstrap_text());
     transactions_and_nulls(&at, &KafkaTool::new(&cluster).unwrap());
+    hashes_are_those_of_the_records(&at, &KafkaTool::new(&cluster).unwrap());
     open_transaction(&at);
     codecs(&at);
     administration(&at);
@@ -79,6 +81,44 @@ fn transactions_and_nulls(at: &OracleAt<'_>, tool: &KafkaTool) {
     assert!(nth(3).contains("\tnull\t{\"n\":3,"), "null key: {}", nth(3));
     assert!(nth(5).ends_with("k5\tnull"), "tombstone: {}", nth(5));
     assert!(nth(7).ends_with("k7\t"), "empty value: {}", nth(7));
+}
+
+/// Computes the digest again in Rust, from what the console consumer prints of each record.
+fn hashes_are_those_of_the_records(at: &OracleAt<'_>, tool: &KafkaTool) {
+    at.create_topic("hash", 1, &[]).unwrap();
+    at.produce(&Produce::new("hash", 20).timestamps(BASE, 10).nulls()).unwrap();
+    let consumer = ConsoleConsumer::new("hash").from_beginning().max_messages(20).timeout(LONG);
+    let consumer = consumer.print("timestamp").print("key").property("null.literal", "NULL");
+    let text = tool.console_consume(&consumer).unwrap();
+
+    let mut whole = Vec::new();
+    let mut each = Vec::new();
+    for (n, line) in text.lines().enumerate() {
+        let mut columns = line.split('\t');
+        let timestamp = columns.next().unwrap().strip_prefix("CreateTime:").unwrap();
+        let mut record = timestamp.parse::<i64>().unwrap().to_be_bytes().to_vec();
+        for column in columns {
+            feed(&mut record, (column != "NULL").then_some(column));
+        }
+        record.extend(1_i32.to_be_bytes());
+        feed(&mut record, Some("n"));
+        feed(&mut record, Some(&n.to_string()));
+        each.push(sha256(&record));
+        whole.extend(record);
+    }
+    assert_eq!(at.digest("hash", Isolation::ReadCommitted).unwrap()[&0].sha256, sha256(&whole));
+    let index = at.index("hash", Isolation::ReadUncommitted).unwrap();
+    assert_eq!(index.into_iter().map(|entry| entry.sha256).collect::<Vec<_>>(), each);
+}
+
+fn feed(bytes: &mut Vec<u8>, text: Option<&str>) {
+    let length = text.map_or(-1, |text| i32::try_from(text.len()).unwrap());
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(text.unwrap_or_default().as_bytes());
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn open_transaction(at: &OracleAt<'_>) {
