@@ -1,4 +1,19 @@
 //! twinlog between real Apache Kafka clusters: what the README promises, with Kafka's own clients as judges.
+#![allow(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
+mod ask;
+mod brokers;
+mod chance;
+mod codecs;
+mod compaction;
+mod growth;
+mod kills;
+mod map;
+mod memory;
+mod old_records;
+mod owners;
 mod pair;
+mod relay;
+mod segments;
+mod translator;
 mod tutorial;

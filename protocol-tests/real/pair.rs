@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use twinlog_testcontainers::{Cluster, ClusterSpec, Digest, Folder, Isolation, KafkaVersion, Oracle, OracleAt, Program};
+use twinlog_testcontainers::{
+    Cluster, ClusterSpec, Digest, Folder, Isolation, KafkaVersion, Oracle, OracleAt, Program, eventually,
+};
+
+use crate::ask::{Placed, total};
 
 /// Longer than anything here should take on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// A source and a target.
 pub(crate) struct Pair {
-    pub(crate) source: Cluster,
-    pub(crate) target: Cluster,
+    pub(crate) source: Arc<Cluster>,
+    pub(crate) target: Arc<Cluster>,
 }
 
 impl Pair {
@@ -24,17 +28,27 @@ impl Pair {
             let target = target.start().expect("the target starts");
             (source.join().expect("the source's thread ends"), target)
         });
-        Self { source, target }
+        Self { source: Arc::new(source), target: Arc::new(target) }
     }
 
     /// One broker each.
     pub(crate) fn of(version: KafkaVersion) -> Self {
         Self::start(ClusterSpec::new().version(version), ClusterSpec::new().version(version))
     }
+
+    /// From the shared source to a target of its own: for tests that do no harm to the source.
+    pub(crate) fn onto(target: ClusterSpec) -> Self {
+        let target = target.start().expect("the target starts");
+        Self { source: Arc::clone(&SHARED.source), target: Arc::new(target) }
+    }
 }
 
 /// A pair that tests share which do no harm to brokers; each has topics and a link of its own.
-pub(crate) static SHARED: LazyLock<Pair> = LazyLock::new(|| Pair::of(KafkaVersion::V4_1_1));
+pub(crate) static SHARED: LazyLock<Pair> = LazyLock::new(|| {
+    // The cleaner looks every 15 seconds by default.
+    let source = ClusterSpec::new().config("log.cleaner.backoff.ms", "500");
+    Pair::start(source.clone(), source)
+});
 
 /// Kafka's own clients, shared by all tests.
 pub(crate) static ORACLE: LazyLock<Oracle> = LazyLock::new(|| Oracle::start().expect("the oracle starts"));
@@ -65,12 +79,16 @@ pub(crate) struct Ended {
 impl<'a> Link<'a> {
     /// A link over `topics`, a YAML value like `{ include: [orders] }`, with more lines of the link's own.
     pub(crate) fn new(pair: &'a Pair, name: &str, topics: &str, more: &[&str]) -> Self {
+        Self::to(pair, &pair.target.bootstrap(), name, topics, more)
+    }
+
+    /// The same with other addresses of the target.
+    pub(crate) fn to(pair: &'a Pair, target: &[String], name: &str, topics: &str, more: &[&str]) -> Self {
         let folder = Folder::new(&format!("link-{name}")).expect("a folder");
         let mut yaml = format!(
-            "clusters:\n  a: {{ bootstrap: {:?} }}\n  b: {{ bootstrap: {:?} }}\nlinks:\n  {name}:\n    source: a\n    \
+            "clusters:\n  a: {{ bootstrap: {:?} }}\n  b: {{ bootstrap: {target:?} }}\nlinks:\n  {name}:\n    source: a\n    \
              target: b\n    topics: {topics}\n",
             pair.source.bootstrap(),
-            pair.target.bootstrap(),
         );
         for line in more {
             yaml.push_str(&format!("    {line}\n"));
@@ -116,21 +134,43 @@ impl<'a> Link<'a> {
         ORACLE.at(self.pair.target.bootstrap_text())
     }
 
-    /// Each record once and in order, for both kinds of readers of the target, as Kafka's own client reads.
-    pub(crate) fn assert_twins(&self, topic: &str, target_topic: &str) {
-        let digest = |at: &OracleAt<'_>, topic: &str, isolation| -> BTreeMap<i32, Digest> {
-            at.digest(topic, isolation).expect("the topic is read")
-        };
-        let bodies = |digests: &BTreeMap<i32, Digest>| -> Vec<(i32, u64, String)> {
-            digests.iter().map(|(partition, digest)| (*partition, digest.count, digest.sha256.clone())).collect()
-        };
-        let wanted = bodies(&digest(&self.source(), topic, Isolation::ReadCommitted));
+    /// Each record once and in order, for both kinds of readers of the target, as Kafka's own client reads. Answers
+    /// how many there are.
+    pub(crate) fn assert_twins(&self, topic: &str, target_topic: &str) -> u64 {
+        let wanted = placed(&self.source(), topic, Isolation::ReadCommitted);
         assert!(!wanted.is_empty(), "{topic} has no partitions");
         for isolation in [Isolation::ReadCommitted, Isolation::ReadUncommitted] {
-            let found = bodies(&digest(&self.target(), target_topic, isolation));
+            let found = placed(&self.target(), target_topic, isolation);
             assert_eq!(found, wanted, "{topic} and {target_topic} differ, read {isolation:?}");
         }
+        wanted.iter().map(|one| one.count).sum()
     }
+
+    /// Waits until the target holds as many records as the source, as a consumer counts them.
+    pub(crate) fn await_twins(&self, topic: &str, target_topic: &str) {
+        let count = |at: &OracleAt<'_>, topic: &str| -> Option<u64> {
+            let digests = at.digest(topic, Isolation::ReadCommitted).ok()?;
+            Some(digests.values().map(|digest| digest.count).sum())
+        };
+        let wanted = count(&self.source(), topic).expect("the source is read");
+        eventually(&format!("{wanted} records in {target_topic}"), LONG, || {
+            count(&self.target(), target_topic).filter(|found| *found >= wanted)
+        });
+    }
+
+    /// Waits until the mirror has grown by `more` offsets from now on.
+    pub(crate) fn await_growth(&self, target_topic: &str, more: i64) {
+        let begin = total(&self.target(), target_topic);
+        eventually(&format!("{target_topic} grows by {more} from {begin}"), LONG, || {
+            (total(&self.target(), target_topic) >= begin + more).then_some(())
+        });
+    }
+}
+
+fn placed(at: &OracleAt<'_>, topic: &str, isolation: Isolation) -> Vec<Placed> {
+    let digests: BTreeMap<i32, Digest> = at.digest(topic, isolation).expect("the topic is read");
+    let placed = |(partition, digest): (i32, Digest)| Placed { partition, count: digest.count, sha256: digest.sha256 };
+    digests.into_iter().map(placed).collect()
 }
 
 /// Waits for a program's end.
@@ -139,6 +179,21 @@ pub(crate) fn ended(mut program: Program) -> Ended {
     let (stdout, stderr) = (program.stdout(), program.stderr());
     let code = code.unwrap_or_else(|| panic!("twinlog still runs after {LONG:?}:\n{stdout}\n{stderr}"));
     Ended { code, stdout, stderr }
+}
+
+/// Ends a program in order; it must end with 0.
+pub(crate) fn drain(program: Program) -> Ended {
+    assert!(program.terminate().expect("a signal is sent"), "twinlog had ended before:\n{}", program.stderr());
+    let ended = ended(program);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    ended
+}
+
+/// Fails when the program has ended.
+#[track_caller]
+pub(crate) fn assert_runs(program: &mut Program) {
+    let code = program.wait(Duration::ZERO).expect("the program can be waited for");
+    assert_eq!(code, None, "twinlog ended:\n{}\n{}", program.stdout(), program.stderr());
 }
 
 fn program() -> &'static Path {

@@ -1,0 +1,55 @@
+//! Small questions about clusters, and writers in the background.
+
+use twinlog_testcontainers::{At, OracleAt, Produce, Produced};
+
+use crate::pair::ORACLE;
+
+/// What a partition holds, without its offsets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) partition: i32,
+    pub(crate) count: u64,
+    pub(crate) sha256: String,
+}
+
+/// The sum of the ends of a topic's partitions; 0 while there is no such topic.
+pub(crate) fn total(at: &OracleAt<'_>, topic: &str) -> i64 {
+    at.offsets(topic, At::End).map_or(0, |ends| ends.values().sum())
+}
+
+/// The end of a partition; 0 while there is none.
+pub(crate) fn end(at: &OracleAt<'_>, topic: &str, partition: i32) -> i64 {
+    at.offsets(topic, At::End).ok().and_then(|ends| ends.get(&partition).copied()).unwrap_or(0)
+}
+
+/// A producer in the background, which ends with the test.
+pub(crate) struct Load {
+    id: String,
+    bootstrap: String,
+    stopped: bool,
+}
+
+impl Load {
+    /// Starts it; `id` is its own among all tests.
+    pub(crate) fn start(bootstrap: String, id: &str, produce: &Produce) -> Self {
+        ORACLE.at(bootstrap.as_str()).produce_start(id, produce).expect("the producer starts");
+        Self { id: id.to_owned(), bootstrap, stopped: false }
+    }
+
+    /// Stops it; every record must have been acknowledged.
+    pub(crate) fn stop(mut self) -> Produced {
+        self.stopped = true;
+        let produced = ORACLE.at(self.bootstrap.as_str()).produce_stop(&self.id).expect("the producer stops");
+        assert_eq!((produced.failed, &produced.error), (0, &None), "the producer lost records: {produced:?}");
+        produced
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if !self.stopped {
+            // The test has failed already; its reason counts.
+            drop(ORACLE.at(self.bootstrap.as_str()).produce_stop(&self.id));
+        }
+    }
+}

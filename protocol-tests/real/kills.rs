@@ -1,0 +1,104 @@
+//! kill -9 of twinlog at any moment: each record is on the target once and in order, and the map is true.
+
+use std::time::Duration;
+
+use twinlog_testcontainers::{Codec, Isolation, Produce};
+
+use crate::ask::{Load, total};
+use crate::chance::Chance;
+use crate::map::assert_map;
+use crate::pair::{Link, Pair, SHARED, ended, scaled};
+
+/// How `sh` tells the end by SIGABRT.
+const ABORTED: i32 = 128 + 6;
+
+/// Producers on a plain topic and on one with transactions, a third of which is aborted, and a link over both.
+pub(crate) struct UnderLoad<'a> {
+    pub(crate) link: Link<'a>,
+    pub(crate) plain: String,
+    transactional: String,
+    loads: [Load; 2],
+}
+
+impl<'a> UnderLoad<'a> {
+    pub(crate) fn start(pair: &'a Pair, name: &str) -> Self {
+        let (plain, transactional) = (format!("{name}.plain"), format!("{name}.transactional"));
+        // Marks and chunks of the map come often, so that kills fall between them.
+        let more = ["intervals: { mark: 200ms, topics: 1s }"];
+        let link = Link::new(pair, name, &format!("{{ include: ['{name}\\..*'] }}"), &more);
+        for topic in [&plain, &transactional] {
+            link.source().create_topic(topic, 4, &[]).expect("the topic is created");
+        }
+        let bootstrap = || pair.source.bootstrap_text();
+        let produce = Produce::endless(&plain).codec(Codec::Lz4).batches(8_192, 5).rate(2_000);
+        let load = Load::start(bootstrap(), &plain, &produce);
+        let id = format!("{name}-transactions");
+        let produce = Produce::endless(&transactional).transactions(&id, 40, 3).rate(400);
+        let transactions = Load::start(bootstrap(), &transactional, &produce);
+        Self { link, plain, transactional, loads: [load, transactions] }
+    }
+
+    /// Stops the producers, catches up, and compares everything.
+    pub(crate) fn finish(self) {
+        let Self { link, plain, transactional, loads: [load, transactions] } = self;
+        let wanted = load.stop().acked_total();
+        let committed = transactions.stop().committed_total();
+        link.catch_up();
+        assert_eq!(link.assert_twins(&plain, &plain), wanted);
+        assert_eq!(link.assert_twins(&transactional, &transactional), committed);
+        let all = link.source().digest(&transactional, Isolation::ReadUncommitted).expect("the topic is read");
+        assert!(all.values().map(|digest| digest.count).sum::<u64>() > committed, "nothing was aborted");
+        assert_map(&link, &plain, &plain);
+        assert_map(&link, &transactional, &transactional);
+        link.verify();
+    }
+
+    /// Starts twinlog and kills it at a random moment, so many times.
+    pub(crate) fn kill_at_random_moments(&self, chance: &mut Chance, kills: u64) {
+        let mut copied_by = Vec::new();
+        for kill in 0..kills {
+            let before = total(&self.link.target(), &self.plain);
+            let mut twinlog = self.link.run(&format!("kill-{kill}"));
+            // The moment is the scenario: any time from the first system call to the middle of copying.
+            let moment = chance.moment(Duration::from_millis(3_000));
+            let ended = twinlog.wait(moment).expect("the program can be waited for");
+            assert_eq!(ended, None, "twinlog ended by itself:\n{}", twinlog.stderr());
+            twinlog.kill().expect("killed");
+            copied_by.push(total(&self.link.target(), &self.plain) - before);
+        }
+        println!("offsets that each life added: {copied_by:?}");
+        assert!(copied_by.iter().any(|copied| *copied > 0), "no life was long enough to copy: {copied_by:?}");
+    }
+}
+
+#[test]
+fn killed_at_random_moments_under_load_every_record_is_there_once() {
+    let mut chance = Chance::new("kills");
+    let scenario = UnderLoad::start(&SHARED, "kills");
+    scenario.kill_at_random_moments(&mut chance, scaled(10, 200));
+    scenario.finish();
+}
+
+#[test]
+fn killed_at_each_named_point_under_load_every_record_is_there_once() {
+    let scenario = UnderLoad::start(&SHARED, "points");
+    // Something must be there to be recovered.
+    let mut twinlog = scenario.link.run("first");
+    scenario.link.await_growth(&scenario.plain, 1_000);
+    twinlog.kill().expect("killed");
+    for point in [
+        "after-fence",
+        "after-fence:3",
+        "during-recovery",
+        "during-recovery:5",
+        "after-produce",
+        "after-produce:40",
+        "before-map-write",
+        "before-map-write:4",
+    ] {
+        let env = [("TWINLOG_LOG", "info"), ("TWINLOG_FAILPOINT", point)];
+        let ended = ended(scenario.link.start(&format!("at-{point}"), &["run"], &env));
+        assert_eq!(ended.code, ABORTED, "at {point}: {}", ended.stderr);
+    }
+    scenario.finish();
+}

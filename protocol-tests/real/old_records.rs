@@ -1,0 +1,77 @@
+//! Records that the target's brokers take for forgotten: three days old, and of 1970. A resend of such a batch after a
+//! lost answer is stored a second time by a broker that was restarted, so twinlog has to find out instead.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use twinlog_testcontainers::{ClusterSpec, Produce, eventually};
+
+use crate::ask::total;
+use crate::map::assert_map;
+use crate::pair::{LONG, Link, Pair, ended, scaled, turn};
+use crate::relay::Relay;
+
+const PARTITIONS: u32 = 2;
+
+/// Given a backlog of old records in small batches, when answers are lost, twinlog is killed, and the target is stopped
+/// and killed in the middle, then each record is there once and in order.
+#[test]
+fn old_records_survive_kills_restarts_and_lost_answers() {
+    let _turn = turn();
+    let relay = Relay::listen();
+    let target = ClusterSpec::new()
+        .config("advertised.listeners", format!("PLAINTEXT://{}", relay.address()))
+        // Ten minutes by default; so the broker forgets as often as it can.
+        .config("producer.id.expiration.check.interval.ms", "1000");
+    let pair = Pair::onto(target);
+    relay.lead_to(pair.target.broker(0).address());
+    let more = ["intervals: { mark: 200ms }"];
+    let link = Link::to(&pair, &[relay.address()], "old", "{ include: ['old\\..*'] }", &more);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let three_days_ago = now - Duration::from_secs(3 * 24 * 3_600);
+    let count = scaled(20_000, 1_000_000);
+    for (topic, base) in [("old.days", three_days_ago.as_millis()), ("old.1970", 1_000)] {
+        link.source().create_topic(topic, PARTITIONS, &[("retention.ms", "-1")]).expect("the topic is created");
+        let base = i64::try_from(base).expect("a timestamp");
+        let produce = Produce::new(topic, count).batches(2_048, 5).timestamps(base, 1);
+        link.source().produce(&produce).expect("produced");
+    }
+    let copied = || total(&link.target(), "old.days") + total(&link.target(), "old.1970");
+    let all = i64::try_from(2 * count).expect("a count");
+    let reach = |share: i64| {
+        eventually(&format!("{share} % copied"), LONG, || (copied() > all * share / 100).then_some(()));
+        let copied = copied();
+        assert!(copied < all, "all is copied at {share} %: {copied} of {all}");
+    };
+
+    relay.lose_answers(25);
+    let broker = pair.target.broker(0);
+    let mut twinlog = link.run("first");
+    reach(5);
+    twinlog.kill().expect("killed");
+    let mut twinlog = link.run("second");
+    reach(20);
+    broker.restart().expect("restarted");
+    reach(35);
+    broker.kill().expect("killed");
+    broker.start().expect("started");
+    reach(45);
+    twinlog.kill().expect("killed");
+    broker.restart().expect("restarted");
+    let twinlog = link.run("third");
+    reach(60);
+    broker.kill().expect("killed");
+    broker.start().expect("started");
+    relay.lose_answers(0);
+    assert!(relay.lost() > 10, "only {} answers were lost", relay.lost());
+    link.await_twins("old.days", "old.days");
+    link.await_twins("old.1970", "old.1970");
+    twinlog.terminate().expect("a signal is sent");
+    assert_eq!(ended(twinlog).code, 0);
+
+    link.catch_up();
+    for topic in ["old.days", "old.1970"] {
+        assert_eq!(link.assert_twins(topic, topic), count);
+        assert_map(&link, topic, topic);
+    }
+    link.verify();
+}

@@ -1,0 +1,130 @@
+//! A TCP relay in front of a broker that loses answers: it hands a Produce request on and cuts the connection before
+//! the answer comes back.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+/// The API key of Produce.
+const PRODUCE: [u8; 2] = [0, 0];
+
+/// The relay. Its threads end with its connections, and with the test process.
+pub(crate) struct Relay {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    broker: OnceLock<SocketAddr>,
+    /// Every so many Produce requests one is cut; 0 for none.
+    every: AtomicU64,
+    requests: AtomicU64,
+    cuts: AtomicU64,
+}
+
+impl Relay {
+    /// Listens on a free port. Connections wait until the broker is known.
+    pub(crate) fn listen() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let shared = Arc::new(Shared::default());
+        let accepted = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let shared = Arc::clone(&accepted);
+                thread::spawn(move || {
+                    // The other end sees the same as here: a connection that is closed.
+                    drop(relay(stream, &shared));
+                });
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// Where clients find it.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it leads to.
+    pub(crate) fn lead_to(&self, broker: SocketAddr) {
+        self.shared.broker.get_or_init(|| broker);
+    }
+
+    /// From now on, the answer of every so many Produce requests is lost with its connection; 0: none.
+    pub(crate) fn lose_answers(&self, every: u64) {
+        self.shared.every.store(every, Ordering::Relaxed);
+    }
+
+    /// How many answers were lost.
+    pub(crate) fn lost(&self) -> u64 {
+        self.shared.cuts.load(Ordering::Relaxed)
+    }
+}
+
+fn relay(client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+    let Some(broker) = shared.broker.get() else { return Ok(()) };
+    let broker = TcpStream::connect(broker)?;
+    client.set_nodelay(true)?;
+    broker.set_nodelay(true)?;
+    let swallow = Arc::new(AtomicBool::new(false));
+    let answers = {
+        let (mut from, mut to, swallow) = (broker.try_clone()?, client.try_clone()?, Arc::clone(&swallow));
+        thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                // With the first byte of the lost answer the request was carried out.
+                if swallow.load(Ordering::SeqCst) || to.write_all(&buffer[..count]).is_err() {
+                    break;
+                }
+            }
+            close(&from);
+            close(&to);
+        })
+    };
+    let ended = requests(&client, &broker, shared, &swallow);
+    if ended.is_err() || !swallow.load(Ordering::SeqCst) {
+        close(&broker);
+        close(&client);
+    }
+    drop(answers.join());
+    ended
+}
+
+/// Hands requests on until the client is through or an answer is to be lost.
+fn requests(mut client: &TcpStream, mut broker: &TcpStream, shared: &Shared, swallow: &AtomicBool) -> io::Result<()> {
+    loop {
+        let mut head = [0; 6];
+        client.read_exact(&mut head)?;
+        let length = u64::from(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
+        let cut = [head[4], head[5]] == PRODUCE && shared.is_unlucky();
+        if cut {
+            // Answers of earlier requests are lost with it, as when a network breaks.
+            swallow.store(true, Ordering::SeqCst);
+        }
+        broker.write_all(&head)?;
+        io::copy(&mut client.take(length.saturating_sub(2)), &mut broker)?;
+        if cut {
+            return Ok(());
+        }
+    }
+}
+
+impl Shared {
+    fn is_unlucky(&self) -> bool {
+        let every = self.every.load(Ordering::Relaxed);
+        let unlucky = every > 0 && self.requests.fetch_add(1, Ordering::Relaxed) % every == every - 1;
+        if unlucky {
+            self.cuts.fetch_add(1, Ordering::Relaxed);
+        }
+        unlucky
+    }
+}
+
+fn close(stream: &TcpStream) {
+    // It may be closed already.
+    drop(stream.shutdown(Shutdown::Both));
+}

@@ -1,0 +1,53 @@
+//! The pure core under a seeded simulator: both clusters are modelled, the true lanes run against them, everything
+//! goes wrong, and the checker compares what came of it.
+//!
+//! A seed is a world, on every machine. [`run`] runs one; `TWINLOG_SIM_SEED` makes the test print its trace.
+
+#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "test code")]
+
+mod broker;
+mod coordinator;
+mod ending;
+mod faults;
+mod judge;
+mod mistakes;
+mod profile;
+mod rng;
+mod shell;
+mod source;
+mod target;
+mod world;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use mistakes::Mistake;
+use world::World;
+
+/// How often something happened, over one or many worlds.
+pub type Coverage = BTreeMap<&'static str, u64>;
+
+/// What came of a world.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was wrong, if anything was.
+    pub failure: Option<String>,
+    /// What happened in it.
+    pub coverage: Coverage,
+    /// Inputs, outputs and what the brokers did, if asked for.
+    pub trace: Vec<String>,
+}
+
+/// Runs the world of a seed.
+pub fn run(seed: u64, mistake: Option<Mistake>, tracing: bool) -> Outcome {
+    let mut world = World::new(seed, mistake, tracing);
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let failure = match ended {
+        Ok(result) => result.err(),
+        Err(panic) => {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            Some(format!("panic: {}", words.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
+        }
+    };
+    Outcome { failure, coverage: world.coverage, trace: world.trace.unwrap_or_default() }
+}

@@ -1,0 +1,392 @@
+//! Requests as the brokers of both clusters process them.
+
+use std::rc::Rc;
+
+use twinlog_core::ids::{Producer, SourceOffset, TargetOffset};
+use twinlog_core::io::{Ends, Failure, FenceOutcome, Input, LanePartition, MapEntry, Member, ReadResult};
+use twinlog_core::outbox::Answer;
+use twinlog_wire::error_code::ErrorCode;
+
+use super::coordinator::Markers;
+use super::profile::Cause;
+use super::shell::refusal;
+use super::source::Fetch;
+use super::target::Payload;
+use super::world::{Call, Event, Origin, Request, Target, Waiter, World};
+
+/// A transaction that is open for so long is aborted by its coordinator, in ms.
+pub(crate) const TRANSACTION_TIMEOUT_MS: u64 = 20_000;
+
+impl World {
+    /// A request reaches its broker.
+    pub(crate) fn execute(&mut self, request: Request) {
+        if matches!(request.call, Call::WriteMap(_) | Call::Produce { .. }) {
+            return self.execute_produce(request);
+        }
+        if self.stumbles(&request) {
+            return;
+        }
+        let origin = request.origin;
+        let input = match request.call {
+            Call::Init(current) => {
+                let (answer, markers) = self.coordinator.init(origin.instance, current);
+                self.write_markers(markers);
+                if answer.is_ok() && current.is_none() {
+                    self.count("lanes taken");
+                }
+                Input::ProducerId(answer.map_err(Failure::Code))
+            }
+            Call::Add { producer, members } => match self.add_partitions_to_transaction(producer, &members) {
+                None => {
+                    if request.heard {
+                        let delay = self.rng.delay();
+                        self.after(delay, Event::Added { origin, producer, members });
+                    }
+                    return;
+                }
+                Some(outcome) => Input::Fenced(outcome),
+            },
+            Call::Commit { producer, members: _ } => {
+                let (answer, markers) = self.coordinator.commit(producer);
+                self.write_markers(markers);
+                Input::Fenced(match answer {
+                    Ok(()) => FenceOutcome::Committed,
+                    Err(code @ (ErrorCode::PRODUCER_FENCED | ErrorCode::INVALID_PRODUCER_EPOCH)) => {
+                        FenceOutcome::Failed(Failure::Code(code))
+                    }
+                    Err(_) => FenceOutcome::Unknown,
+                })
+            }
+            Call::ReadMap(from) => Input::MapRead { from: TargetOffset(from), result: self.read_map(from) },
+            Call::ReadTarget { partition, from } => {
+                let result = self.read_log(partition, from, |batch| vec![batch.meta()]);
+                Input::TargetRead { partition: id(partition), from: TargetOffset(from), result }
+            }
+            Call::Probe(partition) => {
+                let (source, target) = (&self.sources[partition], &self.targets[partition]);
+                Input::Probed(
+                    id(partition),
+                    Ok(Ends {
+                        source_start: SourceOffset(source.start),
+                        source_end: SourceOffset(source.high_watermark),
+                        target_start: TargetOffset(target.start),
+                        target_end: TargetOffset(target.high_watermark),
+                    }),
+                )
+            }
+            Call::LookAtEnd { partition, expected } => {
+                let end = TargetOffset(self.targets[partition].high_watermark);
+                Input::TargetEnd { partition: id(partition), expected: TargetOffset(expected), end }
+            }
+            Call::Fetch { partition, position, epoch } => {
+                return self.fetch(&request, partition, position, epoch);
+            }
+            Call::WriteMap(_) | Call::Produce { .. } => return,
+        };
+        if request.heard {
+            let delay = self.rng.delay();
+            let twice = matches!(input, Input::MapRead { .. } | Input::TargetRead { .. } | Input::TargetEnd { .. });
+            if twice && self.rng.chance(self.profile.duplicate_answers) {
+                self.after(3 * delay, Event::Input(origin, input.clone()));
+            }
+            self.after(delay, Event::Input(origin, input));
+        }
+    }
+
+    /// A broker that is loading, or no longer the one to ask: nothing happens but an error.
+    fn stumbles(&mut self, request: &Request) -> bool {
+        let down = match request.call {
+            Call::ReadTarget { partition, .. } | Call::Probe(partition) => {
+                self.targets[partition].down_until > self.now
+            }
+            Call::ReadMap(_) => self.targets[self.map()].down_until > self.now,
+            _ => false,
+        };
+        if !down && (self.quiet || !self.rng.chance(self.profile.refusals)) {
+            return false;
+        }
+        let code = match request.call {
+            Call::Init(_) | Call::Add { .. } | Call::Commit { .. } => {
+                self.rng.pick(&[ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ErrorCode::NOT_COORDINATOR])
+            }
+            _ => self.rng.pick(&[ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::OFFSET_NOT_AVAILABLE]),
+        };
+        if request.heard {
+            let delay = self.rng.delay();
+            // The coordinator's errors of AddPartitionsToTxn stand at each partition.
+            let input = match &request.call {
+                Call::Add { members, .. } if self.rng.chance(500) => {
+                    let codes = members.iter().map(|member| (*member, code)).collect();
+                    Some(Input::Fenced(FenceOutcome::NotAdded(codes)))
+                }
+                call => refusal(call, Failure::Code(code)),
+            };
+            if let Some(input) = input {
+                self.after(delay, Event::Input(request.origin, input));
+            }
+        }
+        true
+    }
+
+    /// None if they were added.
+    fn add_partitions_to_transaction(&mut self, producer: Producer, members: &[Member]) -> Option<FenceOutcome> {
+        if !self.quiet && members.len() > 1 && self.rng.chance(self.profile.refusals) {
+            // One unknown partition: the others are not tried.
+            let bad = self.rng.index(members.len());
+            let code = |at| if at == bad { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::OPERATION_NOT_ATTEMPTED };
+            let codes = members.iter().enumerate().map(|(at, member)| (*member, code(at))).collect();
+            return Some(FenceOutcome::NotAdded(codes));
+        }
+        let map = self.map();
+        let partitions: Vec<_> = members.iter().map(|member| partition_of(*member, map)).collect();
+        match self.coordinator.add(producer, &partitions, self.now) {
+            Ok(()) => None,
+            Err(code) if self.rng.chance(500) => Some(FenceOutcome::Failed(Failure::Code(code))),
+            Err(code) => Some(FenceOutcome::NotAdded(members.iter().map(|member| (*member, code)).collect())),
+        }
+    }
+
+    /// EndTxn has answered: the markers come later, one partition after the other.
+    pub(crate) fn write_markers(&mut self, markers: Option<Markers>) {
+        let Some(markers) = markers else { return };
+        for partition in markers.partitions {
+            let delay = if self.rng.chance(100) { self.rng.between(500, 3_000) } else { self.rng.delay() };
+            let (transaction, producer) = (markers.transaction, markers.producer);
+            self.after(delay, Event::Marker { transaction, producer, partition, again: false });
+        }
+    }
+
+    pub(crate) fn write_marker(&mut self, transaction: u64, producer: Producer, partition: usize, again: bool) {
+        if self.targets[partition].down_until > self.now {
+            return self.after(50, Event::Marker { transaction, producer, partition, again });
+        }
+        let wall = self.wall();
+        let written = self.targets[partition].mark(producer, wall);
+        self.note(|world| format!("marker {producer:?} in {partition}: {written:?}, end {}", world.targets[partition].end()));
+        self.judge.marked(partition, producer);
+        if written.is_ok() {
+            self.appended(partition);
+        }
+        if !again {
+            self.coordinator.written(transaction, partition);
+            if !self.quiet && self.rng.chance(self.profile.duplicate_markers) {
+                // WriteTxnMarkers was sent again because its first answer was lost.
+                self.count("markers twice");
+                let delay = self.rng.delay();
+                self.after(delay, Event::Marker { transaction, producer, partition, again: true });
+            }
+        }
+    }
+
+    fn read_log<T>(
+        &mut self,
+        partition: usize,
+        from: i64,
+        entries_of: impl Fn(&super::target::Batch) -> Vec<T>,
+    ) -> ReadResult<T> {
+        let most = if self.rng.chance(300) { self.rng.between(1, 4) as usize } else { 1_000 };
+        let log = &self.targets[partition];
+        if from < log.start || from > log.end() {
+            let (start, end) = (TargetOffset(log.start), TargetOffset(log.high_watermark));
+            return ReadResult::OutOfRange { start, end };
+        }
+        let mut next = from;
+        let mut entries = Vec::new();
+        for batch in log.read(from).take(most) {
+            next = next.max(batch.end());
+            entries.extend(entries_of(batch));
+        }
+        ReadResult::Entries { entries, next: TargetOffset(next) }
+    }
+
+    fn read_map(&mut self, from: i64) -> ReadResult<MapEntry> {
+        self.read_log(self.map(), from, |batch| match &batch.payload {
+            Payload::Marker => vec![MapEntry::Marker(batch.producer)],
+            Payload::Map(records) => records
+                .iter()
+                .enumerate()
+                // A real read may begin inside of a batch, too: what is before it is left out.
+                .filter(|(at, _)| batch.base + *at as i64 >= from)
+                .map(|(_, (key, value))| MapEntry::Record { key: key.clone(), value: value.clone() })
+                .collect(),
+            Payload::Records(_) | Payload::Foreign => Vec::new(),
+        })
+    }
+
+    fn fetch(&mut self, request: &Request, partition: usize, position: i64, epoch: i32) {
+        let most = if self.rng.chance(300) { self.rng.between(1, 3) as usize } else { 20 };
+        let fetch = self.sources[partition].fetch(position, epoch, most);
+        let mut delay = self.rng.delay();
+        match &fetch {
+            // The broker waits for more.
+            Fetch::Batches { batches, .. } if batches.is_empty() => delay += self.rng.between(50, 300),
+            Fetch::Batches { .. } => {}
+            Fetch::OutOfRange => self.count("fetches out of range"),
+            Fetch::Diverging(_) => self.count("fetches that diverge"),
+        }
+        if !request.heard {
+            return;
+        }
+        if self.rng.chance(self.profile.duplicate_answers) {
+            let again = self.sources[partition].fetch(position, epoch, most);
+            self.after(2 * delay, Event::Fetched(request.origin, partition, position, again, false));
+        }
+        self.after(delay, Event::Fetched(request.origin, partition, position, fetch, true));
+    }
+
+    fn execute_produce(&mut self, mut request: Request) {
+        let target = request.target;
+        let partition = match target {
+            Target::Data { partition, .. } => partition,
+            Target::Map => self.map(),
+        };
+        if let Some(broken) = self.broken.get(&request.connection).copied() {
+            // Named rule `lease`: where a broker can forget, what outlives its connection must not outlive the memory
+            // of it (the real one lives for seconds in a broker's queue, the memory half a day).
+            if request.id >= broken.cut || request.id < self.targets[partition].barrier {
+                return;
+            }
+            if !request.delayed && broken.delay > 0 {
+                request.delayed = true;
+                return self.after(broken.delay, Event::Execute(request));
+            }
+            self.count("requests that outlive their connection");
+        }
+        match self.append_batch(&request, partition) {
+            Ok(None) => {}
+            Ok(Some((base, end))) => {
+                let (origin, id) = (request.origin, request.id);
+                if !self.quiet && self.rng.chance(self.profile.refusals) {
+                    let after = [ErrorCode::REQUEST_TIMED_OUT, ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND];
+                    let code = self.rng.pick(&after);
+                    self.count("refused after the append");
+                    return self.reply(id, origin, target, Answer::Refused(code, String::new()));
+                }
+                self.waiters[partition].push_back(Waiter { end, base, request: id, origin, target });
+                self.answer_waiters(partition);
+            }
+            Err((code, words)) => {
+                let (origin, id) = (request.origin, request.id);
+                self.note(|_| format!("produce {id} to {partition}: {code}"));
+                self.reply(id, origin, target, Answer::Refused(code, words.into()));
+            }
+        }
+    }
+
+    fn reply(&mut self, request: u64, origin: Origin, target: Target, answer: Answer) {
+        let delay = self.rng.between(1, 4);
+        self.after(delay, Event::Answer(request, origin, target, answer));
+    }
+
+    /// `Ok(None)`: the connection died with the broker.
+    #[allow(clippy::type_complexity, reason = "two offsets, or a code and its words: used in one place")]
+    fn append_batch(
+        &mut self,
+        request: &Request,
+        partition: usize,
+    ) -> Result<Option<(i64, i64)>, (ErrorCode, &'static str)> {
+        let generation = self.instances[request.origin.instance].connections[partition];
+        let stale = generation.id == request.connection && generation.generation != self.targets[partition].generation;
+        if self.targets[partition].down_until > self.now {
+            if self.rng.chance(500) {
+                self.break_connection(request.connection);
+                return Ok(None);
+            }
+            return Err((ErrorCode::NOT_LEADER_OR_FOLLOWER, ""));
+        }
+        if stale {
+            return Err((ErrorCode::NOT_LEADER_OR_FOLLOWER, ""));
+        }
+        if !self.quiet && self.rng.chance(self.profile.refusals) {
+            self.count("refused before the append");
+            let before = [
+                ErrorCode::NOT_LEADER_OR_FOLLOWER,
+                ErrorCode::NOT_ENOUGH_REPLICAS,
+                ErrorCode::KAFKA_STORAGE_ERROR,
+                ErrorCode::UNKNOWN_SERVER_ERROR,
+            ];
+            return Err((self.rng.pick(&before), ""));
+        }
+        let cause = self.cause_of(partition);
+        let (producer, sequence, count, timestamp, payload) = match &request.call {
+            Call::Produce { producer, sequence, content, .. } => {
+                match cause {
+                    Some(Cause::TooLarge) if content.bad => return Err((ErrorCode::MESSAGE_TOO_LARGE, "")),
+                    Some(Cause::Refused) if content.bad => return Err((ErrorCode::INVALID_RECORD, "no key")),
+                    _ => {}
+                }
+                let payload = Payload::Records(Rc::clone(content));
+                (*producer, *sequence, content.records.len() as i64, content.max_timestamp, payload)
+            }
+            Call::WriteMap(batch) => {
+                let payload = Payload::Map(Rc::new(batch.records.clone()));
+                (batch.producer, batch.sequence, batch.records.len() as i64, batch.timestamp_ms, payload)
+            }
+            _ => return Ok(None),
+        };
+        let before = self.targets[partition].duplicates;
+        let appended = self.targets[partition].append(producer, sequence, count, timestamp, payload.clone());
+        if self.targets[partition].duplicates > before {
+            self.count("duplicates answered from memory");
+        }
+        match appended {
+            Ok(appended) => {
+                self.note(|_| format!("append {producer:?} {sequence} to {partition}: {appended:?}"));
+                if !appended.duplicate {
+                    if let Payload::Map(records) = &payload {
+                        self.judge_map_write(records, appended.end);
+                    }
+                    self.appended(partition);
+                }
+                Ok(Some((appended.base, appended.end)))
+            }
+            Err(code) => {
+                self.count(match code {
+                    ErrorCode::INVALID_PRODUCER_EPOCH => "47 to a Produce",
+                    _ => "45 to a Produce",
+                });
+                Err((code, ""))
+            }
+        }
+    }
+
+    /// The followers will have it soon.
+    pub(crate) fn appended(&mut self, partition: usize) {
+        let lag = if self.profile.high_watermark_lags && self.rng.chance(200) {
+            self.rng.between(20, 1_500)
+        } else {
+            self.rng.below(4)
+        };
+        let generation = self.targets[partition].generation;
+        self.after(lag, Event::HighWatermark { partition, generation });
+    }
+
+    pub(crate) fn advance_high_watermark(&mut self, partition: usize, generation: u64) {
+        let log = &mut self.targets[partition];
+        if log.generation != generation {
+            return;
+        }
+        log.high_watermark = log.end();
+        self.answer_waiters(partition);
+    }
+
+    fn answer_waiters(&mut self, partition: usize) {
+        let reached = self.targets[partition].high_watermark;
+        while let Some(waiter) = self.waiters[partition].front().filter(|waiter| waiter.end <= reached).cloned() {
+            self.waiters[partition].pop_front();
+            let answer = Answer::Stored(TargetOffset(waiter.base));
+            self.reply(waiter.request, waiter.origin, waiter.target, answer);
+        }
+    }
+}
+
+fn id(partition: usize) -> LanePartition {
+    LanePartition(partition as u32)
+}
+
+fn partition_of(member: Member, map: usize) -> usize {
+    match member {
+        Member::Map => map,
+        Member::Data(id) => id.0 as usize,
+    }
+}

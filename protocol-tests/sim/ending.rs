@@ -1,0 +1,230 @@
+//! How a world ends: everything is copied, drained, compared; and how it is read by somebody who owns nothing.
+
+use twinlog_core::io::Input;
+use twinlog_core::map_record::MapRecord;
+use twinlog_core::map_state::MapState;
+use twinlog_core::offset_map::{OffsetMap, Translation};
+use twinlog_core::partition::Phase;
+use twinlog_core::tail::{Found, Tail};
+use twinlog_core::ids::{SourceOffset, TargetOffset};
+
+use super::profile::Cause;
+use super::shell::key;
+use super::source::{Batch, Fate, Kind};
+use super::target::Payload;
+use super::world::{Event, Origin, World};
+use crate::checker::{Expect, MapTruth, SourceRecord, TargetRecord, Translated, check_copy, check_map};
+
+impl World {
+    /// Ends the faults' aftermath when an instance says that it has copied everything.
+    pub(crate) fn look_for_the_end(&mut self) {
+        if !self.quiet || self.draining.is_some() || self.failure.is_some() {
+            return;
+        }
+        let living: Vec<_> = self.living().collect();
+        if self.coordinator.owner.is_some_and(|owner| self.instances[owner].alive && !self.is_caught_up(owner)) {
+            return;
+        }
+        let owner = self.coordinator.owner;
+        let living = living.into_iter().filter(|index| owner.is_none_or(|owner| !self.instances[owner].alive || owner == *index));
+        let living: Vec<_> = living.collect();
+        let Some(index) = living.into_iter().find(|index| self.is_caught_up(*index)) else { return };
+        self.note(|_| format!("{index} has caught up"));
+        if !self.instances[index].slots.is_empty() {
+            return self.fail(format!("instance {index} still holds {:?}", self.instances[index].slots.keys()));
+        }
+        self.draining = Some(index);
+        // Zombies have no part in the end: their last words come when it is settled.
+        let others: Vec<_> = self.living().filter(|other| *other != index).collect();
+        for other in others {
+            self.instances[other].lane = None;
+            self.instances[other].alive = false;
+        }
+        self.compare(true);
+        self.read_now();
+        let origin = Origin { instance: index, life: self.instances[index].life };
+        self.deliver(origin, Input::Drain);
+    }
+
+    fn is_caught_up(&self, index: usize) -> bool {
+        let Some(lane) = self.instances[index].lane.as_ref().filter(|lane| lane.is_running()) else { return false };
+        let partitions = lane.partitions();
+        partitions.len() == self.profile.partitions
+            && partitions.iter().enumerate().all(|(number, partition)| {
+                let synced = partition.progress().extent.synced.0;
+                let reached = synced == self.sources[number].last_stable();
+                let halted = matches!(partition.phase(), Phase::Halted(_));
+                match self.cause_of(number) {
+                    Some(cause) => halted || (cause.may_pass() && reached && partition.phase() == &Phase::Active),
+                    None => reached && partition.phase() == &Phase::Active,
+                }
+            })
+    }
+
+    /// The instance that copied everything has ended as it was told to.
+    pub(crate) fn drained(&mut self) {
+        self.count("worlds drained");
+        self.compare(true);
+        self.read_now();
+        self.draining = None;
+        if self.again && self.failure.is_none() {
+            // Once more from the start: there is nothing to do, and nothing may come of it.
+            self.again = false;
+            self.plan_start(0);
+        } else {
+            self.done = true;
+        }
+    }
+
+    fn truth(&self, partition: usize) -> Vec<SourceRecord> {
+        let source = &self.sources[partition];
+        let gap = matches!(self.cause_of(partition), Some(Cause::Gap));
+        let cut = source.lost.first().map_or(i64::MAX, |batch| batch.base);
+        let expect = |batch: &Batch, offset: i64| match (batch.kind, batch.fate) {
+            (Kind::AppendTime | Kind::Legacy | Kind::Bad | Kind::Control { .. }, _) => Expect::Forbidden,
+            (_, Fate::Open | Fate::Aborted) => Expect::Forbidden,
+            _ if gap && offset < source.start => Expect::Optional,
+            _ => Expect::Required,
+        };
+        let mut truth = Vec::new();
+        // What was taken back was copied before, and what came instead is not copied.
+        let before = source.batches.iter().filter(|batch| batch.base < cut);
+        for batch in before.chain(&source.lost) {
+            let start = truth.len();
+            for record in &batch.records {
+                let expect = if batch.base >= cut { Expect::Optional } else { expect(batch, record.offset) };
+                truth.push(SourceRecord { offset: record.offset, identity: record.identity, expect });
+            }
+            for record in &batch.cleaned {
+                let expect = match expect(batch, record.offset) {
+                    Expect::Required => Expect::Optional,
+                    other => other,
+                };
+                truth.push(SourceRecord { offset: record.offset, identity: record.identity, expect });
+            }
+            truth[start..].sort_by_key(|record| record.offset);
+        }
+        truth
+    }
+
+    /// The mirror as a reader of either isolation sees it: no batch of ours is part of a transaction.
+    fn mirror(&self, partition: usize) -> Vec<TargetRecord> {
+        let log = &self.targets[partition];
+        let mut records = Vec::new();
+        for batch in log.batches.iter().filter(|batch| batch.end() <= log.high_watermark) {
+            if let Payload::Records(content) = &batch.payload {
+                let numbered = (batch.base..).zip(&content.records);
+                records.extend(numbered.map(|(offset, record)| TargetRecord { offset, identity: record.identity }));
+            }
+        }
+        records
+    }
+
+    fn compare(&mut self, caught_up: bool) {
+        for partition in 0..self.profile.partitions {
+            let instance = self.draining.unwrap_or_default();
+            let lane = self.instances[instance].lane.as_ref();
+            let halted = lane.and_then(|lane| lane.partitions().get(partition)).and_then(|one| match one.phase() {
+                Phase::Halted(halt) => Some(halt.name()),
+                _ => None,
+            });
+            let cause = self.cause_of(partition);
+            if let Some(name) = halted
+                && cause.map(Cause::halt) != Some(name)
+            {
+                return self.fail(format!("partition {partition} stopped as {name}, the cause is {cause:?}"));
+            }
+            let stopped = halted.is_some() || (lane.is_none() && cause.is_some());
+            let (truth, mirror) = (self.truth(partition), self.mirror(partition));
+            if let Err(wrong) = check_copy(&truth, &mirror, caught_up && !stopped) {
+                return self.fail(format!("partition {partition}: {wrong}"));
+            }
+        }
+    }
+
+    /// Reads map and mirrors as `translate` does: without owning anything, at any moment.
+    pub(crate) fn read_now(&mut self) {
+        if !self.quiet {
+            let pause = self.rng.between(500, 8_000);
+            self.after(pause, Event::Read);
+        }
+        self.count("reads without ownership");
+        let mut state = MapState::default();
+        let mut own_id = -1;
+        let map = &self.targets[self.map()];
+        for batch in map.read(map.start) {
+            match &batch.payload {
+                Payload::Marker => own_id = batch.producer.id,
+                Payload::Map(records) => {
+                    for (key, value) in records.iter() {
+                        if let Ok(Some(record)) = MapRecord::decode(key, value.as_deref()) {
+                            state.apply(record);
+                        }
+                    }
+                }
+                Payload::Records(_) | Payload::Foreign => {}
+            }
+        }
+        for partition in 0..self.profile.partitions {
+            if let Err(wrong) = self.read_partition(&state, partition, own_id) {
+                return self.fail(format!("partition {partition}, as read: {wrong}"));
+            }
+        }
+    }
+
+    fn read_partition(&self, state: &MapState, partition: usize, own_id: i64) -> Result<(), String> {
+        let Some(mapped) = state.partitions.get(&key(partition)) else { return Ok(()) };
+        let Some(head) = &mapped.head else { return Ok(()) };
+        let cause = self.cause_of(partition);
+        if matches!(cause, Some(Cause::TargetTruncated | Cause::SourceTruncated)) {
+            return Ok(());
+        }
+        let mut map = OffsetMap::new();
+        for number in 0..head.chunks {
+            let chunk = state.chunks.get(&(key(partition), number)).ok_or(format!("chunk {number} is missing"))?;
+            for range in &chunk.ranges {
+                map.append(*range).map_err(|wrong| format!("chunk {number}: {wrong:?}"))?;
+            }
+        }
+        for range in &head.ranges {
+            map.append(*range).map_err(|wrong| format!("head: {wrong:?}"))?;
+        }
+        let next_read = head.extent.next_target;
+        let mut tail = Tail { map, extent: head.extent, leader_epoch: head.leader_epoch, next_read };
+        for batch in self.targets[partition].read(next_read.0) {
+            match tail.take(&mapped.plans, own_id, &batch.meta()) {
+                Found::Before | Found::Own | Found::Marker(_) => {}
+                Found::Foreign(at) if cause.is_none() => return Err(format!("the batch at {at} was not planned")),
+                Found::Foreign(_) => break,
+            }
+        }
+        let (extent, map) = (tail.extent, tail.map);
+        let truth: Vec<_> =
+            self.truth(partition).into_iter().filter(|record| record.offset < extent.synced.0).collect();
+        let mirror: Vec<_> =
+            self.mirror(partition).into_iter().filter(|record| record.offset < extent.next_target.0).collect();
+        let pairs = check_copy(&truth, &mirror, true)
+            .map_err(|wrong| format!("{wrong} (synced {}, next {})", extent.synced, extent.next_target))?;
+        let source_start = self.sources[partition].batches.first().map_or(0, |batch| batch.base);
+        let truth = MapTruth {
+            pairs: &pairs,
+            source_start,
+            synced: extent.synced.0,
+            target_start: 0,
+            next_target: extent.next_target.0,
+        };
+        let forward = |at| plain(map.translate(SourceOffset(at), extent, TargetOffset(0)), |to| to.0, |to| to.0);
+        let back = |at| plain(map.translate_back(TargetOffset(at), extent, SourceOffset(0)), |to| to.0, |to| to.0);
+        check_map(truth, forward, back)
+    }
+}
+
+fn plain<T, S>(found: Translation<T, S>, there: impl Fn(T) -> i64, here: impl Fn(S) -> i64) -> Translated {
+    match found {
+        Translation::Exact(at) => Translated::Exact(there(at)),
+        Translation::Next(at) => Translated::Next(there(at)),
+        Translation::End(at) => Translated::End(there(at)),
+        Translation::Clamped(at) => Translated::Clamped(there(at)),
+        Translation::NotYet(at) => Translated::NotYet(here(at)),
+    }
+}

@@ -1,0 +1,404 @@
+//! What happens to the world by itself: appends, and everything that goes wrong.
+
+use twinlog_core::halt::Halt;
+use twinlog_core::io::{Input, LanePartition};
+
+use super::broker::TRANSACTION_TIMEOUT_MS;
+use super::profile::{Ages, Cause};
+use super::source::Kind;
+use super::target::Payload;
+use super::world::{Event, Origin, World};
+
+impl World {
+    pub(crate) fn set_up(&mut self) {
+        let existing = self.profile.existing;
+        for partition in 0..self.profile.partitions {
+            for _ in 0..self.profile.backlog {
+                self.append_something(partition);
+            }
+            let source = &mut self.sources[partition];
+            source.high_watermark = source.end();
+            let stands = !matches!(self.profile.cause, Some((of, Cause::NotEmpty)) if of != partition);
+            if existing > 0 && stands {
+                let wall = self.wall();
+                self.targets[partition].foreign(existing as i64, wall);
+                self.targets[partition].high_watermark = existing as i64;
+            }
+            self.after(0, Event::Append(partition));
+        }
+        self.after(0, Event::Start);
+        self.start_planned = true;
+        self.after(200, Event::Supervise);
+        self.after(self.profile.expiry_check_ms, Event::Expiry);
+        let span = self.profile.fault_ms;
+        self.plan(self.profile.leaders_ms > 0, span / 4, Event::Leader);
+        self.plan(self.profile.pauses, span / 3, Event::Pause);
+        self.plan(self.profile.rivals, span / 3, Event::Rival);
+        self.plan(self.profile.trims, span / 2, Event::Trim);
+        self.plan(self.profile.holes, span / 4, Event::Clean);
+        self.plan(self.profile.jump, span, Event::Jump);
+        self.plan(self.profile.late_partition, span, Event::Discover);
+        self.plan(self.profile.cause.is_some(), span, Event::Cause);
+        self.plan(true, span, Event::Read);
+    }
+
+    fn plan(&mut self, on: bool, within: u64, event: Event) {
+        if on {
+            let delay = self.rng.below(within + 1);
+            self.after(delay, event);
+        }
+    }
+
+    /// Which causes stand in the source's log from the start, or come with an append.
+    fn bad_kind(&self, partition: usize) -> Option<Kind> {
+        match self.cause_of(partition)? {
+            Cause::AppendTime => Some(Kind::AppendTime),
+            Cause::OldFormat => Some(Kind::Legacy),
+            Cause::TooLarge | Cause::Refused | Cause::Unreadable => Some(Kind::Bad),
+            _ => None,
+        }
+    }
+
+    fn timestamp(&mut self) -> i64 {
+        let wall = self.wall();
+        let expiration = self.profile.expiration_ms as u64;
+        match self.profile.ages {
+            Ages::Young => wall,
+            Ages::Old if self.rng.chance(300) => 1_000 + self.rng.below(1_000) as i64,
+            Ages::Old => wall - 3 * expiration as i64 - self.rng.below(expiration) as i64,
+            Ages::Mixed => match self.rng.below(4) {
+                0 => wall,
+                1 => wall - expiration as i64 / 2 + self.rng.below(200) as i64 - 100,
+                2 => wall - self.rng.below(2 * expiration) as i64,
+                _ => 1_000,
+            },
+        }
+    }
+
+    fn append_something(&mut self, partition: usize) {
+        let (count, len) = (self.rng.between(1, self.profile.records_max), self.rng.between(70, 900) as u32);
+        let timestamp = self.timestamp();
+        let roll = self.rng.below(100);
+        let producer = 100 + self.rng.below(3) as i64;
+        if self.profile.source_leaders && roll >= 97 {
+            self.sources[partition].epoch += 1;
+        }
+        let open = self.sources[partition].open.contains_key(&producer);
+        match roll {
+            0..=29 if self.profile.transactions && open => {
+                let abort = self.rng.chance(400);
+                if abort {
+                    self.count("aborted transactions");
+                }
+                self.sources[partition].finish(producer, abort, timestamp);
+            }
+            0..=59 if self.profile.transactions => {
+                self.sources[partition].append(Kind::Transactional, count, producer, timestamp, len);
+            }
+            _ => self.sources[partition].append(Kind::Data, count, -1, timestamp, len),
+        }
+        if self.profile.holes && self.rng.chance(300) {
+            // Written long ago, and cleaned since: the append comes with its holes.
+            let stable = self.sources[partition].last_stable().max(0);
+            let index = self.sources[partition].batches.len() - 1;
+            if self.profile.backlog > 0 && self.now <= 1_000 && stable >= 0 {
+                self.clean(partition, index);
+            }
+        }
+    }
+
+    fn clean(&mut self, partition: usize, index: usize) {
+        let batch = &self.sources[partition].batches[index];
+        if !matches!(batch.kind, Kind::Data | Kind::Transactional) {
+            return;
+        }
+        let (last, len) = (index + 1 == self.sources[partition].batches.len(), batch.records.len());
+        let drop = !last && self.rng.chance(300);
+        let step = self.rng.between(2, 4) as i64;
+        let none = len < 50 && self.rng.chance(250);
+        self.count("cleaned batches");
+        self.sources[partition].clean(index, |record| !none && record.offset % step != 0, drop);
+    }
+
+    pub(crate) fn fault(&mut self, event: Event) {
+        match event {
+            Event::Append(partition) => self.append(partition),
+            Event::SourceHighWatermark(partition) => {
+                let source = &mut self.sources[partition];
+                source.high_watermark = source.end();
+            }
+            Event::Expiry => self.expire(),
+            _ if self.quiet => {}
+            Event::Leader => self.move_a_leader(),
+            Event::Pause => self.pause(),
+            Event::Rival => {
+                self.count("rivals");
+                self.plan_start(0);
+                self.plan(true, 4_000, Event::Rival);
+            }
+            Event::Trim => self.trim(),
+            Event::Clean => self.clean_something(),
+            Event::Jump => self.jump(),
+            Event::Cause => self.bring_about(),
+            Event::Discover => self.discover(),
+            _ => {}
+        }
+    }
+
+    fn append(&mut self, partition: usize) {
+        if self.quiet {
+            return;
+        }
+        self.append_something(partition);
+        let (lag, pause) = (self.rng.below(20), self.rng.between(1, 2 * self.profile.append_ms));
+        self.after(lag, Event::SourceHighWatermark(partition));
+        self.after(pause, Event::Append(partition));
+    }
+
+    fn expire(&mut self) {
+        let (wall, expiration) = (self.wall(), self.profile.expiration_ms);
+        let barrier = self.number();
+        for partition in 0..self.targets.len() {
+            if self.targets[partition].forget(wall, expiration) {
+                self.count("producers forgotten");
+                self.targets[partition].barrier = barrier;
+            }
+        }
+        self.after(self.profile.expiry_check_ms, Event::Expiry);
+    }
+
+    /// A leader moves, or its broker restarts. What was appended above the high watermark may be lost; who waits for
+    /// its followers hears that it is no longer the leader, or nothing.
+    fn move_a_leader(&mut self) {
+        let pause = self.rng.between(1, 2 * self.profile.leaders_ms);
+        self.after(pause, Event::Leader);
+        let partition = self.rng.index(self.targets.len());
+        let (wall, expiration) = (self.wall(), self.profile.expiration_ms);
+        let clean = self.rng.chance(500);
+        let log = &self.targets[partition];
+        let ends: Vec<i64> = log.batches.iter().map(super::target::Batch::end).collect();
+        let choices: Vec<i64> = ends.into_iter().filter(|end| *end >= log.high_watermark).collect();
+        let keep = if clean || choices.is_empty() { log.end() } else { self.rng.pick(&choices) };
+        self.elect(partition, keep);
+        if clean {
+            self.count("clean restarts");
+            self.targets[partition].restart(wall, expiration);
+        } else {
+            self.count("leader moves");
+        }
+    }
+
+    fn elect(&mut self, partition: usize, keep: i64) {
+        let (wall, expiration, barrier) = (self.wall(), self.profile.expiration_ms, self.number());
+        let down = if self.rng.chance(500) { self.rng.between(10, 1_500) } else { 0 };
+        let log = &mut self.targets[partition];
+        log.elect(keep, wall, expiration);
+        log.generation += 1;
+        log.down_until = self.now + down;
+        log.barrier = barrier;
+        self.note(|_| format!("new leader of {partition}, log kept up to {keep}, down for {down}"));
+        for waiter in std::mem::take(&mut self.waiters[partition]) {
+            let code = twinlog_wire::error_code::ErrorCode::NOT_LEADER_OR_FOLLOWER;
+            let answer = twinlog_core::outbox::Answer::Refused(code, String::new());
+            self.after(2, Event::Answer(waiter.request, waiter.origin, waiter.target, answer));
+        }
+        if self.rng.chance(300) {
+            let all: Vec<_> =
+                self.instances.iter().map(|instance| instance.connections[partition].id).collect();
+            for connection in all {
+                self.break_connection(connection);
+            }
+        }
+        self.appended(partition);
+    }
+
+    fn pause(&mut self) {
+        self.plan(true, 5_000, Event::Pause);
+        let living: Vec<_> = self.living().collect();
+        if living.is_empty() {
+            return;
+        }
+        self.count("pauses");
+        let (index, pause) = (self.rng.pick(&living), self.rng.between(100, 6_000));
+        self.instances[index].paused_until = self.now + pause;
+        self.note(|_| format!("{index} stands still for {pause}"));
+        if self.rng.chance(600) {
+            self.plan_start(10);
+        }
+    }
+
+    /// Retention: only what any owner has behind it. Past its position it is a cause of its own.
+    fn trim(&mut self) {
+        self.plan(true, 3_000, Event::Trim);
+        let partition = self.rng.index(self.profile.partitions);
+        let log = &self.targets[partition];
+        let copied = log.batches.iter().rev().find_map(|batch| match &batch.payload {
+            Payload::Records(content) if batch.end() <= log.high_watermark => content.records.last(),
+            _ => None,
+        });
+        if let Some(last) = copied
+            && self.cause_of(partition).is_none()
+        {
+            let to = last.offset + 1;
+            let source = &mut self.sources[partition];
+            if to > source.start {
+                source.start = to;
+                self.count("trims");
+            }
+        }
+    }
+
+    fn clean_something(&mut self) {
+        self.plan(true, 2_000, Event::Clean);
+        let partition = self.rng.index(self.profile.partitions);
+        let source = &self.sources[partition];
+        let stable = source.last_stable();
+        let old = source.batches.iter().filter(|batch| batch.last < stable).count();
+        if old > 1 {
+            let index = self.rng.index(old - 1);
+            self.clean(partition, index);
+        }
+    }
+
+    /// The whole world stands still for long: records that were young are old, brokers forget.
+    fn jump(&mut self) {
+        // What is on its way would take the leap along, and no request lives that long.
+        let on_its_way = !self.pending.is_empty() || self.waiters.iter().any(|waiters| !waiters.is_empty());
+        if on_its_way {
+            return self.after(7, Event::Jump);
+        }
+        self.count("time jumps");
+        let expiration = self.profile.expiration_ms as u64;
+        self.now += self.rng.between(expiration / 3, 2 * expiration);
+        let barrier = self.number();
+        for log in &mut self.targets {
+            log.barrier = barrier;
+        }
+        self.expire();
+    }
+
+    fn discover(&mut self) {
+        self.discovered = self.profile.partitions;
+        let living: Vec<_> = self.living().collect();
+        for index in living {
+            self.add_partitions(index);
+            self.drive(index);
+        }
+    }
+
+    /// What stops one partition for good comes to pass, once the copy is under way.
+    fn bring_about(&mut self) {
+        let Some((partition, cause)) = self.profile.cause else { return };
+        let log = &self.targets[partition];
+        let copied: Vec<i64> = log
+            .batches
+            .iter()
+            .filter(|batch| batch.end() <= log.high_watermark)
+            .filter_map(|batch| match &batch.payload {
+                Payload::Records(content) => content.records.last().map(|record| record.offset),
+                _ => None,
+            })
+            .collect();
+        let under_way = copied.len() >= 2;
+        let from_the_start = matches!(cause, Cause::NotEmpty) || self.bad_kind(partition).is_some();
+        if !under_way && !from_the_start {
+            return self.after(50, Event::Cause);
+        }
+        let wall = self.wall();
+        let timestamp = self.timestamp();
+        self.note(|_| format!("now: {cause:?}"));
+        self.caused = true;
+        match cause {
+            Cause::ForeignWrite => {
+                self.targets[partition].foreign(2, wall);
+                self.appended(partition);
+            }
+            Cause::TargetTruncated => self.lose_the_end(partition),
+            Cause::Gap => self.sources[partition].start = self.sources[partition].high_watermark,
+            Cause::SourceTruncated => {
+                // Below what the target has, so that history really parts.
+                let to = copied[copied.len() - 2] + 1;
+                self.sources[partition].truncate(to);
+            }
+            Cause::SourceRecreated => self.stop(partition, &Halt::Recreated),
+            Cause::TargetRecreated => self.stop(partition, &Halt::TargetRecreated),
+            Cause::NotEmpty => {}
+            Cause::Unreadable => {
+                let source = &mut self.sources[partition];
+                source.append(Kind::Bad, 3, -1, timestamp, 300);
+                let index = source.batches.len() - 1;
+                let first = source.batches[index].base;
+                source.clean(index, |record| record.offset != first, false);
+            }
+            Cause::AppendTime | Cause::OldFormat | Cause::TooLarge | Cause::Refused => {
+                if let Some(kind) = self.bad_kind(partition) {
+                    self.sources[partition].append(kind, 2, -1, timestamp, 2_000_000);
+                }
+            }
+        }
+        let source = &mut self.sources[partition];
+        source.high_watermark = source.end();
+    }
+
+    /// An unclean election: acknowledged records are gone.
+    fn lose_the_end(&mut self, partition: usize) {
+        let log = &self.targets[partition];
+        let ends: Vec<i64> =
+            log.batches.iter().map(super::target::Batch::end).filter(|end| *end < log.high_watermark).collect();
+        let back = self.rng.between(1, 4) as usize;
+        let Some(keep) = ends.get(ends.len().saturating_sub(back)).copied() else {
+            return self.after(50, Event::Cause);
+        };
+        self.elect(partition, keep);
+    }
+
+    /// The metadata says so, to whoever lives, and to all later ones by other topic ids.
+    fn stop(&mut self, partition: usize, halt: &Halt) {
+        match halt {
+            Halt::Recreated => self.source_topics[partition] = 2,
+            _ => self.target_topics[partition] = 2,
+        }
+        let living: Vec<_> = self.living().collect();
+        for instance in living {
+            if self.instances[instance].added > partition {
+                let origin = Origin { instance, life: self.instances[instance].life };
+                self.deliver(origin, Input::Stop(LanePartition(partition as u32), halt.clone()));
+            }
+        }
+    }
+
+    /// The faults stop; what is open is ended.
+    pub(crate) fn calm_down(&mut self) {
+        self.note(|_| "quiet from here on".into());
+        self.discover();
+        if !self.caused && self.profile.cause.is_some() {
+            self.profile.cause = match self.profile.cause {
+                Some((_, Cause::NotEmpty)) => self.profile.cause,
+                _ => None,
+            };
+        }
+        self.quiet = true;
+        let wall = self.wall();
+        for source in &mut self.sources {
+            let open: Vec<_> = source.open.keys().copied().collect();
+            for producer in open {
+                source.finish(producer, producer % 2 == 0, wall);
+            }
+            source.high_watermark = source.end();
+        }
+    }
+
+    /// Looks after the world as an operator would, and ends it when all is copied.
+    pub(crate) fn supervise(&mut self) {
+        self.after(200, Event::Supervise);
+        if self.living().next().is_none() && self.draining.is_none() {
+            self.plan_start(100);
+        }
+        if self.coordinator.is_open_since(self.now.saturating_sub(TRANSACTION_TIMEOUT_MS)) {
+            self.count("transactions timed out");
+            let markers = self.coordinator.abort();
+            self.write_markers(Some(markers));
+        }
+        self.look_for_the_end();
+    }
+}

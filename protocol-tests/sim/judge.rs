@@ -1,0 +1,141 @@
+//! What must hold at every step of a world, whatever the end looks like.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use twinlog_core::ids::Producer;
+use twinlog_core::io::{Event as LaneEvent, Output};
+use twinlog_core::lane::Lane;
+use twinlog_core::map_record::{MapRecord, Plan};
+use twinlog_core::outbox::IN_FLIGHT_MAX;
+use twinlog_core::sequence;
+
+use super::target::KeyValue;
+use super::world::{Origin, Target, World};
+
+/// What the judge has seen.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    /// Plans of each partition, each with the end of the map when it was written.
+    plans: Vec<Vec<(i64, Plan)>>,
+    /// Markers in each partition's log.
+    markers: Vec<BTreeSet<(i64, i16)>>,
+    /// Which slot a life sent under which sequence.
+    sequences: BTreeMap<(u64, usize, i16, i32), u64>,
+}
+
+impl Judge {
+    pub(crate) fn new(partitions: usize) -> Self {
+        Self {
+            plans: vec![Vec::new(); partitions],
+            markers: vec![BTreeSet::new(); partitions + 1],
+            sequences: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn marked(&mut self, partition: usize, producer: Producer) {
+        self.markers[partition].insert((producer.id, producer.epoch));
+    }
+
+    /// A lane may begin anew only for a reason that the world holds.
+    pub(crate) fn restart_needs_cause(&self, _why: &str) -> bool {
+        false
+    }
+
+    fn planned(&self, partition: usize, producer: Producer, at: i32, map_end: i64) -> Option<i64> {
+        self.plans[partition]
+            .iter()
+            .rev()
+            .filter(|(end, plan)| *end <= map_end && plan.producer == producer)
+            .find_map(|(_, plan)| Some(plan.source_start.plus(sequence::ahead(plan.sequence, at)?).0))
+    }
+}
+
+impl World {
+    pub(crate) fn judge_map_write(&mut self, records: &[KeyValue], end: i64) {
+        for (key, value) in records {
+            match MapRecord::decode(key, value.as_deref()) {
+                Ok(Some(MapRecord::Plans(_, plans))) => {
+                    for (key, plan) in plans.entries {
+                        self.judge.plans[key.partition as usize].push((end, plan));
+                    }
+                }
+                Ok(Some(MapRecord::Chunk(..))) => self.count("chunks written"),
+                Ok(Some(MapRecord::PlansGone(_))) => self.count("plans taken out"),
+                Ok(_) => {}
+                Err(bad) => self.fail(format!("a map record that cannot be read: {bad:?}")),
+            }
+        }
+    }
+
+    pub(crate) fn judge_output(&mut self, origin: Origin, _lane: &Lane, output: &Output) {
+        match output {
+            Output::Send { partition, slot, attempt, producer, sequence } => {
+                self.judge_send(origin, partition.0 as usize, slot.0, *attempt, *producer, *sequence);
+            }
+            Output::Event(LaneEvent::Resolving(_)) => self.count("resolves"),
+            Output::Event(LaneEvent::Halted(partition, halt)) => {
+                let (partition, name) = (partition.0 as usize, halt.name());
+                let cause = self.cause_of(partition).filter(|_| self.caused || self.profile.existing > 0);
+                let expected = cause.is_some_and(|cause| cause.halt() == name);
+                // A zombie sees the new owner's work as somebody else's.
+                if !expected && self.coordinator.owner == Some(origin.instance) {
+                    self.fail(format!("partition {partition} stops without a cause: {name}: {halt}"));
+                }
+                self.count(name);
+            }
+            _ => {}
+        }
+    }
+
+    fn judge_send(
+        &mut self,
+        origin: Origin,
+        partition: usize,
+        slot: u64,
+        attempt: u32,
+        producer: Producer,
+        sequence: i32,
+    ) {
+        let Some(content) = self.instances[origin.instance].slots.get(&slot).cloned() else {
+            return self.fail(format!("slot {slot} is sent and was let go"));
+        };
+        let old = |timestamp: i64| timestamp < self.wall() - self.profile.expiration_ms / 2;
+        let is_old = old(content.max_timestamp);
+        let flying = self.pending.values().filter_map(|pending| match pending.target {
+            Target::Data { partition: of, slot, .. } if of == partition && pending.origin == origin => Some(slot),
+            _ => None,
+        });
+        let flying: Vec<u64> = flying.collect();
+        if flying.len() >= IN_FLIGHT_MAX || (is_old && !flying.is_empty()) {
+            return self.fail(format!("{} in flight in {partition}, and another one (old: {is_old})", flying.len()));
+        }
+        if is_old {
+            self.count("old batches");
+        }
+        if attempt > 1 {
+            self.count("resends");
+        }
+        if !self.judge.markers[partition].contains(&(producer.id, producer.epoch)) {
+            return self.fail(format!("{partition} is written to before its marker of {producer:?}"));
+        }
+        let map_end = self.targets[self.map()].high_watermark;
+        for (index, record) in content.records.iter().enumerate() {
+            let at = sequence::advance(sequence, index as u64);
+            let planned = self.judge.planned(partition, producer, at, map_end);
+            if planned != Some(record.offset) {
+                let offset = record.offset;
+                return self.fail(format!("{partition}: offset {offset} is sent as {at}, planned is {planned:?}"));
+            }
+        }
+        if let Some(last) = content.records.last()
+            && last.offset >= self.sources[partition].last_stable()
+            && self.cause_of(partition).is_none()
+        {
+            return self.fail(format!("{partition}: offset {} is not stable yet", last.offset));
+        }
+        let known = self.judge.sequences.insert((origin.life, partition, producer.epoch, sequence), slot);
+        if known.is_some_and(|known| known != slot) {
+            self.fail(format!("{partition}: sequence {sequence} of {producer:?} is given to two batches"));
+        }
+    }
+}

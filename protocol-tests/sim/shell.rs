@@ -1,0 +1,481 @@
+//! The modelled shell of an instance: outputs become requests, answers become inputs.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use twinlog_core::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
+use twinlog_core::config::ExistingTopics;
+use twinlog_core::ids::{SourceOffset, TargetOffset};
+use twinlog_core::io::{
+    Failure, FenceOutcome, FetchResult, Input, LanePartition, Output, Over, PartitionSpec, ReadResult,
+};
+use twinlog_core::lane::{Lane, LaneConfig};
+use twinlog_core::map_record::{LinkRecord, PartitionKey};
+use twinlog_core::outbox::Answer;
+
+use super::source::{Content, Fetch, Kind};
+use super::world::{Call, Connection, Event, Instance, Origin, Pending, Request, Target, World};
+
+pub(crate) fn key(partition: usize) -> PartitionKey {
+    PartitionKey { topic: "t".into(), partition: partition as i32 }
+}
+
+fn lane_partition(partition: usize) -> LanePartition {
+    LanePartition(partition as u32)
+}
+
+impl World {
+    pub(crate) fn start(&mut self) {
+        self.start_planned = false;
+        let partitions = self.profile.partitions;
+        let index = self.instances.len();
+        self.instances.push(Instance {
+            lane: None,
+            life: 0,
+            alive: true,
+            slots: BTreeMap::new(),
+            fetching: vec![false; partitions],
+            connections: vec![Connection::default(); partitions + 1],
+            paused_until: 0,
+            added: 0,
+            held: Vec::new(),
+        });
+        self.count("starts");
+        self.restart(index);
+    }
+
+    /// A new lane in an instance.
+    pub(crate) fn restart(&mut self, index: usize) {
+        let config = LaneConfig {
+            link: LinkRecord { link: "sim".into(), lanes: 1, source_cluster: "a".into(), target_cluster: "b".into() },
+            producer_expiration_ms: self.profile.expiration_ms,
+            mark_interval_ms: self.profile.mark_interval_ms,
+            queue_bytes_max: self.profile.queue_bytes_max,
+        };
+        let (life, now) = (self.number(), self.time());
+        let instance = &mut self.instances[index];
+        instance.life = life;
+        instance.added = 0;
+        instance.fetching.fill(false);
+        instance.slots.clear();
+        instance.lane = Some(Lane::new(config, now));
+        self.note(|_| format!("instance {index} begins, life {life}"));
+        self.add_partitions(index);
+        self.drive(index);
+    }
+
+    /// Tells an instance of the partitions that it does not know yet.
+    pub(crate) fn add_partitions(&mut self, index: usize) {
+        let now = self.time();
+        let existing = match self.profile.existing {
+            0 => ExistingTopics::Refuse,
+            _ if matches!(self.profile.cause, Some((_, super::profile::Cause::NotEmpty))) => ExistingTopics::Refuse,
+            _ => ExistingTopics::Append,
+        };
+        for partition in self.instances[index].added..self.discovered {
+            let spec = PartitionSpec {
+                key: key(partition),
+                source_topic_id: [self.source_topics[partition]; 16],
+                target_topic: "t".into(),
+                target_topic_id: [self.target_topics[partition]; 16],
+                existing,
+            };
+            if let Some(lane) = &mut self.instances[index].lane {
+                lane.add(now, spec);
+            }
+        }
+        self.instances[index].added = self.discovered;
+    }
+
+    /// Whether an answer reaches the life that it is for. A paused instance gets it when it goes on.
+    fn reach(&self, origin: Origin) -> Reach {
+        let instance = &self.instances[origin.instance];
+        if instance.lane.is_none() || instance.life != origin.life {
+            Reach::Gone
+        } else if instance.paused_until > self.now {
+            Reach::In(instance.paused_until - self.now)
+        } else {
+            Reach::Now
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, origin: Origin, input: Input) {
+        match self.reach(origin) {
+            Reach::Gone => {}
+            Reach::In(wait) => self.after(wait, Event::Input(origin, input)),
+            Reach::Now => {
+                self.note(|_| format!("{} <- {input:?}", origin.instance));
+                let now = self.time();
+                let instance = &mut self.instances[origin.instance];
+                if let Input::Fetched { partition, result: FetchResult::Failed(_), .. } = &input {
+                    instance.fetching[partition.0 as usize] = false;
+                }
+                if let Some(lane) = &mut instance.lane {
+                    lane.handle(now, input);
+                }
+                self.drive(origin.instance);
+            }
+        }
+    }
+
+    /// Does what the lane asks for; at each effect the instance may die, before it or after it.
+    pub(crate) fn drive(&mut self, index: usize) {
+        let Some(mut lane) = self.instances[index].lane.take() else { return };
+        let origin = Origin { instance: index, life: self.instances[index].life };
+        let now = self.time();
+        while let Some(output) = lane.poll_output(now) {
+            let is_effect = !matches!(output, Output::Event(_) | Output::Release(_) | Output::Over(_));
+            if is_effect && self.crashes() {
+                return self.crash(index);
+            }
+            self.note(|_| format!("{index} -> {output:?}"));
+            let over = if let Output::Over(over) = &output { Some(over.clone()) } else { None };
+            self.obey(origin, &lane, output);
+            if let Some(over) = over {
+                return self.over(index, over);
+            }
+            if is_effect && self.crashes() {
+                return self.crash(index);
+            }
+        }
+        let wanted: Vec<_> = lane.wants_fetch(now).collect();
+        self.instances[index].lane = Some(lane);
+        for (id, position, epoch) in wanted {
+            let partition = id.0 as usize;
+            if !std::mem::replace(&mut self.instances[index].fetching[partition], true) {
+                self.call(origin, Call::Fetch { partition, position: position.0, epoch });
+            }
+        }
+    }
+
+    fn crashes(&mut self) -> bool {
+        !self.quiet && self.rng.chance(self.profile.crash)
+    }
+
+    /// kill -9: what it sent may still be on its way.
+    pub(crate) fn crash(&mut self, index: usize) {
+        self.note(|_| format!("{index} dies"));
+        self.count("crashes");
+        self.end(index);
+        let delay = self.rng.between(0, 2_000);
+        self.plan_start(delay);
+    }
+
+    fn end(&mut self, index: usize) {
+        let instance = &mut self.instances[index];
+        instance.lane = None;
+        instance.alive = false;
+        instance.slots.clear();
+        let connections: Vec<_> = instance.connections.iter().map(|connection| connection.id).collect();
+        for connection in connections {
+            self.break_connection(connection);
+        }
+    }
+
+    pub(crate) fn plan_start(&mut self, delay: u64) {
+        if !self.start_planned {
+            self.start_planned = true;
+            self.after(delay, Event::Start);
+        }
+    }
+
+    fn over(&mut self, index: usize, over: Over) {
+        match over {
+            Over::Restart(why) => {
+                self.count("restarts of a lane");
+                if self.judge.restart_needs_cause(why) {
+                    self.fail(format!("instance {index} restarts: {why}"));
+                }
+                self.end(index);
+                self.instances[index].alive = true;
+                self.after(100, Event::Restart(index));
+            }
+            Over::Lost => {
+                self.count("zombies refused");
+                if self.coordinator.owner == Some(index) {
+                    self.fail(format!("instance {index} gives up though nobody else took the lane"));
+                }
+                self.end(index);
+                if self.draining == Some(index) {
+                    // A zombie that had not heard: its successor died, another one will look.
+                    self.draining = None;
+                }
+            }
+            Over::Drained if self.draining == Some(index) => {
+                self.end(index);
+                self.drained();
+            }
+            Over::Drained | Over::BadMap(_) | Over::Forbidden(..) => self.fail(format!("instance {index}: {over:?}")),
+        }
+    }
+
+    fn obey(&mut self, origin: Origin, lane: &Lane, output: Output) {
+        self.judge_output(origin, lane, &output);
+        if self.twist(origin, &output) {
+            return;
+        }
+        match output {
+            Output::InitProducerId { current } => self.call(origin, Call::Init(current)),
+            Output::Fence { producer, members } => self.call(origin, Call::Add { producer, members }),
+            Output::ReadMap { from } => self.call(origin, Call::ReadMap(from.0)),
+            Output::WriteMap(batch) => self.produce(origin, Target::Map, Call::WriteMap(batch)),
+            Output::Probe(id) => self.call(origin, Call::Probe(id.0 as usize)),
+            Output::ReadTarget { partition, from } => {
+                self.call(origin, Call::ReadTarget { partition: partition.0 as usize, from: from.0 });
+            }
+            Output::LookAtEnd { partition, expected } => {
+                self.call(origin, Call::LookAtEnd { partition: partition.0 as usize, expected: expected.0 });
+            }
+            Output::Repack { partition, slot, from } => {
+                self.count("repacks");
+                let delay = self.rng.delay();
+                let (partition, slot, from) = (partition.0 as usize, slot.0, from.0);
+                self.after(delay, Event::Repack { origin, partition, slot, from });
+            }
+            Output::Send { partition, slot, attempt, producer, sequence } => {
+                let partition = partition.0 as usize;
+                let Some(content) = self.instances[origin.instance].slots.get(&slot.0).map(Rc::clone) else { return };
+                let target = Target::Data { partition, slot: slot.0, attempt };
+                self.produce(origin, target, Call::Produce { partition, producer, sequence, content });
+            }
+            Output::Release(slot) => {
+                if self.instances[origin.instance].slots.remove(&slot.0).is_none() {
+                    self.fail(format!("slot {slot:?} is released twice, or was never given"));
+                }
+            }
+            Output::Event(_) | Output::Over(_) => {}
+        }
+    }
+
+    /// Sends anything but a Produce. Whatever happens, there is one answer.
+    pub(crate) fn call(&mut self, origin: Origin, call: Call) {
+        let (id, delay) = (self.number(), self.rng.delay());
+        let request = Request { id, origin, call, heard: true, connection: 0, delayed: false, target: Target::Map };
+        if !self.quiet && self.rng.chance(self.profile.not_sent) {
+            let input = refusal(&request.call, Failure::NotSent);
+            return self.after_some(delay, input.map(|input| Event::Input(origin, input)));
+        }
+        if !self.quiet && self.rng.chance(self.profile.lost) {
+            self.count("requests lost");
+            let input = refusal(&request.call, Failure::Lost);
+            let patience = self.rng.between(20, 1_500);
+            self.after_some(patience, input.map(|input| Event::Input(origin, input)));
+            if self.rng.chance(600) {
+                let late = if self.rng.chance(self.profile.late) { self.rng.between(0, 4_000) } else { 0 };
+                self.after(delay + late, Event::Execute(Request { heard: false, ..request }));
+            }
+            return;
+        }
+        self.after(delay, Event::Execute(request));
+    }
+
+    fn after_some(&mut self, delay: u64, event: Option<Event>) {
+        if let Some(event) = event {
+            self.after(delay, event);
+        }
+    }
+
+    /// Sends a batch on the connection that its partition is bound to: requests of one connection are processed in
+    /// order, and are lost together.
+    pub(crate) fn produce(&mut self, origin: Origin, target: Target, call: Call) {
+        let partition = match target {
+            Target::Map => self.map(),
+            Target::Data { partition, .. } => partition,
+        };
+        let generation = self.targets[partition].generation;
+        let mut connection = self.instances[origin.instance].connections[partition];
+        let busy = self.pending.values().any(|other| other.connection == connection.id);
+        let fresh = connection.id == 0
+            || self.broken.contains_key(&connection.id)
+            || (connection.generation != generation && !busy);
+        if fresh {
+            connection = Connection { id: self.number(), at: self.now, generation };
+        }
+        let (id, delay) = (self.number(), self.rng.delay());
+        self.pending.insert(id, Pending { origin, target, connection: connection.id });
+        if !self.quiet && self.rng.chance(self.profile.not_sent) {
+            self.instances[origin.instance].connections[partition] = connection;
+            self.after(1, Event::Answer(id, origin, target, Answer::NotSent));
+            self.after(1, Event::Break(connection.id));
+            return;
+        }
+        connection.at = connection.at.max(self.now + delay);
+        self.instances[origin.instance].connections[partition] = connection;
+        let request = Request { id, origin, call, heard: true, connection: connection.id, delayed: false, target };
+        let at = connection.at - self.now;
+        self.after(at, Event::Execute(request));
+        if !self.quiet && self.rng.chance(self.profile.lost) {
+            self.count("connections broken");
+            let at = self.rng.below(2 * at + 2);
+            self.after(at, Event::Break(connection.id));
+        }
+    }
+
+    /// All that waits for an answer on it is lost. The broker may still process some of it, in order, and late.
+    pub(crate) fn break_connection(&mut self, connection: u64) {
+        if connection == 0 || self.broken.contains_key(&connection) {
+            return;
+        }
+        let waiting: Vec<_> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.connection == connection)
+            .map(|(id, pending)| (*id, *pending))
+            .collect();
+        let cut = match waiting.get(self.rng.index(waiting.len() + 1)) {
+            Some((id, _)) if self.rng.chance(700) => *id,
+            _ => u64::MAX,
+        };
+        let delay = if self.rng.chance(self.profile.late) { self.rng.between(1, 5_000) } else { 0 };
+        self.broken.insert(connection, super::world::Broken { cut, delay });
+        for (id, pending) in waiting {
+            self.pending.remove(&id);
+            let input = produced(pending.target, Answer::Lost);
+            self.after(0, Event::Input(pending.origin, input));
+        }
+    }
+
+    /// The answer to a Produce arrives, unless its connection is gone. One that arrives nevertheless is to an attempt
+    /// that is over.
+    pub(crate) fn answered(&mut self, request: u64, origin: Origin, target: Target, answer: Answer) {
+        let known = self.pending.remove(&request).is_some();
+        let again = matches!(target, Target::Data { .. }) && self.rng.chance(self.profile.duplicate_answers);
+        if known || again {
+            let input = produced(target, answer.clone());
+            self.after(0, Event::Input(origin, input));
+        }
+        if again {
+            self.count("answers twice or late");
+            let delay = self.rng.delay();
+            self.after(delay, Event::Input(origin, produced(target, answer)));
+        }
+    }
+
+    /// The partitions are in the transaction: it is committed, if the process still lives.
+    pub(crate) fn added(
+        &mut self,
+        origin: Origin,
+        producer: twinlog_core::ids::Producer,
+        members: Vec<twinlog_core::io::Member>,
+    ) {
+        match self.reach(origin) {
+            Reach::Gone => return,
+            Reach::In(wait) => return self.after(wait, Event::Added { origin, producer, members }),
+            Reach::Now => {}
+        }
+        if self.crashes() {
+            return self.crash(origin.instance);
+        }
+        self.call(origin, Call::Commit { producer, members });
+    }
+
+    /// A fetch answer arrives: its batches become slots.
+    pub(crate) fn fetched(
+        &mut self,
+        origin: Origin,
+        partition: usize,
+        position: i64,
+        fetch: Fetch,
+        first: bool,
+    ) {
+        match self.reach(origin) {
+            Reach::Gone => return,
+            Reach::In(wait) => return self.after(wait, Event::Fetched(origin, partition, position, fetch, first)),
+            Reach::Now => {}
+        }
+        if first {
+            self.instances[origin.instance].fetching[partition] = false;
+        }
+        let result = match fetch {
+            Fetch::OutOfRange => FetchResult::OutOfRange,
+            Fetch::Diverging(end) => FetchResult::Diverging { end: SourceOffset(end) },
+            Fetch::Batches { high_watermark, last_stable, batches, aborted } => {
+                let mut given = Vec::new();
+                for batch in batches {
+                    let slot = Slot(self.number());
+                    self.instances[origin.instance].slots.insert(slot.0, batch.content);
+                    let kind = match batch.kind {
+                        Kind::Control { abort } => BatchKind::Control { meta: batch.meta, abort },
+                        Kind::Legacy => BatchKind::Legacy { offset: SourceOffset(batch.meta.base_offset) },
+                        _ => BatchKind::Records(batch.meta),
+                    };
+                    given.push(FetchedBatch { slot, kind });
+                }
+                FetchResult::Batches {
+                    high_watermark: SourceOffset(high_watermark),
+                    last_stable: SourceOffset(last_stable),
+                    batches: given,
+                    aborted,
+                }
+            }
+        };
+        let (partition, position) = (lane_partition(partition), SourceOffset(position));
+        self.deliver(origin, Input::Fetched { partition, position, result });
+    }
+
+    /// A batch is opened: its records from `from` on are numbered anew.
+    pub(crate) fn repack(&mut self, origin: Origin, partition: usize, slot: u64, from: i64) {
+        match self.reach(origin) {
+            Reach::Gone => return,
+            Reach::In(wait) => return self.after(wait, Event::Repack { origin, partition, slot, from }),
+            Reach::Now => {}
+        }
+        // A partition that stopped meanwhile has let go of it.
+        let Some(content) = self.instances[origin.instance].slots.get(&slot) else { return };
+        let result = if content.bad {
+            Err("damaged".into())
+        } else {
+            let records: Vec<_> = content.records.iter().copied().filter(|record| record.offset >= from).collect();
+            let mut runs: Vec<Run> = Vec::new();
+            for record in &records {
+                match runs.last_mut() {
+                    Some(run) if run.end().0 == record.offset => run.len += 1,
+                    _ => runs.push(Run { start: SourceOffset(record.offset), len: 1 }),
+                }
+            }
+            let repacked = Repacked { bytes: content.len, max_timestamp: content.max_timestamp, runs };
+            let content = Content { records, ..Content::clone(content) };
+            self.instances[origin.instance].slots.insert(slot, Rc::new(content));
+            Ok(repacked)
+        };
+        self.deliver(origin, Input::Repacked(lane_partition(partition), result));
+    }
+}
+
+enum Reach {
+    Gone,
+    In(u64),
+    Now,
+}
+
+pub(crate) fn produced(target: Target, answer: Answer) -> Input {
+    match target {
+        Target::Map => Input::MapWritten(answer),
+        Target::Data { partition, slot, attempt } => {
+            Input::Produced { partition: lane_partition(partition), slot: Slot(slot), attempt, answer }
+        }
+    }
+}
+
+/// What the lane hears of a call that failed.
+pub(crate) fn refusal(call: &Call, failure: Failure) -> Option<Input> {
+    Some(match call {
+        Call::Init(_) => Input::ProducerId(Err(failure)),
+        Call::Add { .. } if failure == Failure::Lost => Input::Fenced(FenceOutcome::Unknown),
+        Call::Add { .. } => Input::Fenced(FenceOutcome::Failed(failure)),
+        Call::Commit { .. } => Input::Fenced(FenceOutcome::Unknown),
+        Call::ReadMap(from) => Input::MapRead { from: TargetOffset(*from), result: ReadResult::Failed(failure) },
+        Call::ReadTarget { partition, from } => Input::TargetRead {
+            partition: lane_partition(*partition),
+            from: TargetOffset(*from),
+            result: ReadResult::Failed(failure),
+        },
+        Call::Probe(partition) => Input::Probed(lane_partition(*partition), Err(failure)),
+        Call::Fetch { partition, position, .. } => Input::Fetched {
+            partition: lane_partition(*partition),
+            position: SourceOffset(*position),
+            result: FetchResult::Failed(failure),
+        },
+        Call::LookAtEnd { .. } | Call::WriteMap(_) | Call::Produce { .. } => return None,
+    })
+}

@@ -1,0 +1,352 @@
+//! The world: virtual time, a queue of events, both clusters, and all instances that were ever started.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use twinlog_core::ids::{Now, Producer};
+use twinlog_core::io::{Input, MapBatch, Member};
+use twinlog_core::lane::Lane;
+use twinlog_core::outbox::Answer;
+
+use super::coordinator::Coordinator;
+use super::judge::Judge;
+use super::mistakes::Mistake;
+use super::profile::{Cause, Profile};
+use super::rng::Rng;
+use super::source::{Content, Fetch, Source};
+use super::target::Log;
+
+/// The wall clock at the start, in ms since the epoch.
+const WALL_START: i64 = 1_760_000_000_000;
+/// How long the copy may take to catch up once the faults have stopped, in ms of virtual time.
+const CATCH_UP_MS: u64 = 240_000;
+/// A world that takes more steps than this is stuck in a loop.
+const STEPS_MAX: u64 = 400_000;
+
+/// One life of one instance: answers to a former life reach nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) instance: usize,
+    pub(crate) life: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    Init(Option<Producer>),
+    Add { producer: Producer, members: Vec<Member> },
+    Commit { producer: Producer, members: Vec<Member> },
+    WriteMap(MapBatch),
+    Produce { partition: usize, producer: Producer, sequence: i32, content: Rc<Content> },
+    ReadMap(i64),
+    ReadTarget { partition: usize, from: i64 },
+    Probe(usize),
+    LookAtEnd { partition: usize, expected: i64 },
+    Fetch { partition: usize, position: i64, epoch: i32 },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) id: u64,
+    pub(crate) origin: Origin,
+    pub(crate) call: Call,
+    /// Whether the caller still hears the answer (Produce: see [`World::pending`]).
+    pub(crate) heard: bool,
+    pub(crate) connection: u64,
+    pub(crate) delayed: bool,
+    /// What a Produce is for.
+    pub(crate) target: Target,
+}
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    Input(Origin, Input),
+    /// The last part: whether it is the answer, or the same once more.
+    Fetched(Origin, usize, i64, Fetch, bool),
+    Added { origin: Origin, producer: Producer, members: Vec<Member> },
+    Execute(Request),
+    /// The answer to a Produce arrives.
+    Answer(u64, Origin, Target, Answer),
+    Break(u64),
+    Marker { transaction: u64, producer: Producer, partition: usize, again: bool },
+    HighWatermark { partition: usize, generation: u64 },
+    Repack { origin: Origin, partition: usize, slot: u64, from: i64 },
+    Append(usize),
+    SourceHighWatermark(usize),
+    Leader,
+    Expiry,
+    Pause,
+    Rival,
+    Start,
+    Restart(usize),
+    Supervise,
+    Read,
+    Trim,
+    Clean,
+    Jump,
+    Cause,
+    Discover,
+}
+
+/// What a Produce was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Map,
+    Data { partition: usize, slot: u64, attempt: u32 },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub(crate) origin: Origin,
+    pub(crate) target: Target,
+    pub(crate) connection: u64,
+}
+
+/// A connection that is gone: which of its requests the broker still processes, and how late.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broken {
+    pub(crate) cut: u64,
+    pub(crate) delay: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Connection {
+    pub(crate) id: u64,
+    pub(crate) at: u64,
+    pub(crate) generation: u64,
+}
+
+/// An append that is answered when the high watermark has passed it.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) end: i64,
+    pub(crate) base: i64,
+    pub(crate) request: u64,
+    pub(crate) origin: Origin,
+    pub(crate) target: Target,
+}
+
+/// A process that runs the lane, as the shell would.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) lane: Option<Lane>,
+    pub(crate) life: u64,
+    /// Not over for good: it runs, or is about to restart.
+    pub(crate) alive: bool,
+    pub(crate) slots: BTreeMap<u64, Rc<Content>>,
+    pub(crate) fetching: Vec<bool>,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) paused_until: u64,
+    pub(crate) added: usize,
+    /// Map writes that a seeded mistake holds back.
+    pub(crate) held: Vec<MapBatch>,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) profile: Profile,
+    pub(crate) mistake: Option<Mistake>,
+    pub(crate) now: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    numbers: u64,
+    pub(crate) sources: Vec<Source>,
+    /// The mirrors, and behind them the map.
+    pub(crate) targets: Vec<Log>,
+    pub(crate) waiters: Vec<VecDeque<Waiter>>,
+    pub(crate) coordinator: Coordinator,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) pending: BTreeMap<u64, Pending>,
+    pub(crate) broken: BTreeMap<u64, Broken>,
+    pub(crate) quiet: bool,
+    quiet_at: u64,
+    pub(crate) draining: Option<usize>,
+    pub(crate) discovered: usize,
+    pub(crate) start_planned: bool,
+    /// Whether the world's cause has come to pass.
+    pub(crate) caused: bool,
+    pub(crate) source_topics: Vec<u8>,
+    pub(crate) target_topics: Vec<u8>,
+    pub(crate) judge: Judge,
+    pub(crate) failure: Option<String>,
+    pub(crate) done: bool,
+    pub(crate) again: bool,
+    pub(crate) coverage: BTreeMap<&'static str, u64>,
+    pub(crate) trace: Option<Vec<String>>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, mistake: Option<Mistake>, tracing: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let profile = Profile::of(&mut rng);
+        let partitions = profile.partitions;
+        let mut world = Self {
+            mistake,
+            now: 1_000,
+            queue: BTreeMap::new(),
+            numbers: 1,
+            sources: (0..partitions).map(|number| Source::new(number, rng.pick(&[0, 0, 7, 1_000_000]))).collect(),
+            targets: (0..=partitions).map(|_| Log::default()).collect(),
+            waiters: vec![VecDeque::new(); partitions + 1],
+            coordinator: Coordinator::new(),
+            instances: Vec::new(),
+            pending: BTreeMap::new(),
+            broken: BTreeMap::new(),
+            quiet: false,
+            quiet_at: 0,
+            draining: None,
+            discovered: if profile.late_partition { partitions - 1 } else { partitions },
+            start_planned: false,
+            caused: false,
+            source_topics: vec![1; partitions],
+            target_topics: vec![1; partitions],
+            judge: Judge::new(partitions),
+            failure: None,
+            done: false,
+            again: rng.chance(250),
+            coverage: BTreeMap::new(),
+            trace: tracing.then(Vec::new),
+            rng,
+            profile,
+        };
+        world.note(|world| format!("seed {seed}: {:?}", world.profile));
+        world.set_up();
+        world
+    }
+
+    pub(crate) fn time(&self) -> Now {
+        Now { mono_ms: self.now, wall_ms: self.wall() }
+    }
+
+    pub(crate) fn wall(&self) -> i64 {
+        WALL_START + self.now as i64
+    }
+
+    pub(crate) fn map(&self) -> usize {
+        self.profile.partitions
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.coverage.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn note(&mut self, line: impl FnOnce(&Self) -> String) {
+        if self.trace.is_some() {
+            let line = format!("{:>8} {}", self.now, line(self));
+            self.trace.get_or_insert_default().push(line);
+        }
+    }
+
+    /// The first failure counts.
+    pub(crate) fn fail(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        self.note(|_| format!("FAILED: {what}"));
+        self.failure.get_or_insert(what);
+    }
+
+    pub(crate) fn after(&mut self, delay: u64, event: Event) {
+        let number = self.number();
+        self.queue.insert((self.now + delay, number), event);
+    }
+
+    /// Whether a producer's state can be forgotten in this world.
+    pub(crate) fn forgets(&self) -> bool {
+        self.profile.jump || self.profile.ages != super::profile::Ages::Young
+    }
+
+    pub(crate) fn cause_of(&self, partition: usize) -> Option<Cause> {
+        self.profile.cause.filter(|(of, _)| *of == partition).map(|(_, cause)| cause)
+    }
+
+    pub(crate) fn living(&self) -> impl Iterator<Item = usize> + use<> {
+        let living: Vec<usize> =
+            self.instances.iter().enumerate().filter(|(_, one)| one.alive).map(|(index, _)| index).collect();
+        living.into_iter()
+    }
+
+    /// Runs to the end; what was wrong, if anything was.
+    pub(crate) fn run(&mut self) -> Result<(), String> {
+        let mut steps = 0;
+        while !self.done && self.failure.is_none() {
+            steps += 1;
+            if steps > STEPS_MAX {
+                self.fail("liveness: too many steps");
+            }
+            if !self.quiet && self.now >= 1_000 + self.profile.fault_ms {
+                self.quiet_at = self.now;
+                self.calm_down();
+            }
+            if self.quiet && self.now > self.quiet_at + CATCH_UP_MS {
+                let state = self.describe();
+                self.fail(format!("liveness: not caught up {CATCH_UP_MS} ms after the last fault: {state}"));
+            }
+            self.step();
+        }
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn step(&mut self) {
+        let due = |one: &Instance| Some(one.lane.as_ref()?.poll_timeout()?.max(one.paused_until));
+        let timer = self.instances.iter().enumerate().filter_map(|(index, one)| Some((due(one)?, index))).min();
+        let event = self.queue.first_key_value().map(|(key, _)| key.0);
+        match (timer, event) {
+            (Some((at, index)), event) if event.is_none_or(|event| at <= event) => {
+                self.now = self.now.max(at);
+                let now = self.time();
+                if let Some(lane) = self.instances.get_mut(index).and_then(|one| one.lane.as_mut()) {
+                    lane.handle_timeout(now);
+                }
+                self.drive(index);
+            }
+            _ => match self.queue.pop_first() {
+                Some(((at, _), event)) => {
+                    self.now = self.now.max(at);
+                    self.happen(event);
+                }
+                None => self.fail("liveness: nothing is left to happen"),
+            },
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Input(origin, input) => self.deliver(origin, input),
+            Event::Fetched(origin, partition, position, fetch, first) => {
+                self.fetched(origin, partition, position, fetch, first);
+            }
+            Event::Added { origin, producer, members } => self.added(origin, producer, members),
+            Event::Execute(request) => self.execute(request),
+            Event::Answer(request, origin, target, answer) => self.answered(request, origin, target, answer),
+            Event::Break(connection) => self.break_connection(connection),
+            Event::Marker { transaction, producer, partition, again } => {
+                self.write_marker(transaction, producer, partition, again);
+            }
+            Event::HighWatermark { partition, generation } => self.advance_high_watermark(partition, generation),
+            Event::Repack { origin, partition, slot, from } => self.repack(origin, partition, slot, from),
+            Event::Start => self.start(),
+            Event::Restart(instance) => self.restart(instance),
+            Event::Supervise => self.supervise(),
+            Event::Read => self.read_now(),
+            fault => self.fault(fault),
+        }
+    }
+
+    /// What stands in the way, for a failure's text.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = format!("coordinator {:?}", self.coordinator);
+        for (index, instance) in self.instances.iter().enumerate() {
+            let Some(lane) = &instance.lane else { continue };
+            text += &format!("\n instance {index}, running {}:", lane.is_running());
+            for (number, partition) in lane.partitions().iter().enumerate() {
+                let source = &self.sources[number];
+                let (phase, progress) = (partition.phase(), partition.progress());
+                text += &format!("\n  {number} {phase:?} lso {} {progress:?}", source.last_stable());
+            }
+        }
+        text
+    }
+}
