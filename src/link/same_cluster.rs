@@ -64,3 +64,52 @@ pub fn refuse_same_cluster(source: &Metadata, target: &Metadata) -> Result<Optio
         _ => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlog_client::ErrorCode;
+    use twinlog_client::metadata::{Broker, Topic};
+    use uuid::Uuid;
+
+    fn cluster(id: &str, broker: &str, topics: &[(&str, u128)]) -> Metadata {
+        let broker = Broker { id: 1, address: broker.parse().unwrap(), rack: None };
+        let topic = |(name, id): &(&str, u128)| {
+            let id = (*id != 0).then(|| Uuid::from_u128(*id));
+            let (is_internal, error, partitions) = (false, ErrorCode::NONE, Vec::new());
+            ((*name).to_owned(), Topic { name: (*name).to_owned(), id, is_internal, error, partitions })
+        };
+        Metadata {
+            cluster_id: Some(id.to_owned()),
+            controller: None,
+            brokers: [(1, broker)].into(),
+            topics: topics.iter().map(topic).collect(),
+        }
+    }
+
+    #[test]
+    fn a_common_topic_is_refused_behind_other_addresses() {
+        let source = cluster("x", "inside:9092", &[("a", 7), ("orders", 8)]);
+        let error = refuse_same_cluster(&source, &cluster("x", "outside:9092", &[("orders", 8)])).unwrap_err();
+        assert!(error.to_string().contains("topic `orders` has the same topic id"), "{error}");
+    }
+
+    #[test]
+    fn a_common_broker_is_refused() {
+        let source = cluster("x", "one:9092", &[("a", 1)]);
+        let error = refuse_same_cluster(&source, &cluster("y", "one:9092", &[("a", 2)])).unwrap_err();
+        assert!(error.to_string().contains("both advertise the broker one:9092"), "{error}");
+        assert_eq!(refuse_same_cluster(&source, &cluster("y", "one:9093", &[("a", 2)])), Ok(None));
+    }
+
+    #[test]
+    fn an_equal_cluster_id_alone_is_a_warning() {
+        let warning = refuse_same_cluster(&cluster("x", "one:1", &[("a", 1)]), &cluster("x", "two:1", &[("a", 2)]));
+        assert_eq!(warning, Ok(Some(SameClusterId { cluster_id: "x".into() })));
+    }
+
+    #[test]
+    fn topics_without_ids_are_not_common() {
+        assert_eq!(refuse_same_cluster(&cluster("x", "o:1", &[("a", 0)]), &cluster("y", "t:1", &[("a", 0)])), Ok(None));
+    }
+}
