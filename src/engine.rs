@@ -74,10 +74,10 @@ pub(crate) async fn translate(link: NamedLink<'_>, question: &Question) -> Resul
 /// Compares what the two sides hold, for source topics that one of `topics` matches, or for all if there is none.
 pub(crate) async fn verify(
     link: NamedLink<'_>,
-    _topics: &[Pattern],
-    _progress: &(dyn Fn(VerifyProgress) + Send + Sync),
+    topics: &[Pattern],
+    progress: &(dyn Fn(VerifyProgress) + Send + Sync),
 ) -> Result<VerifyReport, Failure> {
-    Err(not_yet("verify", Some(&link)))
+    twinlog_link::verify::verify(&link.setup()?, topics, progress).await
 }
 
 fn not_yet(verb: &str, link: Option<&NamedLink<'_>>) -> Failure {

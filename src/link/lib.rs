@@ -16,3 +16,4 @@ pub mod same_cluster;
 pub mod status;
 pub mod supervisor;
 pub mod translate;
+pub mod verify;

@@ -37,35 +37,60 @@ const NAMES_SHOWN_MAX: usize = 3;
 
 /// Translates an offset by the link's map on the target.
 pub async fn translate(setup: &LinkSetup, question: &Question) -> Result<TranslateAnswer, Failure> {
-    let key = find(setup, question).await?;
-    let wanted = key.clone();
-    let lane = Some(lane(setup, &key).await?);
-    let wanted = Wanted { lane, partitions: Box::new(move |key| *key == wanted), whole: true };
-    let snapshot = snapshot(setup, wanted).await?.ok_or_else(|| never_run(setup))?;
-    let Some(partition) = snapshot.partitions.into_iter().next() else { return Err(unknown(question, &[])) };
-    check_mirror(&partition)?;
-    let (topic, answer) = match question.side {
-        Side::Source => {
-            let target_start = partition.target_start.unwrap_or(TargetOffset(0));
-            let found = partition.map.translate(SourceOffset(question.offset), partition.extent, target_start);
-            (partition.target_topic.clone(), onto_target(found))
-        }
-        Side::Target => {
-            let source_start = source_start(setup, &partition.key).await.unwrap_or(SourceOffset(0));
-            let found = partition.map.translate_back(TargetOffset(question.offset), partition.extent, source_start);
-            (partition.key.topic.clone(), onto_source(found))
-        }
-    };
-    check_answer(&partition, question.side, &answer)?;
-    Ok(TranslateAnswer {
-        link: setup.name.clone(),
-        asked_side: question.side,
-        asked_topic: question.topic.clone(),
-        partition: question.partition,
-        asked_offset: question.offset,
-        topic,
-        answer,
-    })
+    Translator::open(setup, question).await?.translate(question.offset)
+}
+
+/// One look at the map of a partition, to translate many offsets by.
+#[derive(Debug)]
+pub struct Translator {
+    link: String,
+    question: Question,
+    partition: PartitionMap,
+    source_start: SourceOffset,
+}
+
+impl Translator {
+    /// Reads the map of the partition that a question is about; its offset does not matter.
+    pub async fn open(setup: &LinkSetup, question: &Question) -> Result<Self, Failure> {
+        let key = find(setup, question).await?;
+        let wanted = key.clone();
+        let lane = Some(lane(setup, &key).await?);
+        let wanted = Wanted { lane, partitions: Box::new(move |key| *key == wanted), whole: true };
+        let snapshot = snapshot(setup, wanted).await?.ok_or_else(|| never_run(setup))?;
+        let Some(partition) = snapshot.partitions.into_iter().next() else { return Err(unknown(question, &[])) };
+        check_mirror(&partition)?;
+        let source_start = match question.side {
+            Side::Source => SourceOffset(0),
+            Side::Target => source_start(setup, &partition.key).await.unwrap_or(SourceOffset(0)),
+        };
+        Ok(Self { link: setup.name.clone(), question: question.clone(), partition, source_start })
+    }
+
+    /// Translates an offset of the question's side.
+    pub fn translate(&self, offset: i64) -> Result<TranslateAnswer, Failure> {
+        let Self { partition, question, .. } = self;
+        let (topic, answer) = match question.side {
+            Side::Source => {
+                let target_start = partition.target_start.unwrap_or(TargetOffset(0));
+                let found = partition.map.translate(SourceOffset(offset), partition.extent, target_start);
+                (partition.target_topic.clone(), onto_target(found))
+            }
+            Side::Target => {
+                let found = partition.map.translate_back(TargetOffset(offset), partition.extent, self.source_start);
+                (partition.key.topic.clone(), onto_source(found))
+            }
+        };
+        check_answer(partition, question.side, &answer)?;
+        Ok(TranslateAnswer {
+            link: self.link.clone(),
+            asked_side: question.side,
+            asked_topic: question.topic.clone(),
+            partition: question.partition,
+            asked_offset: offset,
+            topic,
+            answer,
+        })
+    }
 }
 
 /// The source partition that the question is about. A target topic is found by what the map says of it: the names in the
