@@ -1,5 +1,6 @@
 //! What a lane tells people: one line a change of state, and the snapshot that `status` and the display show.
 
+use twinlog_client::ErrorCode;
 use twinlog_core::io::{Event, Failure, LanePartition};
 use twinlog_core::lane::Lane;
 use twinlog_core::partition::{Partition, Phase};
@@ -45,6 +46,16 @@ impl Events {
                 let failure = words(*failure);
                 tracing::warn!(link, lane, topic, partition, doing = what, failure, "Trying again.");
             }
+            // A coordinator that is loading its state or finishing another transaction is every start's beginning.
+            Event::Retrying(
+                None,
+                Failure::Code(
+                    code @ (ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+                    | ErrorCode::COORDINATOR_NOT_AVAILABLE
+                    | ErrorCode::CONCURRENT_TRANSACTIONS),
+                ),
+                what,
+            ) => tracing::info!(link, lane, doing = what, %code, "Waiting."),
             Event::Retrying(None, failure, what) => {
                 tracing::warn!(link, lane, doing = what, failure = words(*failure), "Trying again.");
             }
