@@ -79,6 +79,9 @@ pub struct Lane {
     transaction_wanted: bool,
     /// Not before this time, after a failure.
     transaction_at: u64,
+    /// Members of a transaction that may be open: it must be committed before anything else. (InitProducerId would abort
+    /// it under an epoch that nobody gets, and then take us for a zombie: `prepareInitProducerIdTransit`.)
+    open_members: BTreeSet<Member>,
     writer: Option<MapWriter>,
     partitions: Vec<Partition>,
     by_key: BTreeMap<PartitionKey, LanePartition>,
@@ -106,6 +109,7 @@ impl Lane {
             transaction: Transaction::None,
             transaction_wanted: true,
             transaction_at: 0,
+            open_members: BTreeSet::new(),
             writer: None,
             partitions: Vec::new(),
             by_key: BTreeMap::new(),
@@ -326,15 +330,18 @@ impl Lane {
         }
         match self.stage {
             Stage::Taking => self.init(),
-            Stage::FencingMap => self.fence(alloc::vec![Member::Map]),
+            Stage::FencingMap => self.fence(now, alloc::vec![Member::Map]),
             Stage::LoadingMap { .. } | Stage::Over => {}
             Stage::Running => {
                 let wanting = self.partitions.iter().enumerate().filter(|(_, partition)| partition.wants_fence(now));
-                let members: Vec<_> = wanting.filter_map(|(index, _)| Some(Member::Data(id(index)?))).collect();
-                if members.is_empty() {
-                    return;
+                let wanting: BTreeSet<_> = wanting.filter_map(|(index, _)| Some(Member::Data(id(index)?))).collect();
+                match (self.bump, self.open_members.is_empty()) {
+                    (true, true) if !wanting.is_empty() => self.init(),
+                    // It only closes what is open: who asked for a new epoch is not served by a marker of this one.
+                    (true, false) => self.commit_open(),
+                    _ if wanting.is_empty() && self.open_members.is_empty() => {}
+                    _ => self.fence(now, wanting.union(&self.open_members).copied().collect()),
                 }
-                if self.bump { self.init() } else { self.fence(members) }
             }
         }
     }
@@ -345,13 +352,21 @@ impl Lane {
         self.out.push_back(Output::InitProducerId { current: self.producer });
     }
 
-    fn fence(&mut self, members: Vec<Member>) {
+    fn commit_open(&mut self) {
+        let Some(producer) = self.producer else { return };
+        let members: Vec<_> = self.open_members.iter().copied().collect();
+        self.transaction = Transaction::Fence(members.clone());
+        self.out.push_back(Output::Fence { producer, members });
+    }
+
+    fn fence(&mut self, now: Now, members: Vec<Member>) {
         let Some(producer) = self.producer else { return };
         for member in &members {
             if let Member::Data(id) = member
                 && let Some(partition) = self.partitions.get_mut(id.0 as usize)
+                && partition.wants_fence(now)
             {
-                partition.fencing();
+                partition.fencing(now);
             }
         }
         self.transaction = Transaction::Fence(members.clone());
@@ -391,6 +406,7 @@ impl Lane {
         match outcome {
             FenceOutcome::Committed => {
                 self.attempt = 0;
+                self.open_members.clear();
                 self.committed(now, &members);
             }
             FenceOutcome::NotAdded(codes) => {
@@ -403,17 +419,18 @@ impl Lane {
             FenceOutcome::Failed(Failure::Code(code)) if forbidden(code) => {
                 return self.over(Over::Forbidden(code, "a transaction with the lane's transactional id"));
             }
+            FenceOutcome::Failed(Failure::Code(ErrorCode::INVALID_PRODUCER_ID_MAPPING)) => {
+                return self.over(Over::Restart("the target forgot the lane's transactional id"));
+            }
             FenceOutcome::Failed(failure) => {
                 self.give_back(now, &members, None);
                 self.retry(now, failure, "writing markers", Timer::Transaction);
             }
             FenceOutcome::Unknown => {
-                // A marker may or may not come: a new epoch waits for the old transaction's end, and tells them apart.
+                // A marker may or may not come. The same again: it joins the transaction if that is open, and commits it;
+                // it waits for the markers if it is ending; it is a new one if all is done.
                 self.give_back(now, &members, None);
-                self.bump = true;
-                if matches!(self.stage, Stage::FencingMap) {
-                    self.stage = Stage::Taking;
-                }
+                self.open_members.extend(members.iter().filter(|member| **member != Member::Map));
                 self.retry(now, Failure::Lost, "writing markers", Timer::Transaction);
             }
         }
@@ -448,6 +465,10 @@ impl Lane {
                     self.retry(now, Failure::Code(failure), "writing the map's marker", Timer::Transaction);
                 }
                 Member::Data(id) => {
+                    // Without it the others can still be committed.
+                    if failure.is_some_and(|code| code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION || forbidden(code)) {
+                        self.open_members.remove(member);
+                    }
                     self.with(now, *id, |partition, context| {
                         partition.fence_failed(context, failure.map(Failure::Code));
                     });
@@ -543,7 +564,16 @@ impl Lane {
             if let Some(partition) = self.partitions.get_mut(id.0 as usize) {
                 let spec = partition.spec().clone();
                 let mapped = self.mapped.remove(&spec.key);
+                let stopped = match partition.phase() {
+                    Phase::Halted(halt) => Some(halt.clone()),
+                    _ => None,
+                };
                 *partition = Partition::new(spec, mapped);
+                if let Some(halt) = stopped {
+                    // Told so while the map was not loaded yet.
+                    self.with(now, id, |partition, context| partition.halt(context, halt));
+                    continue;
+                }
             }
             self.with(now, id, Partition::start);
         }

@@ -345,6 +345,7 @@ mod tests {
         let made = mirror_settings(&plain(), &known, Some(3));
         assert!(made.keys().all(|name| known.contains(name)), "{made:?}");
         assert_eq!(made["message.timestamp.difference.max.ms"], MAX);
+        assert_eq!(mirror_settings(&plain(), &BTreeSet::new(), Some(3)), Settings::new());
         // Brokers that know all three take the new ones.
         let all: BTreeSet<_> = known.into_iter().chain(plain().into_keys()).collect();
         assert!(!mirror_settings(&plain(), &all, Some(3)).contains_key("message.timestamp.difference.max.ms"));

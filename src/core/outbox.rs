@@ -150,9 +150,10 @@ impl Outbox {
         self.batches.push_back(batch);
     }
 
-    /// The next batch to send, unless an earlier one failed; with whether it was sent before.
+    /// The next batch to send, unless one failed; with whether it was sent before.
     pub fn next_to_send(&self) -> Option<(&Outgoing, bool)> {
-        if self.has_failed() {
+        // One that is stored and still here is not where it was expected: the log is read first.
+        if self.has_failed() || self.front_stored_at().is_some() {
             return None;
         }
         self.batches
@@ -185,10 +186,10 @@ impl Outbox {
         };
     }
 
-    /// The oldest batch, if it is on the target, with its offset there.
-    pub fn pop_stored(&mut self) -> Option<(Outgoing, TargetOffset)> {
+    /// The oldest batch's offset on the target, if it is there.
+    pub fn front_stored_at(&self) -> Option<TargetOffset> {
         let State::Stored(at) = self.batches.front()?.state else { return None };
-        self.pop().map(|batch| (batch, at))
+        Some(at)
     }
 
     /// The oldest batch, if its records end at or before `position`.
@@ -199,7 +200,8 @@ impl Outbox {
         self.pop()
     }
 
-    fn pop(&mut self) -> Option<Outgoing> {
+    /// Takes the oldest batch out.
+    pub fn pop(&mut self) -> Option<Outgoing> {
         let batch = self.batches.pop_front()?;
         if batch.state == State::InFlight {
             self.in_flight -= 1;

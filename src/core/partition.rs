@@ -12,6 +12,7 @@
 
 mod in_map;
 mod remedy;
+mod scanning;
 mod sending;
 
 use alloc::collections::VecDeque;
@@ -34,7 +35,7 @@ use crate::offset_map::{Extent, OffsetMap};
 use crate::outbox::{Outbox, Outgoing};
 use crate::plans::Plans;
 use crate::sequence;
-use crate::tail::{Found, Tail};
+use crate::tail::Tail;
 
 /// What the lane lends its partitions while one of them handles an input.
 #[derive(Debug)]
@@ -130,9 +131,12 @@ pub struct Partition {
     /// Whether the tail was read once since the lane was taken.
     recovered: bool,
     old_in_flight: bool,
-    /// Whether the last batch of ours there is old: the broker may forget us.
-    after_old: bool,
-    last_write_ms: i64,
+    /// When its present fence was begun.
+    fenced_ms: i64,
+    /// The time by which the broker remembers us: of our last marker there, or the newest record of our last batch.
+    remembered_ms: i64,
+    /// When it began to wait for its marker, by the clock that never goes back.
+    scanning_since: u64,
     high_watermark: Option<SourceOffset>,
     last_stable: Option<SourceOffset>,
     attempt: u32,
@@ -172,8 +176,9 @@ impl Partition {
             tail: None,
             recovered: false,
             old_in_flight: false,
-            after_old: false,
-            last_write_ms: 0,
+            fenced_ms: 0,
+            remembered_ms: 0,
+            scanning_since: 0,
             high_watermark: None,
             last_stable: None,
             attempt: 0,
@@ -258,138 +263,6 @@ impl Partition {
             self.phase = Phase::Unfenced;
             context.needs.push((context.id, Need::Fence));
         }
-    }
-
-    /// Whether the lane's next transaction should take it along.
-    pub fn wants_fence(&self, now: Now) -> bool {
-        self.phase == Phase::Unfenced && self.wake_at.is_none_or(|at| at <= now.mono_ms)
-    }
-
-    /// It is in a transaction.
-    pub fn fencing(&mut self) {
-        self.phase = Phase::Fencing;
-        self.wake_at = None;
-    }
-
-    /// The transaction was committed: the marker of this producer will come.
-    pub fn fence_committed(&mut self, context: &mut Context<'_>, marker: Producer) {
-        if self.phase != Phase::Fencing {
-            return;
-        }
-        self.phase = Phase::Scanning { marker };
-        self.attempt = 0;
-        let tail = Tail {
-            map: self.map.clone(),
-            extent: self.extent,
-            leader_epoch: self.leader_epoch,
-            next_read: self.extent.next_target,
-        };
-        context.out.push_back(Output::ReadTarget { partition: context.id, from: tail.next_read });
-        self.tail = Some(tail);
-    }
-
-    /// The transaction did not take it along, or came to nothing.
-    pub fn fence_failed(&mut self, context: &mut Context<'_>, failure: Option<Failure>) {
-        if self.phase != Phase::Fencing {
-            return;
-        }
-        self.phase = Phase::Unfenced;
-        if let Some(failure) = failure {
-            self.retrying(context, failure, "writing the marker");
-            self.wait(context);
-        }
-        context.needs.push((context.id, Need::Fence));
-    }
-
-    /// A part of the tail was read.
-    pub fn target_read(&mut self, context: &mut Context<'_>, from: TargetOffset, result: ReadResult<BatchMeta>) {
-        let Phase::Scanning { marker } = self.phase else { return };
-        let Some(mut tail) = self.tail.take() else { return };
-        if from != tail.next_read {
-            self.tail = Some(tail);
-            return;
-        }
-        match result {
-            ReadResult::Entries { entries, next } => {
-                for batch in &entries {
-                    let expected = tail.next_read;
-                    match tail.take(&self.plans, context.own_id, batch) {
-                        Found::Before | Found::Own => {}
-                        Found::Marker(found) if found == marker => return self.scanned(context, marker, tail),
-                        Found::Marker(_) => {}
-                        Found::Foreign(found) => {
-                            return self.halt(context, Halt::Diverged { expected, found });
-                        }
-                    }
-                }
-                tail.next_read = tail.next_read.max(next);
-                if tail.next_read > from {
-                    self.attempt = 0;
-                    context.out.push_back(Output::ReadTarget { partition: context.id, from: tail.next_read });
-                } else {
-                    self.wait(context);
-                }
-            }
-            ReadResult::OutOfRange { start, .. } if start > tail.next_read => {
-                // The mirror's own retention took the tail; what was there is not needed for the position.
-                tail.next_read = start;
-                tail.extent.next_target = start;
-                context.out.push_back(Output::ReadTarget { partition: context.id, from: start });
-            }
-            ReadResult::OutOfRange { end, .. } if end < tail.next_read => {
-                let acknowledged = tail.next_read;
-                return self.halt(context, Halt::TargetTruncated { acknowledged, found: end });
-            }
-            ReadResult::OutOfRange { .. } => self.wait(context),
-            ReadResult::Failed(failure) => {
-                self.retrying(context, failure, "reading the mirror's tail");
-                self.wait(context);
-            }
-        }
-        self.tail = Some(tail);
-    }
-
-    fn scanned(&mut self, context: &mut Context<'_>, marker: Producer, tail: Tail) {
-        let position = tail.position();
-        self.map = tail.map;
-        self.extent = tail.extent;
-        self.leader_epoch = tail.leader_epoch;
-        while let Some(batch) = self.outbox.pop_up_to(position) {
-            self.records += batch.records();
-            self.bytes += u64::from(batch.bytes);
-            context.out.push_back(Output::Release(batch.slot));
-        }
-        if self.producer != Some(marker) {
-            self.producer = Some(marker);
-            self.next_sequence = 0;
-            self.planned = None;
-            let mut batches: Vec<Outgoing> = self.outbox.clear().collect();
-            for batch in &mut batches {
-                batch.forget_sending();
-            }
-            for batch in batches {
-                self.push(context, batch);
-            }
-        }
-        if !self.recovered {
-            self.recovered = true;
-            self.fetch_position = position;
-            self.fetch_epoch = self.leader_epoch;
-        }
-        self.phase = Phase::Active;
-        if self.halt_in_map {
-            self.halt_in_map = false;
-            context.needs.push((context.id, Need::Halt));
-        }
-        self.old_in_flight = false;
-        self.after_old = false;
-        self.last_write_ms = context.now.wall_ms;
-        self.attempt = 0;
-        self.wake_at = None;
-        self.retrying = None;
-        self.dirty = true;
-        context.out.push_back(Output::Event(Event::Copying(context.id, self.fetch_position)));
-        self.advance(context);
     }
 
     /// The position to fetch from and the leader epoch before it, if more is wanted.
@@ -612,10 +485,9 @@ impl Partition {
         if self.phase != Phase::Active || !self.outbox.is_empty() || context.draining {
             return;
         }
-        let unseen = context.now.wall_ms - self.last_write_ms;
-        if self.after_old || unseen > context.producer_expiration_ms / 2 {
+        if self.may_be_forgotten(context) {
             self.phase = Phase::Unfenced;
-            context.needs.push((context.id, Need::Fence));
+            context.needs.push((context.id, Need::FenceAnew));
             return;
         }
         context.out.push_back(Output::LookAtEnd { partition: context.id, expected: self.extent.next_target });
@@ -625,7 +497,7 @@ impl Partition {
     pub fn end_seen(&mut self, context: &mut Context<'_>, expected: TargetOffset, found: TargetOffset) {
         let idle = self.phase == Phase::Active && self.outbox.is_empty() && self.extent.next_target == expected;
         if idle && found > expected {
-            // A successor's marker, or somebody else's records: a new epoch and the tail tell which.
+            // A marker that was written twice, a successor's, or somebody else's records: a new epoch and the tail tell which.
             self.resolve(context);
         }
     }

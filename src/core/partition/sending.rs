@@ -17,6 +17,12 @@ impl Partition {
         max_timestamp < context.now.wall_ms - context.producer_expiration_ms / 2
     }
 
+    /// Whether the broker may forget us soon, or has: it goes by the time of our last marker or the newest record of our
+    /// last batch. What was sent young is remembered for as long as a batch is young, and half of that again.
+    pub(super) fn may_be_forgotten(&self, context: &Context<'_>) -> bool {
+        self.remembered_ms < context.now.wall_ms - context.producer_expiration_ms / 4 * 3
+    }
+
     /// Sends what may be sent, and closes what is done.
     pub fn advance(&mut self, context: &mut Context<'_>) {
         if self.phase != Phase::Active {
@@ -42,18 +48,19 @@ impl Partition {
             let (slot, sequence) = (batch.slot, batch.sequence);
             let old = self.is_old(context, batch.max_timestamp);
             let alone = self.outbox.in_flight() == 0;
+            let forgotten = self.may_be_forgotten(context);
             let Some(producer) = self.producer else { return };
-            if batch.plan_record >= context.plans_acknowledged || (!alone && (old || self.after_old)) {
+            if batch.plan_record >= context.plans_acknowledged || (!alone && (old || forgotten)) {
                 return;
             }
             if old && sent_before {
                 return self.resolve(context);
             }
-            if !old && self.after_old {
-                // The broker may have forgotten us and would take a second batch before a failed first: a marker goes
-                // ahead.
+            if !old && forgotten {
+                // The broker would take a second batch before a failed first: a marker goes ahead. A new epoch with it:
+                // where the broker has forgotten us, it expects sequence 0 after a marker.
                 self.phase = Phase::Unfenced;
-                context.needs.push((context.id, Need::Fence));
+                context.needs.push((context.id, Need::FenceAnew));
                 return;
             }
             let attempt = self.outbox.sent(slot);
@@ -68,19 +75,24 @@ impl Partition {
         if self.phase != Phase::Active {
             return;
         }
-        while let Some((batch, found)) = self.outbox.pop_stored() {
-            context.out.push_back(Output::Release(batch.slot));
+        while let Some(found) = self.outbox.front_stored_at() {
             let expected = self.extent.next_target;
             if found < expected {
                 return self.halt(context, Halt::TargetTruncated { acknowledged: expected, found });
             }
             if found > expected {
-                return self.halt(context, Halt::Diverged { expected, found });
+                break;
             }
+            let Some(batch) = self.outbox.pop() else { break };
+            context.out.push_back(Output::Release(batch.slot));
             self.stored(context, &batch);
         }
         if self.outbox.in_flight() == 0 {
             self.old_in_flight = false;
+            if self.outbox.front_stored_at().is_some() {
+                // Something stands before it: a marker that was written twice, or somebody else's. The log tells.
+                return self.resolve(context);
+            }
         }
         self.failed(context);
         self.advance(context);
@@ -95,8 +107,7 @@ impl Partition {
         }
         self.extent.synced = batch.source_end;
         self.leader_epoch = batch.leader_epoch;
-        self.after_old = self.is_old(context, batch.max_timestamp);
-        self.last_write_ms = context.now.wall_ms;
+        self.remembered_ms = batch.max_timestamp.min(context.now.wall_ms);
         self.records += batch.records();
         self.bytes += u64::from(batch.bytes);
         self.attempt = 0;
