@@ -47,6 +47,7 @@ final class Admins {
             List<TopicPartitionInfo> all = description(words).partitions();
             return all.size() == partitions && all.stream().allMatch(p -> p.leader() != null);
         });
+        awaitLeaders(words);
         return Oracle.answers("id", description(words).topicId());
     }
 
@@ -60,7 +61,20 @@ final class Admins {
         int partitions = (int) words.number("partitions");
         of(words).createPartitions(Map.of(words.text("topic"), NewPartitions.increaseTo(partitions))).all().get();
         awaitState(words, () -> description(words).partitions().size() == partitions);
+        awaitLeaders(words);
         return Oracle.answers();
+    }
+
+    /**
+     * Waits until each partition's leader answers for it. Metadata names it a moment before it has made the log; a
+     * producer's first batch is refused then while its second is taken, and that producer is stuck for ever.
+     */
+    private static void awaitLeaders(Oracle.Words words) throws Exception {
+        Map<TopicPartition, OffsetSpec> asked = new HashMap<>();
+        for (TopicPartitionInfo p : description(words).partitions()) {
+            asked.put(new TopicPartition(words.text("topic"), p.partition()), OffsetSpec.latest());
+        }
+        of(words).listOffsets(asked).all().get();
     }
 
     static Map<String, Object> describe(Oracle.Words words) throws Exception {
