@@ -13,11 +13,16 @@ pub(crate) const BEFORE_MAP_WRITE: &str = "before-map-write";
 /// Aborts if `TWINLOG_FAILPOINT` is `<name>` or `<name>:<n>` and this is the n-th time (from 1) that the point is hit.
 #[cfg(feature = "failpoints")]
 pub(crate) fn hit(name: &str) {
+    use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    static WANTED: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
+        let wanted = std::env::var("TWINLOG_FAILPOINT").ok()?;
+        let (name, count) = wanted.split_once(':').unwrap_or((&wanted, "1"));
+        Some((name.to_owned(), count.parse().ok()?))
+    });
     static HITS: AtomicU64 = AtomicU64::new(0);
-    let Ok(wanted) = std::env::var("TWINLOG_FAILPOINT") else { return };
-    let (wanted, count) = wanted.split_once(':').unwrap_or((&wanted, "1"));
-    if wanted == name && HITS.fetch_add(1, Ordering::Relaxed) + 1 == count.parse().unwrap_or(1) {
+    let Some((wanted, count)) = WANTED.as_ref() else { return };
+    if wanted == name && HITS.fetch_add(1, Ordering::Relaxed) + 1 == *count {
         std::process::abort();
     }
 }
