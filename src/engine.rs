@@ -3,11 +3,10 @@
 mod connect;
 mod run;
 
-use std::fmt;
-
 use twinlog_core::config::{ClusterConfig, Config, LinkConfig, LinkName};
-use twinlog_core::report::{CheckReport, Failure, FailureKind, TranslateAnswer, VerifyProgress, VerifyReport};
+use twinlog_core::report::{CheckReport, Failure, TranslateAnswer, VerifyProgress, VerifyReport};
 use twinlog_core::topics::Pattern;
+use twinlog_link::check::Addresses;
 use twinlog_link::status::Seen;
 use twinlog_link::supervisor::LinkSetup;
 pub(crate) use twinlog_link::translate::Question;
@@ -33,21 +32,6 @@ impl<'a> NamedLink<'a> {
     }
 }
 
-impl fmt::Display for NamedLink<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let first = |cluster: &ClusterConfig| cluster.bootstrap.first().map(ToString::to_string).unwrap_or_default();
-        let Self { name, link, .. } = self;
-        write!(
-            f,
-            "link {name}, source {} at {}, target {} at {}",
-            link.source,
-            first(self.source),
-            link.target,
-            first(self.target)
-        )
-    }
-}
-
 impl NamedLink<'_> {
     /// The link as the link crate takes it. Nothing is dialled yet; certificate files are read.
     fn setup(self) -> Result<LinkSetup, Failure> {
@@ -58,7 +42,8 @@ impl NamedLink<'_> {
 
 /// Looks at both clusters of a link, and changes nothing. A cluster out of reach is a failed check.
 pub(crate) async fn check(link: NamedLink<'_>) -> Result<CheckReport, Failure> {
-    Err(not_yet("check", Some(&link)))
+    let addresses = Addresses { source: connect::addresses(link.source), target: connect::addresses(link.target) };
+    Ok(twinlog_link::check::check(&link.setup()?, &addresses).await)
 }
 
 /// Where each partition of a link stands, from the clusters alone: no `run` need be up.
@@ -78,9 +63,4 @@ pub(crate) async fn verify(
     progress: &(dyn Fn(VerifyProgress) + Send + Sync),
 ) -> Result<VerifyReport, Failure> {
     twinlog_link::verify::verify(&link.setup()?, topics, progress).await
-}
-
-fn not_yet(verb: &str, link: Option<&NamedLink<'_>>) -> Failure {
-    let link = link.map(ToString::to_string).unwrap_or_default();
-    Failure::new(FailureKind::Refused, format!("{link}: `{verb}` cannot do its work in this build"))
 }

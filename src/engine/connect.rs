@@ -14,14 +14,17 @@ pub(crate) fn clusters(link: NamedLink<'_>) -> Result<(Cluster, Cluster), Failur
 }
 
 fn cluster(side: Side, config: &ClusterConfig) -> Result<Cluster, Failure> {
-    let address = |address: &twinlog_core::config::HostPort| Address { host: address.host.clone(), port: address.port };
     let tls = config.tls.as_ref().map(|tls| TlsConfig {
         ca_file: tls.ca_file.as_ref().map(PathBuf::from),
         server_name: tls.server_name.clone(),
     });
     let dial = DialConfig { tls, client_id: config.client_id.clone(), ..DialConfig::default() };
-    let bootstrap = config.bootstrap.iter().map(address).collect();
-    Cluster::new(side, bootstrap, dial).map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))
+    Cluster::new(side, addresses(config), dial).map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))
+}
+
+/// The addresses that the configuration gives.
+pub(crate) fn addresses(config: &ClusterConfig) -> Vec<Address> {
+    config.bootstrap.iter().map(|at| Address { host: at.host.clone(), port: at.port }).collect()
 }
 
 /// An error of the client as a verb's end.

@@ -2,6 +2,7 @@
 //!
 //! This crate does what `twinlog_core` decides: it moves bytes, keeps the time and talks to both clusters.
 
+pub mod check;
 mod failpoint;
 mod fetch;
 mod lane;

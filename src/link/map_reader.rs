@@ -17,9 +17,10 @@ use std::fmt;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use twinlog_client::ErrorCode;
 use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
 use twinlog_core::io::MapEntry;
-use twinlog_core::map_record::{Chunk, FORMAT, Head, MapRecord, PartitionKey};
+use twinlog_core::map_record::{Chunk, FORMAT, Head, LinkRecord, MapRecord, PartitionKey};
 use twinlog_core::map_state::{MapState, MappedPartition};
 use twinlog_core::report::{Failure, FailureKind};
 use twinlog_wire::batch::Entry;
@@ -79,7 +80,8 @@ impl MapReader {
     pub(crate) async fn open(setup: &LinkSetup, keep: Keep) -> Result<Option<Self>, Failure> {
         let topic = names::map_topic(&setup.name);
         let metadata = setup.target.refresh().await.map_err(|e| out_of_reach(&e))?;
-        let Some(found) = metadata.topics.get(&topic) else { return Ok(None) };
+        let known = metadata.topics.get(&topic).filter(|found| found.error != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        let Some(found) = known else { return Ok(None) };
         if !found.error.is_ok() {
             let what = format!("target topic {topic} cannot be described: {}", found.error);
             return Err(Failure::new(FailureKind::OutOfReach, what).advise("grant Describe and Read on it"));
@@ -119,6 +121,11 @@ impl MapReader {
             }
         }
         Ok(())
+    }
+
+    /// Whose map it is, as far as was read.
+    pub(crate) fn link(&self) -> Option<&LinkRecord> {
+        self.lanes.iter().find_map(|lane| lane.contents.state.link.as_ref())
     }
 
     /// All source partitions that were read so far and have a head.

@@ -10,7 +10,7 @@
 mod adopted;
 pub(crate) mod create;
 mod own;
-mod present;
+pub(crate) mod present;
 mod problem;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use twinlog_client::admin::{ConfigResource, IsolationLevel, OffsetAt, TopicPartition};
+use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
 use twinlog_client::{Cluster, Metadata};
 use twinlog_core::ids::SourceOffset;
 use twinlog_core::report::{Failure, FailureKind, PartitionVerdict, VerifyProgress, VerifyReport};
@@ -20,6 +20,7 @@ use twinlog_core::topics::Pattern;
 
 use self::partition::{Job, Moved, Worker};
 use crate::map_reader::{MirrorEnd, PartitionMap, Wanted, snapshot};
+use crate::mirrors::present::describe;
 use crate::reach::out_of_reach;
 use crate::supervisor::LinkSetup;
 use crate::translate::never_run;
@@ -84,17 +85,10 @@ async fn jobs(setup: &LinkSetup, source: &Metadata, partitions: Vec<PartitionMap
 
 /// Those of the topics whose records a cleaner takes out.
 async fn compacted(cluster: &Cluster, topics: BTreeSet<String>) -> Result<BTreeSet<String>, Failure> {
-    if topics.is_empty() {
-        return Ok(topics);
-    }
-    let resources: Vec<_> = topics.iter().cloned().map(ConfigResource::Topic).collect();
-    let mut settings = cluster.describe_configs(&resources).await.map_err(|error| out_of_reach(&error))?;
     let mut compacted = BTreeSet::new();
-    for topic in topics {
-        let Some(described) = settings.remove(&ConfigResource::Topic(topic.clone())) else { continue };
-        let described = described.map_err(|error| out_of_reach(&error))?;
-        let policy = described.get("cleanup.policy").and_then(|entry| entry.value.as_deref());
-        if policy.is_some_and(|policy| policy.contains("compact")) {
+    for (topic, settings) in describe(cluster, topics.iter().map(String::as_str)).await {
+        let settings = settings.map_err(|error| out_of_reach(&error))?;
+        if settings.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
             compacted.insert(topic);
         }
     }

@@ -219,7 +219,7 @@ pub(super) fn undescribed(topic: &str, error: &Error) -> TopicProblem {
 }
 
 /// Effective settings of topics, one result a topic.
-pub(super) async fn describe(
+pub(crate) async fn describe(
     cluster: &Cluster,
     topics: impl Iterator<Item = &str>,
 ) -> BTreeMap<String, Result<Settings>> {

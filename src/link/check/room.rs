@@ -1,0 +1,190 @@
+//! Bytes to copy against the free bytes of the target's log dirs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use twinlog_client::admin::{LogDir, TopicPartition};
+use twinlog_client::{Cluster, Error, Metadata};
+use twinlog_core::report::Side;
+
+use super::settings::effective_replicas;
+use super::topics::Selected;
+use super::{About, BrokerSettings, Checks, count};
+use crate::supervisor::LinkSetup;
+
+/// Above this share of the free bytes, in percent, it is worth a word.
+const TIGHT_PERCENT: u64 = 80;
+
+const ABOUT: About = About(Some(Side::Target), "room");
+
+/// Log dirs of brokers, by id.
+type LogDirs = BTreeMap<i32, Vec<LogDir>>;
+
+pub(super) async fn look(
+    checks: &mut Checks,
+    setup: &LinkSetup,
+    selected: &Selected,
+    source: &Metadata,
+    target: &Metadata,
+    brokers: &BrokerSettings,
+) {
+    if selected.mirrors.is_empty() {
+        return;
+    }
+    let unknown = "compare the sizes yourself; grant Describe on both clusters to have it done here";
+    let (there, here) = tokio::join!(log_dirs(&setup.source, source), log_dirs(&setup.target, target));
+    let (there, here) = match (there, here) {
+        (Ok(there), Ok(here)) => (there, here),
+        (Err(error), _) | (_, Err(error)) => {
+            return checks.warn(ABOUT, format!("bytes to copy and free bytes cannot be known: {error}"), unknown);
+        }
+    };
+    let (there, mirrored) = (leader_bytes(&there, source), leader_bytes(&here, target));
+    let mut to_copy = 0;
+    for mirror in &selected.mirrors {
+        for partition in source.topics.get(&mirror.source_topic).iter().flat_map(|topic| &topic.partitions) {
+            let at = |topic: &str| TopicPartition::new(topic, partition.index);
+            let bytes = there.get(&at(&mirror.source_topic)).copied().unwrap_or(0);
+            to_copy += bytes.saturating_sub(mirrored.get(&at(&mirror.target_topic)).copied().unwrap_or(0));
+        }
+    }
+    let replicas = u64::try_from(effective_replicas(setup, brokers).unwrap_or(1)).unwrap_or(1);
+    judge(checks, to_copy, replicas, free_bytes(&here), target.brokers.len());
+}
+
+fn judge(checks: &mut Checks, to_copy: u64, replicas: u64, free: Option<u64>, brokers: usize) {
+    let needed = to_copy.saturating_mul(replicas);
+    let copies = if replicas == 1 { "1 replica".to_owned() } else { format!("{replicas} replicas") };
+    let need = format!("{} to copy, with {copies} {}", readable(to_copy), readable(needed));
+    let Some(free) = free else {
+        let finding = format!("{need}; the target's brokers do not tell their free bytes (Kafka before 3.3)");
+        return checks.warn(ABOUT, finding, "compare with the free space of their log dirs yourself");
+    };
+    let finding = format!("{need}; {} free on {}", readable(free), count(brokers, "broker"));
+    if needed > free {
+        checks.fail(ABOUT, finding, "add room on the target, or mirror less");
+    } else if u128::from(needed) * 100 > u128::from(free) * u128::from(TIGHT_PERCENT) {
+        checks.warn(ABOUT, finding, "add room on the target: partitions never spread evenly, and records go on coming");
+    } else {
+        checks.ok(ABOUT, finding);
+    }
+}
+
+async fn log_dirs(cluster: &Cluster, metadata: &Metadata) -> Result<LogDirs, Error> {
+    let mut all = LogDirs::new();
+    for node in metadata.brokers.keys() {
+        all.insert(*node, cluster.describe_log_dirs(*node).await?);
+    }
+    Ok(all)
+}
+
+/// The bytes of each partition at its leader.
+fn leader_bytes(dirs: &LogDirs, metadata: &Metadata) -> BTreeMap<TopicPartition, u64> {
+    let mut bytes = BTreeMap::new();
+    for (node, dirs) in dirs {
+        for replica in dirs.iter().flat_map(|dir| &dir.replicas) {
+            let leads = metadata.leader(&replica.at.topic, replica.at.partition) == Some(*node);
+            if leads && !replica.is_future {
+                bytes.insert(replica.at.clone(), u64::try_from(replica.size_bytes).unwrap_or(0));
+            }
+        }
+    }
+    bytes
+}
+
+/// The free bytes of all brokers; none if one does not tell. Log dirs of a broker with the same sizes are taken for one
+/// file system.
+fn free_bytes(dirs: &LogDirs) -> Option<u64> {
+    let mut free = 0;
+    for dirs in dirs.values() {
+        let usable = dirs.iter().filter(|dir| dir.result.is_ok());
+        let sizes: Option<BTreeSet<_>> = usable.map(|dir| Some((dir.total_bytes?, dir.usable_bytes?))).collect();
+        free += sizes?.into_iter().map(|(_, usable)| u64::try_from(usable).unwrap_or(0)).sum::<u64>();
+    }
+    Some(free)
+}
+
+/// Bytes as people read them, in powers of 1000.
+fn readable(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    let (mut value, mut unit) = (bytes as f64, "bytes");
+    for larger in UNITS {
+        if value < 1000.0 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, larger);
+    }
+    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{value:.1} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinlog_client::admin::LogDirReplica;
+    use twinlog_core::report::Verdict;
+
+    fn dir(path: &str, sizes: Option<(i64, i64)>) -> LogDir {
+        LogDir {
+            path: path.into(),
+            result: Ok(()),
+            total_bytes: sizes.map(|(total, _)| total),
+            usable_bytes: sizes.map(|(_, usable)| usable),
+            replicas: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn free_bytes_count_a_file_system_once_a_broker() {
+        let one = vec![dir("/a", Some((100, 40))), dir("/b", Some((100, 40))), dir("/c", Some((500, 40)))];
+        let dirs = LogDirs::from([(1, one), (2, vec![dir("/a", Some((100, 7)))])]);
+        assert_eq!(free_bytes(&dirs), Some(87));
+        assert_eq!(free_bytes(&LogDirs::from([(1, vec![dir("/a", None)])])), None);
+    }
+
+    #[test]
+    fn only_the_leaders_replica_counts() {
+        let mut metadata = Metadata::default();
+        let partition = twinlog_client::metadata::Partition {
+            index: 0,
+            leader: Some(2),
+            leader_epoch: None,
+            replicas: vec![1, 2],
+            isr: vec![1, 2],
+            error: twinlog_client::ErrorCode::NONE,
+        };
+        let topic = twinlog_client::metadata::Topic {
+            name: "orders".into(),
+            id: None,
+            is_internal: false,
+            error: twinlog_client::ErrorCode::NONE,
+            partitions: vec![partition],
+        };
+        metadata.topics.insert("orders".into(), topic);
+        let with = |size_bytes, is_future| LogDir {
+            replicas: vec![LogDirReplica {
+                at: TopicPartition::new("orders", 0),
+                size_bytes,
+                offset_lag: 0,
+                is_future,
+            }],
+            ..dir("/a", None)
+        };
+        let dirs = LogDirs::from([(1, vec![with(900, false)]), (2, vec![with(1000, false), with(5, true)])]);
+        assert_eq!(leader_bytes(&dirs, &metadata), BTreeMap::from([(TopicPartition::new("orders", 0), 1000)]));
+    }
+
+    #[test]
+    fn what_does_not_fit_fails_and_what_is_tight_is_named() {
+        let verdict = |to_copy, replicas, free| {
+            let mut checks = Checks::default();
+            judge(&mut checks, to_copy, replicas, free, 3);
+            let check = checks.0.remove(0);
+            (check.verdict, check.finding)
+        };
+        assert_eq!(verdict(30, 3, Some(89)).0, Verdict::Failed);
+        assert_eq!(verdict(30, 3, Some(90)).0, Verdict::Warning);
+        assert_eq!(verdict(30, 3, Some(113)).0, Verdict::Ok);
+        assert_eq!(verdict(30, 3, None).0, Verdict::Warning);
+        let (_, words) = verdict(2_500_000_000, 2, Some(40_000_000_000));
+        assert_eq!(words, "2.5 GB to copy, with 2 replicas 5.0 GB; 40.0 GB free on 3 brokers");
+    }
+}
