@@ -150,8 +150,9 @@ async fn create(target: &Cluster, name: &str, lanes: u32, replication_factor: Op
         }
     };
     let replicas = replication_factor.or_else(|| tried?.replication_factor);
-    created(target, name, topic(bounds[0], replicas), false).await?;
-    tracing::info!(topic = name, partitions = lanes, "Map topic created.");
+    if created(target, name, topic(bounds[0], replicas), false).await?.is_some() {
+        tracing::info!(topic = name, partitions = lanes, "Map topic created.");
+    }
     Ok(())
 }
 

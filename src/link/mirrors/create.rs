@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use twinlog_client::admin::{NewPartitions, NewTopic};
-use twinlog_client::{Cluster, ErrorCode, Metadata};
+use twinlog_client::{Cluster, Error, ErrorCode, Metadata};
 use twinlog_core::mirror_settings::{Settings, exact_settings, mirror_settings};
 use twinlog_core::topics::Mirror;
 
@@ -123,6 +123,13 @@ impl Mirrors {
             }
             // They may have been made: the next round looks.
             Err(error) => refused.extend(topics.iter().map(|topic| (topic.name.as_str(), error.clone()))),
+        }
+        let exists = |error: &Error| error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS);
+        if refused.iter().any(|(_, error)| exists(error))
+            && let Ok(metadata) = self.target.refresh().await
+        {
+            // Made by somebody else just now: the next round looks at it.
+            refused.retain(|(topic, error)| !exists(error) || !metadata.topics.contains_key(*topic));
         }
         for (topic, error) in refused {
             let right = "Create on the cluster or on this topic";
