@@ -1,5 +1,5 @@
-//! A link between a cluster and itself would copy what it wrote, for ever. So the two sides are compared before anything
-//! is created.
+//! A link between a cluster and itself would copy what it wrote, for ever. So the two sides are compared before
+//! anything is created.
 
 use std::collections::BTreeSet;
 use std::fmt;
