@@ -46,7 +46,7 @@ const IN_SYNC_FROM: i16 = 3;
 const IN_SYNC: i64 = 2;
 
 /// The settings that every topic gets that a link creates, mirrors and its own: nothing is changed on the way in and no
-/// acknowledged record is given up. `known` are the names that the target knows; an unknown one would fail the creation.
+/// acknowledged record is given up. `known` are the names that the target knows: an unknown one fails the creation.
 /// `replication_factor` is the effective one, none where it cannot be known.
 pub fn exact_settings(known: &BTreeSet<String>, replication_factor: Option<i16>) -> Settings {
     let mut settings = Settings::new();

@@ -159,8 +159,8 @@ impl Mirrors {
         (present, missing)
     }
 
-    /// What the source says of topics that are looked for and not in its metadata. Asked for all topics, a broker leaves
-    /// out those that may not be described; asked by name, it says so.
+    /// What the source says of topics that are looked for and not in its metadata. Asked for all topics, a broker
+    /// leaves out those that may not be described; asked by name, it says so.
     async fn absent(&self, selection: &Selection, look: &Look) -> BTreeMap<String, Absence> {
         let is_gone = |topic: &Topic| topic.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
         let is_absent = |name: &&String| look.source.topics.get(*name).is_none_or(is_gone);
