@@ -13,6 +13,7 @@ mod memory;
 mod old_records;
 mod owners;
 mod pair;
+mod refusals;
 mod relay;
 mod segments;
 mod translator;

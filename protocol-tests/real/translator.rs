@@ -4,9 +4,7 @@ use std::ops::RangeInclusive;
 
 use tokio::runtime::Runtime;
 use twinlog_client::{Address, Cluster, DialConfig, Side as Dialled};
-use twinlog_core::config::{
-    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, LinkConfig,
-};
+use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, LinkConfig};
 use twinlog_core::report::{Side, Translation};
 use twinlog_core::topics::TopicRules;
 use twinlog_link::supervisor::LinkSetup;
@@ -23,7 +21,8 @@ pub(crate) struct Translator {
 impl Translator {
     pub(crate) fn new(link: &Link<'_>) -> Self {
         let cluster = |side, of: &twinlog_testcontainers::Cluster| {
-            let address = |address: std::net::SocketAddr| Address { host: address.ip().to_string(), port: address.port() };
+            let address =
+                |address: std::net::SocketAddr| Address { host: address.ip().to_string(), port: address.port() };
             let bootstrap = of.brokers().iter().map(|broker| address(broker.address())).collect();
             Cluster::new(side, bootstrap, DialConfig::default()).expect("a cluster")
         };
@@ -50,7 +49,13 @@ impl Translator {
     }
 
     /// The answers to all these offsets.
-    pub(crate) fn all(&self, side: Side, topic: &str, partition: i32, offsets: RangeInclusive<i64>) -> Vec<Translation> {
+    pub(crate) fn all(
+        &self,
+        side: Side,
+        topic: &str,
+        partition: i32,
+        offsets: RangeInclusive<i64>,
+    ) -> Vec<Translation> {
         let question = Question { side, topic: topic.to_owned(), partition, offset: 0 };
         let open = twinlog_link::translate::Translator::open(&self.setup, &question);
         let translator = self.runtime.block_on(open).expect("the map is read");

@@ -31,6 +31,10 @@ impl World {
             Call::Init(current) => {
                 let (answer, markers) = self.coordinator.init(origin.instance, current);
                 self.write_markers(markers);
+                if !request.heard {
+                    // Nobody got that epoch: it fences whoever has the one before.
+                    self.coordinator.owner = None;
+                }
                 if answer.is_ok() && current.is_none() {
                     self.count("lanes taken");
                 }
@@ -40,13 +44,13 @@ impl World {
                 None => {
                     if request.heard {
                         let delay = self.rng.delay();
-                        self.after(delay, Event::Added { origin, producer, members });
+                        self.after(delay, Event::Added { origin, producer });
                     }
                     return;
                 }
                 Some(outcome) => Input::Fenced(outcome),
             },
-            Call::Commit { producer, members: _ } => {
+            Call::Commit(producer) => {
                 let (answer, markers) = self.coordinator.commit(producer);
                 self.write_markers(markers);
                 Input::Fenced(match answer {
@@ -106,7 +110,7 @@ impl World {
             return false;
         }
         let code = match request.call {
-            Call::Init(_) | Call::Add { .. } | Call::Commit { .. } => {
+            Call::Init(_) | Call::Add { .. } | Call::Commit(_) => {
                 self.rng.pick(&[ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ErrorCode::NOT_COORDINATOR])
             }
             _ => self.rng.pick(&[ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::OFFSET_NOT_AVAILABLE]),
@@ -164,11 +168,19 @@ impl World {
         let written = self.targets[partition].mark(producer, wall);
         self.note(|world| format!("marker {producer:?} in {partition}: {written:?}, end {}", world.targets[partition].end()));
         self.judge.marked(partition, producer);
-        if written.is_ok() {
-            self.appended(partition);
+        match written {
+            // The coordinator takes it for done when all replicas have it, and writes it again if the leader goes.
+            Ok(()) if !again => {
+                let (base, end) = (0, self.targets[partition].end());
+                let target = Target::Marker { transaction, producer };
+                self.waiters[partition].push_back(Waiter { end, base, request: 0, origin: Origin::default(), target });
+                self.appended(partition);
+            }
+            Ok(()) => self.appended(partition),
+            Err(_) if !again => self.coordinator.written(transaction, partition),
+            Err(_) => {}
         }
         if !again {
-            self.coordinator.written(transaction, partition);
             if !self.quiet && self.rng.chance(self.profile.duplicate_markers) {
                 // WriteTxnMarkers was sent again because its first answer was lost.
                 self.count("markers twice");
@@ -200,13 +212,14 @@ impl World {
     }
 
     fn read_map(&mut self, from: i64) -> ReadResult<MapEntry> {
+        let cleaned = self.targets[self.map()].cleaned.clone();
         self.read_log(self.map(), from, |batch| match &batch.payload {
             Payload::Marker => vec![MapEntry::Marker(batch.producer)],
             Payload::Map(records) => records
                 .iter()
                 .enumerate()
                 // A real read may begin inside of a batch, too: what is before it is left out.
-                .filter(|(at, _)| batch.base + *at as i64 >= from)
+                .filter(|(at, _)| batch.base + *at as i64 >= from && !cleaned.contains(&(batch.base + *at as i64)))
                 .map(|(_, (key, value))| MapEntry::Record { key: key.clone(), value: value.clone() })
                 .collect(),
             Payload::Records(_) | Payload::Foreign => Vec::new(),
@@ -238,7 +251,7 @@ impl World {
         let target = request.target;
         let partition = match target {
             Target::Data { partition, .. } => partition,
-            Target::Map => self.map(),
+            Target::Map | Target::Marker { .. } => self.map(),
         };
         if let Some(broken) = self.broken.get(&request.connection).copied() {
             // Named rule `lease`: where a broker can forget, what outlives its connection must not outlive the memory
@@ -299,6 +312,10 @@ impl World {
         }
         if !self.quiet && self.rng.chance(self.profile.refusals) {
             self.count("refused before the append");
+            if request.target == Target::Map && self.rng.chance(300) {
+                // What a retry of the same bytes does not help against: the lane begins anew.
+                return Err((ErrorCode::CORRUPT_MESSAGE, ""));
+            }
             let before = [
                 ErrorCode::NOT_LEADER_OR_FOLLOWER,
                 ErrorCode::NOT_ENOUGH_REPLICAS,
@@ -374,6 +391,10 @@ impl World {
         let reached = self.targets[partition].high_watermark;
         while let Some(waiter) = self.waiters[partition].front().filter(|waiter| waiter.end <= reached).cloned() {
             self.waiters[partition].pop_front();
+            if let Target::Marker { transaction, .. } = waiter.target {
+                self.coordinator.written(transaction, partition);
+                continue;
+            }
             let answer = Answer::Stored(TargetOffset(waiter.base));
             self.reply(waiter.request, waiter.origin, waiter.target, answer);
         }

@@ -36,6 +36,7 @@ impl World {
         self.plan(self.profile.rivals, span / 3, Event::Rival);
         self.plan(self.profile.trims, span / 2, Event::Trim);
         self.plan(self.profile.holes, span / 4, Event::Clean);
+        self.plan(self.profile.map_compaction, span / 4, Event::Compact);
         self.plan(self.profile.jump, span, Event::Jump);
         self.plan(self.profile.late_partition, span, Event::Discover);
         self.plan(self.profile.cause.is_some(), span, Event::Cause);
@@ -76,7 +77,11 @@ impl World {
     }
 
     fn append_something(&mut self, partition: usize) {
-        let (count, len) = (self.rng.between(1, self.profile.records_max), self.rng.between(70, 900) as u32);
+        let (mut count, len) = (self.rng.between(1, self.profile.records_max), self.rng.between(70, 900) as u32);
+        let many_ranges = self.profile.chunks && self.now <= 1_000;
+        if many_ranges {
+            count = 500;
+        }
         let timestamp = self.timestamp();
         let roll = self.rng.below(100);
         let producer = 100 + self.rng.below(3) as i64;
@@ -97,11 +102,10 @@ impl World {
             }
             _ => self.sources[partition].append(Kind::Data, count, -1, timestamp, len),
         }
-        if self.profile.holes && self.rng.chance(300) {
+        if self.profile.holes && (many_ranges || self.rng.chance(300)) {
             // Written long ago, and cleaned since: the append comes with its holes.
-            let stable = self.sources[partition].last_stable().max(0);
             let index = self.sources[partition].batches.len() - 1;
-            if self.profile.backlog > 0 && self.now <= 1_000 && stable >= 0 {
+            if self.now <= 1_000 {
                 self.clean(partition, index);
             }
         }
@@ -138,6 +142,12 @@ impl World {
             }
             Event::Trim => self.trim(),
             Event::Clean => self.clean_something(),
+            Event::Compact => {
+                self.count("compactions of the map");
+                let map = self.map();
+                self.targets[map].compact();
+                self.plan(true, 3_000, Event::Compact);
+            }
             Event::Jump => self.jump(),
             Event::Cause => self.bring_about(),
             Event::Discover => self.discover(),
@@ -198,6 +208,10 @@ impl World {
         log.barrier = barrier;
         self.note(|_| format!("new leader of {partition}, log kept up to {keep}, down for {down}"));
         for waiter in std::mem::take(&mut self.waiters[partition]) {
+            if let super::world::Target::Marker { transaction, producer } = waiter.target {
+                self.after(20, Event::Marker { transaction, producer, partition, again: false });
+                continue;
+            }
             let code = twinlog_wire::error_code::ErrorCode::NOT_LEADER_OR_FOLLOWER;
             let answer = twinlog_core::outbox::Answer::Refused(code, String::new());
             self.after(2, Event::Answer(waiter.request, waiter.origin, waiter.target, answer));
@@ -317,8 +331,10 @@ impl World {
             Cause::Gap => self.sources[partition].start = self.sources[partition].high_watermark,
             Cause::SourceTruncated => {
                 // Below what the target has, so that history really parts.
-                let to = copied[copied.len() - 2] + 1;
-                self.sources[partition].truncate(to);
+                let last = copied[copied.len() - 2];
+                let source = &mut self.sources[partition];
+                let next = source.batches.iter().map(|batch| batch.base).find(|base| *base > last);
+                source.truncate(next.unwrap_or(last + 1));
             }
             Cause::SourceRecreated => self.stop(partition, &Halt::Recreated),
             Cause::TargetRecreated => self.stop(partition, &Halt::TargetRecreated),

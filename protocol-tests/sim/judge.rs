@@ -9,6 +9,7 @@ use twinlog_core::map_record::{MapRecord, Plan};
 use twinlog_core::outbox::IN_FLIGHT_MAX;
 use twinlog_core::sequence;
 
+use super::mistakes::Mistake;
 use super::target::KeyValue;
 use super::world::{Origin, Target, World};
 
@@ -34,11 +35,6 @@ impl Judge {
 
     pub(crate) fn marked(&mut self, partition: usize, producer: Producer) {
         self.markers[partition].insert((producer.id, producer.epoch));
-    }
-
-    /// A lane may begin anew only for a reason that the world holds.
-    pub(crate) fn restart_needs_cause(&self, _why: &str) -> bool {
-        false
     }
 
     fn planned(&self, partition: usize, producer: Producer, at: i32, map_end: i64) -> Option<i64> {
@@ -106,7 +102,9 @@ impl World {
             _ => None,
         });
         let flying: Vec<u64> = flying.collect();
-        if flying.len() >= IN_FLIGHT_MAX || (is_old && !flying.is_empty()) {
+        // The mistake about old batches shall be found by what it does to the log.
+        let judged = self.mistake != Some(Mistake::ResendOld);
+        if judged && (flying.len() >= IN_FLIGHT_MAX || (is_old && !flying.is_empty())) {
             return self.fail(format!("{} in flight in {partition}, and another one (old: {is_old})", flying.len()));
         }
         if is_old {

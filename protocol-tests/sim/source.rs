@@ -73,7 +73,6 @@ pub(crate) enum Fetch {
 
 #[derive(Debug)]
 pub(crate) struct Source {
-    pub(crate) number: usize,
     pub(crate) batches: Vec<Batch>,
     /// Batches that an unclean election took back.
     pub(crate) lost: Vec<Batch>,
@@ -88,16 +87,15 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn new(number: usize, start: i64) -> Self {
+    pub(crate) fn new(number: u64, start: i64) -> Self {
         Self {
-            number,
             batches: Vec::new(),
             lost: Vec::new(),
             start,
             high_watermark: start,
             epoch: 3,
             next: start,
-            next_identity: 1 + ((number as u64) << 32),
+            next_identity: 1 + (number << 32),
             open: BTreeMap::new(),
             aborted: Vec::new(),
         }

@@ -1,7 +1,7 @@
 //! A modelled target partition: its log and what the broker remembers of producers (`ProducerStateManager`,
 //! `ProducerAppendInfo`, `UnifiedLog.analyzeAndValidateProducerState`). It is as unkind as the real one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use twinlog_core::ids::Producer;
@@ -100,6 +100,8 @@ pub(crate) struct Log {
     /// Requests below this number whose connection is gone are gone, too.
     pub(crate) barrier: u64,
     pub(crate) duplicates: u64,
+    /// Offsets of map records that the cleaner took out.
+    pub(crate) cleaned: BTreeSet<i64>,
 }
 
 impl Log {
@@ -212,6 +214,23 @@ impl Log {
             }
         }
         self.forget(now, expiration_ms);
+    }
+
+    /// The cleaner's pass over a map: of each key the newest record stays, a tombstone not even that.
+    pub(crate) fn compact(&mut self) {
+        let (mut newest, mut cleaned) = (BTreeMap::new(), BTreeSet::new());
+        for batch in self.batches.iter().filter(|batch| batch.end() <= self.high_watermark) {
+            if let Payload::Map(records) = &batch.payload {
+                for (offset, (key, value)) in (batch.base..).zip(records.iter()) {
+                    cleaned.extend(newest.insert(key.clone(), offset));
+                    if value.is_none() {
+                        newest.remove(key);
+                        cleaned.insert(offset);
+                    }
+                }
+            }
+        }
+        self.cleaned = cleaned;
     }
 
     /// Batches from the one that holds `from` on, below the high watermark.

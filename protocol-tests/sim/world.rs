@@ -24,7 +24,7 @@ const CATCH_UP_MS: u64 = 240_000;
 const STEPS_MAX: u64 = 400_000;
 
 /// One life of one instance: answers to a former life reach nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) instance: usize,
     pub(crate) life: u64,
@@ -34,9 +34,9 @@ pub(crate) struct Origin {
 pub(crate) enum Call {
     Init(Option<Producer>),
     Add { producer: Producer, members: Vec<Member> },
-    Commit { producer: Producer, members: Vec<Member> },
+    Commit(Producer),
     WriteMap(MapBatch),
-    Produce { partition: usize, producer: Producer, sequence: i32, content: Rc<Content> },
+    Produce { producer: Producer, sequence: i32, content: Rc<Content> },
     ReadMap(i64),
     ReadTarget { partition: usize, from: i64 },
     Probe(usize),
@@ -62,7 +62,7 @@ pub(crate) enum Event {
     Input(Origin, Input),
     /// The last part: whether it is the answer, or the same once more.
     Fetched(Origin, usize, i64, Fetch, bool),
-    Added { origin: Origin, producer: Producer, members: Vec<Member> },
+    Added { origin: Origin, producer: Producer },
     Execute(Request),
     /// The answer to a Produce arrives.
     Answer(u64, Origin, Target, Answer),
@@ -82,6 +82,7 @@ pub(crate) enum Event {
     Read,
     Trim,
     Clean,
+    Compact,
     Jump,
     Cause,
     Discover,
@@ -92,6 +93,8 @@ pub(crate) enum Event {
 pub(crate) enum Target {
     Map,
     Data { partition: usize, slot: u64, attempt: u32 },
+    /// A marker, of the coordinator.
+    Marker { transaction: u64, producer: Producer },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +142,10 @@ pub(crate) struct Instance {
     pub(crate) added: usize,
     /// Map writes that a seeded mistake holds back.
     pub(crate) held: Vec<MapBatch>,
+    /// Whose marker the last fence asked for.
+    pub(crate) fence: Option<Producer>,
+    /// Producer and sequence of what was sent, by slot.
+    pub(crate) sent: BTreeMap<u64, (Producer, i32)>,
 }
 
 #[derive(Debug)]
@@ -184,7 +191,7 @@ impl World {
             now: 1_000,
             queue: BTreeMap::new(),
             numbers: 1,
-            sources: (0..partitions).map(|number| Source::new(number, rng.pick(&[0, 0, 7, 1_000_000]))).collect(),
+            sources: (0..partitions).map(|number| Source::new(number as u64, rng.pick(&[0, 0, 7, 1_000_000]))).collect(),
             targets: (0..=partitions).map(|_| Log::default()).collect(),
             waiters: vec![VecDeque::new(); partitions + 1],
             coordinator: Coordinator::new(),
@@ -253,11 +260,6 @@ impl World {
         self.queue.insert((self.now + delay, number), event);
     }
 
-    /// Whether a producer's state can be forgotten in this world.
-    pub(crate) fn forgets(&self) -> bool {
-        self.profile.jump || self.profile.ages != super::profile::Ages::Young
-    }
-
     pub(crate) fn cause_of(&self, partition: usize) -> Option<Cause> {
         self.profile.cause.filter(|(of, _)| *of == partition).map(|(_, cause)| cause)
     }
@@ -318,7 +320,7 @@ impl World {
             Event::Fetched(origin, partition, position, fetch, first) => {
                 self.fetched(origin, partition, position, fetch, first);
             }
-            Event::Added { origin, producer, members } => self.added(origin, producer, members),
+            Event::Added { origin, producer } => self.added(origin, producer),
             Event::Execute(request) => self.execute(request),
             Event::Answer(request, origin, target, answer) => self.answered(request, origin, target, answer),
             Event::Break(connection) => self.break_connection(connection),

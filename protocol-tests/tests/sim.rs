@@ -8,6 +8,56 @@ use twinlog_protocol_tests::sim::{Coverage, Mistake, run};
 const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
+/// What must happen in some world, or the simulator tests less than it seems to.
+const HAPPENS: [&str; 46] = [
+    "45 to a Produce",
+    "47 to a Produce",
+    "aborted transactions",
+    "answers twice or late",
+    "chunks written",
+    "clean restarts",
+    "cleaned batches",
+    "compactions of the map",
+    "connections broken",
+    "crashes",
+    "diverged",
+    "duplicates answered from memory",
+    "fetches out of range",
+    "fetches that diverge",
+    "gap",
+    "lanes taken",
+    "leader moves",
+    "markers twice",
+    "old batches",
+    "pauses",
+    "plans taken out",
+    "producers forgotten",
+    "reads without ownership",
+    "recreated",
+    "refused",
+    "refused after the append",
+    "refused before the append",
+    "repacks",
+    "requests lost",
+    "requests that outlive their connection",
+    "resends",
+    "resolves",
+    "restarts of a lane",
+    "rivals",
+    "source-truncated",
+    "starts",
+    "target-not-empty",
+    "target-recreated",
+    "target-truncated",
+    "time jumps",
+    "too-large",
+    "transactions timed out",
+    "trims",
+    "unreadable",
+    "unsupported",
+    "zombies refused",
+];
+
 fn replay(seed: u64) -> String {
     format!("TWINLOG_SIM_SEED={seed} cargo test -p twinlog-protocol-tests --test sim -- --nocapture")
 }
@@ -87,6 +137,20 @@ fn every_world_ends_well() {
     let (failure, coverage) = sweep(if long { SEEDS_LONG } else { SEEDS }, None);
     println!("{coverage:#?}");
     if let Some((seed, failure)) = failure {
-        panic!("seed {seed}: {failure}\nreplay: {}", replay(seed));
+        let trace = run(seed, None, true).trace;
+        let last = trace[trace.len().saturating_sub(40)..].join("\n");
+        panic!("{last}\nseed {seed}: {failure}\nreplay: {}", replay(seed));
+    }
+    let missing: Vec<_> = HAPPENS.iter().filter(|what| !coverage.contains_key(**what)).collect();
+    assert!(missing.is_empty(), "in no world there was: {missing:?}");
+}
+
+/// A simulator that finds nothing wrong must show that it can.
+#[test]
+fn each_seeded_mistake_is_found() {
+    for mistake in Mistake::ALL {
+        let (found, _) = sweep(SEEDS, Some(mistake));
+        let Some((seed, failure)) = found else { panic!("{mistake:?} is not found") };
+        println!("{mistake:?}: seed {seed}: {failure}");
     }
 }

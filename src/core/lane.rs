@@ -22,7 +22,7 @@ use crate::map_record::{LinkRecord, MapRecord, PartitionKey, Plan, PlanList};
 use crate::map_state::{MapState, MappedPartition};
 use crate::map_writer::{MapWriter, Then};
 use crate::outbox::Answer;
-use crate::partition::{Context, Need, Partition, Phase};
+use crate::partition::{Context, MARKER_WAIT_MS, Need, Partition, Phase};
 
 /// How often the ends of idle mirrors are looked at, in ms.
 const LOOK_AFTER_MS: u64 = 10_000;
@@ -44,7 +44,7 @@ pub struct LaneConfig {
 enum Stage {
     Taking,
     FencingMap,
-    LoadingMap { state: MapState, next: TargetOffset },
+    LoadingMap { state: MapState, next: TargetOffset, since: u64 },
     Running,
     Over,
 }
@@ -442,7 +442,8 @@ impl Lane {
         for member in members {
             match member {
                 Member::Map => {
-                    self.stage = Stage::LoadingMap { state: MapState::default(), next: TargetOffset(0) };
+                    let (state, next) = (MapState::default(), TargetOffset(0));
+                    self.stage = Stage::LoadingMap { state, next, since: now.mono_ms };
                     self.read_map();
                 }
                 Member::Data(id) => {
@@ -495,7 +496,7 @@ impl Lane {
 
     fn map_read(&mut self, now: Now, from: TargetOffset, result: ReadResult<MapEntry>) {
         let Some(own) = self.producer else { return };
-        let Stage::LoadingMap { state, next } = &mut self.stage else { return };
+        let Stage::LoadingMap { state, next, since } = &mut self.stage else { return };
         if from != *next {
             return;
         }
@@ -520,6 +521,10 @@ impl Lane {
                 if moved {
                     self.attempt = 0;
                     self.read_map();
+                } else if now.mono_ms - *since > MARKER_WAIT_MS {
+                    // The map's log lost it: another one.
+                    self.stage = Stage::FencingMap;
+                    self.transaction_wanted = true;
                 } else {
                     self.set_backoff(now, Timer::ReadMap);
                 }

@@ -22,13 +22,14 @@ use alloc::vec::Vec;
 use twinlog_wire::batch::BatchMeta;
 
 pub use self::in_map::Progress;
+pub(crate) use self::scanning::MARKER_WAIT_MS;
 use crate::backoff;
 use crate::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
 use crate::config::ExistingTopics;
 use crate::halt::Halt;
 use crate::ids::{Now, Producer, SourceOffset, TargetOffset};
 use crate::intake::{Intake, Verdict};
-use crate::io::{Ends, Event, Failure, FetchResult, LanePartition, Output, PartitionSpec, ReadResult};
+use crate::io::{Ends, Event, Failure, FetchResult, LanePartition, Output, PartitionSpec};
 use crate::map_record::{PartitionKey, Plan};
 use crate::map_state::MappedPartition;
 use crate::offset_map::{Extent, OffsetMap};

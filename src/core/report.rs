@@ -243,6 +243,8 @@ pub struct VerifyProgress {
 /// How a `run` ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RunEnd {
+    /// How many partitions `--until-caught-up` wanted on the target; 0 after a plain stop.
+    pub wanted: usize,
     /// What `--until-caught-up` wanted on the target and did not get there; empty after a plain stop.
     pub missing: Vec<Missing>,
 }
@@ -254,8 +256,8 @@ pub struct Missing {
     pub link: String,
     /// Topic on the source.
     pub topic: String,
-    /// Partition number.
-    pub partition: i32,
+    /// Partition number; none for a topic of which nothing can be copied yet.
+    pub partition: Option<i32>,
     /// Source position up to which everything is on the target, if it is known.
     pub synced: Option<i64>,
     /// Source position that was to be reached, if it is known.

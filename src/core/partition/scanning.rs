@@ -14,7 +14,7 @@ use crate::sequence;
 use crate::tail::{Found, Tail};
 
 /// A marker that was not seen for so long, in ms, is written again.
-const MARKER_WAIT_MS: u64 = 20_000;
+pub(crate) const MARKER_WAIT_MS: u64 = 20_000;
 
 impl Partition {
     /// Whether the lane's next transaction should take it along.
