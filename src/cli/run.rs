@@ -65,6 +65,7 @@ pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<E
 
 fn summary(end: &RunEnd, stopped: bool) -> String {
     match (end.missing.len(), stopped) {
+        (0, false) if end.wanted == 0 => "nothing to copy: no topic on the source is included".to_owned(),
         (0, false) => "caught up: everything up to the last stable offset at the start is on the target".to_owned(),
         (0, true) => "stopped after everything wanted was on the target".to_owned(),
         (1, _) => "not caught up: 1 partition is not complete on the target".to_owned(),
@@ -97,7 +98,7 @@ impl Answer for RunEnd {
             vec![
                 missing.link.clone(),
                 missing.topic.clone(),
-                missing.partition.to_string(),
+                or_dash(missing.partition),
                 or_dash(missing.synced),
                 or_dash(missing.wanted),
                 missing.state.clone(),
@@ -121,13 +122,13 @@ mod tests {
         let missing = Missing {
             link: "dr".to_owned(),
             topic: "orders".to_owned(),
-            partition: 2,
+            partition: Some(2),
             synced: Some(1_000),
             wanted: Some(1_200),
             state: "diverged".to_owned(),
             detail: Some("expected target offset 1001, found 1002".to_owned()),
         };
-        RunEnd { missing: vec![missing] }
+        RunEnd { wanted: 4, missing: vec![missing] }
     }
 
     #[test]
@@ -146,6 +147,6 @@ dr    orders          2    1000    1200  diverged  expected target offset 1001, 
         assert_eq!(render(&RunEnd::default(), Format::Table).expect("renders"), "");
         assert_eq!(exit(&RunEnd::default()), Exit::Fine);
         let json = render(&RunEnd::default(), Format::Json).expect("renders");
-        assert_eq!(json, "{\n  \"schema\": \"twinlog.run/1\",\n  \"missing\": []\n}\n");
+        assert_eq!(json, "{\n  \"schema\": \"twinlog.run/1\",\n  \"wanted\": 0,\n  \"missing\": []\n}\n");
     }
 }

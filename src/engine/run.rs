@@ -54,7 +54,10 @@ pub(crate) async fn run(
                 status.send_replace(latest.iter().flatten().cloned().collect());
             }
             Some(joined) = running.join_next() => match joined {
-                Ok(Ok(mut part)) => end.missing.append(&mut part.missing),
+                Ok(Ok(mut part)) => {
+                    end.wanted += part.wanted;
+                    end.missing.append(&mut part.missing);
+                }
                 Ok(Err(error)) => {
                     failed.get_or_insert(explain(&error));
                     stop_all.send_replace(true);

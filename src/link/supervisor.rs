@@ -5,7 +5,7 @@
 //!                                       │ a lane is over: begun again from its map, or the link ends
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,7 +143,7 @@ pub async fn run(
     link.publish();
     match (end, wanted) {
         // A signal in the middle: what is missing is said all the same.
-        (Ok(end), Some(wanted)) if end.missing.is_empty() => Ok(RunEnd { missing: link.missing(&wanted) }),
+        (Ok(end), Some(wanted)) if end.missing.is_empty() => Ok(link.end(&wanted)),
         (end, _) => end,
     }
 }
@@ -156,6 +156,8 @@ struct Running {
     mirrors: Mirrors,
     specs: BTreeMap<PartitionKey, PartitionSpec>,
     stops: BTreeMap<PartitionKey, Halt>,
+    /// Source topics that are to be copied and cannot be yet; the log says why.
+    held: BTreeSet<String>,
     overs: mpsc::UnboundedReceiver<(u32, Over)>,
     over_sender: mpsc::UnboundedSender<(u32, Over)>,
     status: watch::Sender<LinkStatus>,
@@ -215,6 +217,7 @@ impl Running {
             mirrors,
             specs: BTreeMap::new(),
             stops: BTreeMap::new(),
+            held: BTreeSet::new(),
             overs,
             over_sender,
             status,
@@ -268,10 +271,13 @@ impl Running {
         for problem in &round.problems {
             tracing::warn!(link = self.setup.name, "{problem}");
         }
+        self.held = round.held.into_iter().collect();
         let lanes = u32::from(self.setup.config.lanes);
         let mut fresh: BTreeMap<u32, Vec<PartitionSpec>> = BTreeMap::new();
         for spec in round.partitions {
             if !self.specs.contains_key(&spec.key) {
+                // What stopped it before it was ever copied is no longer so.
+                self.stops.remove(&spec.key);
                 let lane = lane_of(&spec.key.topic, spec.key.partition, lanes);
                 fresh.entry(lane).or_default().push(spec.clone());
                 self.specs.insert(spec.key.clone(), spec);
@@ -419,13 +425,17 @@ impl Running {
         let done = |(key, end): (&PartitionKey, &i64)| {
             rows.get(key).is_some_and(|row| row.standing == Standing::Halted || row.synced >= Some(*end))
         };
-        wanted.iter().all(done).then(|| RunEnd { missing: self.missing(wanted) })
+        wanted.iter().all(done).then(|| self.end(wanted))
+    }
+
+    fn end(&self, wanted: &BTreeMap<PartitionKey, i64>) -> RunEnd {
+        RunEnd { wanted: wanted.len(), missing: self.missing(wanted) }
     }
 
     fn missing(&self, wanted: &BTreeMap<PartitionKey, i64>) -> Vec<Missing> {
         let rows = self.rows();
         let stopped = self.stops.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key, None));
-        let mut missing = Vec::new();
+        let mut missing: Vec<_> = self.held.iter().map(|topic| self.held_back(topic)).collect();
         for (key, end) in wanted.iter().map(|(key, end)| (key, Some(*end))).chain(stopped) {
             let Some(row) = rows.get(key) else { continue };
             if end.is_some() && row.synced >= end {
@@ -434,7 +444,7 @@ impl Running {
             missing.push(Missing {
                 link: self.setup.name.clone(),
                 topic: key.topic.clone(),
-                partition: key.partition,
+                partition: Some(key.partition),
                 synced: row.synced,
                 wanted: end,
                 state: row.state.clone(),
@@ -442,6 +452,19 @@ impl Running {
             });
         }
         missing
+    }
+
+    /// A topic of which nothing can be copied yet.
+    fn held_back(&self, topic: &str) -> Missing {
+        Missing {
+            link: self.setup.name.clone(),
+            topic: topic.to_owned(),
+            partition: None,
+            synced: None,
+            wanted: None,
+            state: "held".to_owned(),
+            detail: Some("its mirror cannot be made or used yet; the warning about it says why".to_owned()),
+        }
     }
 
     /// Lets every lane finish what is in flight and write its progress.
