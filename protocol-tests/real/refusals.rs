@@ -188,6 +188,9 @@ fn what_is_wrong_at_the_start_is_one_line_and_changes_nothing() {
     let _turn = crate::pair::turn();
     let pair = Pair { source: std::sync::Arc::clone(&SHARED.source), target: std::sync::Arc::clone(&SHARED.target) };
     let own = Pair::onto(twinlog_testcontainers::ClusterSpec::new());
+    let target = crate::pair::ORACLE.at(own.target.bootstrap_text());
+    target.create_topic("bystander", 2, &[]).expect("the topic is created");
+    target.produce(&Produce::new("bystander", 10)).expect("produced");
     let before = inventory(&own.target);
     let until = ["run", "--until-caught-up"];
 
