@@ -1,7 +1,8 @@
 //! What a copy costs: twinlog beside MirrorMaker 2 on real Apache Kafka, in one run, on the same records.
 //!
 //! `cargo bench --bench comparison` starts two clusters of one broker, puts JSON records compressed with zstd on the
-//! source, and lets each contender copy them from nothing to the last record. CPU and memory are the process's own, read
+//! source, and lets each contender copy them from nothing to the last record. CPU and memory are the process's own,
+//! read
 //! from /proc when its copy is complete: start-up is part of it. Absolute figures are the machine's; the ratios are the
 //! result.
 //!
@@ -55,7 +56,8 @@ fn report(records: u64, bytes: u64, rows: &[(String, Cost)]) -> String {
     let own = rows.iter().find(|(name, _)| name == "twinlog").map(|(_, cost)| *cost);
     let mut text = format!(
         "{records} JSON records of {VALUE_BYTES} bytes, {:.3} GB of zstd on the source, {PARTITIONS} partitions\n\n\
-         | copy | CPU, s | wall, s | resident, MiB | CPU beside twinlog | memory beside twinlog |\n|---|---|---|---|---|---|\n",
+         | copy | CPU, s | wall, s | resident, MiB | CPU beside twinlog | memory beside twinlog |\n\
+         |---|---|---|---|---|---|\n",
         bytes as f64 / 1e9
     );
     for (name, cost) in rows {

@@ -79,7 +79,8 @@ pub struct Lane {
     transaction_wanted: bool,
     /// Not before this time, after a failure.
     transaction_at: u64,
-    /// Members of a transaction that may be open: it must be committed before anything else. (InitProducerId would abort
+    /// Members of a transaction that may be open: it must be committed before anything else. (InitProducerId would
+    /// abort
     /// it under an epoch that nobody gets, and then take us for a zombie: `prepareInitProducerIdTransit`.)
     open_members: BTreeSet<Member>,
     writer: Option<MapWriter>,
@@ -427,7 +428,8 @@ impl Lane {
                 self.retry(now, failure, "writing markers", Timer::Transaction);
             }
             FenceOutcome::Unknown => {
-                // A marker may or may not come. The same again: it joins the transaction if that is open, and commits it;
+                // A marker may or may not come. The same again: it joins the transaction if that is open, and commits
+                // it;
                 // it waits for the markers if it is ending; it is a new one if all is done.
                 self.give_back(now, &members, None);
                 self.open_members.extend(members.iter().filter(|member| **member != Member::Map));

@@ -498,7 +498,8 @@ impl Partition {
     pub fn end_seen(&mut self, context: &mut Context<'_>, expected: TargetOffset, found: TargetOffset) {
         let idle = self.phase == Phase::Active && self.outbox.is_empty() && self.extent.next_target == expected;
         if idle && found > expected {
-            // A marker that was written twice, a successor's, or somebody else's records: a new epoch and the tail tell which.
+            // A marker that was written twice, a successor's, or somebody else's records: a new epoch and the tail
+            // tell which.
             self.resolve(context);
         }
     }

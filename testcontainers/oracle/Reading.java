@@ -39,7 +39,7 @@ final class Reading {
         return answers;
     }
 
-    /** Writes a line `partition offset timestamp sha256` for each record to the file, in the order of each partition. */
+    /** Writes `partition offset timestamp sha256` for each record to the file, in the order of each partition. */
     static Map<String, Object> index(Oracle.Words words) throws Exception {
         long[] count = new long[1];
         try (BufferedWriter out = Files.newBufferedWriter(Path.of(words.text("file")))) {

@@ -380,7 +380,8 @@ fn batches_differ(source: &Batch, target: &Batch) -> Option<String> {
         return Some(format!("{name} {here} is {there} on the target"));
     }
     let (here, there) = (source.body(), target.body());
-    // Both are at hand: comparing the bytes is as cheap as a checksum and cannot be wrong. The checksums are for people.
+    // Both are at hand: comparing the bytes is as cheap as a checksum and cannot be wrong. The checksums are for
+    // people.
     (here != there).then(|| {
         let (here_crc, there_crc) = (crc32c::crc32c(here), crc32c::crc32c(there));
         format!(

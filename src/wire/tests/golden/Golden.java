@@ -72,10 +72,12 @@ public class Golden {
     }
 
     static void read(Path file) throws Exception {
-        for (MutableRecordBatch batch : MemoryRecords.readableRecords(ByteBuffer.wrap(Files.readAllBytes(file))).batches()) {
+        MemoryRecords records = MemoryRecords.readableRecords(ByteBuffer.wrap(Files.readAllBytes(file)));
+        for (MutableRecordBatch batch : records.batches()) {
             batch.ensureValid();
             OptionalLong horizon = batch.deleteHorizonMs();
-            System.out.println(file.getFileName() + " " + batch + " horizon=" + horizon + " max=" + batch.maxTimestamp());
+            String words = batch + " horizon=" + horizon + " max=" + batch.maxTimestamp();
+            System.out.println(file.getFileName() + " " + words);
             int hash = 1;
             int count = 0;
             long max = -1;
