@@ -2,7 +2,7 @@
 //!
 //! ApiVersions is sent as v3, the first one with a name and a flexible header (brokers since 2.4).
 //! An older broker answers it with code 35 in v0 form and names the versions that it has
-//! ([KIP-511](https://cwiki.apache.org/confluence/display/KAFKA/KIP-511%3A+Collect+and+Expose+Client%27s+Name+and+Version+in+the+Brokers)).
+//! (KIP-511).
 
 use std::collections::BTreeMap;
 
