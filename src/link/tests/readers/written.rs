@@ -1,0 +1,165 @@
+//! A link's logs, written by hand.
+
+use bytes::Bytes;
+use twinlog_client::admin::{ProducerId, TopicPartition};
+use twinlog_core::ids::{Producer, SourceOffset, TargetOffset};
+use twinlog_core::map_record::{Chunk, Head, LinkRecord, MapRecord, PartitionKey, Plan, PlanList};
+use twinlog_core::offset_map::{Extent, Range};
+use twinlog_link::names;
+use twinlog_link::supervisor::LinkSetup;
+use twinlog_wire::batch::Codec;
+use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
+use twinlog_wire::patch::Stamp;
+
+use crate::kit::{begin, create, finish, init, produce, setup};
+
+/// A link with one source partition, its mirror and its map:
+///
+/// | source | 0 to 4 | 5 to 7 aborted | 8 marker | 9 to 11 |
+/// |---|---|---|---|---|
+/// | mirror | 1 to 5 (0 is a marker) | | | 6 to 8 |
+pub(crate) struct Written {
+    pub(crate) setup: LinkSetup,
+    pub(crate) topic: String,
+    pub(crate) mirror: String,
+    source_id: [u8; 16],
+    mirror_id: [u8; 16],
+    owner: ProducerId,
+}
+
+pub(crate) const SYNCED: i64 = 12;
+pub(crate) const NEXT_TARGET: i64 = 9;
+
+/// What of the copy the map's newest head knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Head0 {
+    /// Nothing: the mirror's own log says it, as after kill -9.
+    Fresh,
+    /// Everything; its first range is in a chunk.
+    Complete,
+}
+
+fn range(source: i64, target: i64, len: u64) -> Range {
+    Range { source_start: SourceOffset(source), target_start: TargetOffset(target), len }
+}
+
+pub(crate) fn batch(options: BatchOptions, values: &[&str]) -> Bytes {
+    let mut builder = BatchBuilder::new(options);
+    for value in values {
+        let record =
+            NewRecord { timestamp: 1_000, key: Some(b"k"), value: Some(value.as_bytes()), ..Default::default() };
+        builder.push(&record);
+    }
+    builder.finish().unwrap()
+}
+
+fn stamp(producer: ProducerId, base_sequence: i32) -> Stamp {
+    Stamp { producer_id: producer.id, producer_epoch: producer.epoch, base_sequence }
+}
+
+impl Written {
+    /// The records on the mirror are `copies`, which is what the source has where the copy is good.
+    pub(crate) async fn new(link: &str, head: Head0, copies: [&[&str]; 2]) -> Self {
+        let topic = format!("{link}.orders");
+        let mirror = format!("{topic}.twin");
+        let setup = setup(link, &topic);
+        let (source, target) = (&setup.source, setup.target.clone());
+        let target = &target;
+        let source_id = create(source, &topic, 1).await;
+        let mirror_id = create(target, &mirror, 1).await;
+        create(target, &names::map_topic(link), 2).await;
+        let at = TopicPartition::new(topic.as_str(), 0);
+        produce(source, &topic, 0, batch(BatchOptions::default(), &["a", "b", "c", "d", "e"]), None).await;
+        let (id, rest) = (format!("{link}-app"), BatchOptions { codec: Codec::Zstd, ..Default::default() });
+        let application = init(source, &id).await;
+        begin(source, &id, application, &at).await;
+        let options = BatchOptions { transactional: true, stamp: stamp(application, 0), ..Default::default() };
+        produce(source, &topic, 0, batch(options, &["x", "y", "z"]), Some(&id)).await;
+        finish(source, &id, application, false, (&at, 9)).await;
+        produce(source, &topic, 0, batch(rest, &["f", "g", "h"]), None).await;
+
+        let owner = init(target, &format!("owner-{link}")).await;
+        let written = Self { setup, topic, mirror, source_id, mirror_id, owner };
+        written.fence(0).await;
+        written
+            .write(&[MapRecord::Link(LinkRecord {
+                link: link.to_owned(),
+                lanes: 2,
+                source_cluster: "a".into(),
+                target_cluster: "b".into(),
+            })])
+            .await;
+        written.write(&[written.head((0, 0), None, 0, vec![])]).await;
+        let plans = [(0, 0), (5, 9)].map(|(sequence, source)| (written.key(), written.plan(sequence, source)));
+        written.write(&[MapRecord::Plans(0, PlanList { entries: plans.into() })]).await;
+        for (sequence, (values, codec)) in [0, 5].into_iter().zip(copies.into_iter().zip([Codec::None, Codec::Zstd])) {
+            let options = BatchOptions { codec, stamp: stamp(owner, sequence), ..Default::default() };
+            produce(target, &written.mirror, 0, batch(options, values), None).await;
+        }
+        if head == Head0::Complete {
+            let chunk = MapRecord::Chunk(written.key(), 0, Chunk { ranges: vec![range(0, 1, 5)] });
+            let cursor = Some(written.plan(8, SYNCED));
+            written.write(&[chunk, written.head((SYNCED, NEXT_TARGET), cursor, 1, vec![range(9, 6, 3)])]).await;
+        }
+        written
+    }
+
+    /// A copy as it should be.
+    pub(crate) async fn good(link: &str, head: Head0) -> Self {
+        Self::new(link, head, [&["a", "b", "c", "d", "e"], &["f", "g", "h"]]).await
+    }
+
+    pub(crate) fn key(&self) -> PartitionKey {
+        PartitionKey { topic: self.topic.clone(), partition: 0 }
+    }
+
+    /// A marker of the owner in the mirror, at this offset.
+    pub(crate) async fn fence(&self, offset: i64) {
+        let (target, id) = (&self.setup.target, format!("owner-{}", self.setup.name));
+        let at = TopicPartition::new(self.mirror.as_str(), 0);
+        begin(target, &id, self.owner, &at).await;
+        finish(target, &id, self.owner, true, (&at, offset + 1)).await;
+    }
+
+    fn plan(&self, sequence: i32, source: i64) -> Plan {
+        let producer = Producer { id: self.owner.id, epoch: self.owner.epoch };
+        Plan { producer, sequence, source_start: SourceOffset(source), leader_epoch: 0 }
+    }
+
+    fn head(&self, extent: (i64, i64), cursor: Option<Plan>, chunks: u64, ranges: Vec<Range>) -> MapRecord {
+        let head = Head {
+            source_topic_id: self.source_id,
+            target_topic: self.mirror.clone(),
+            target_topic_id: self.mirror_id,
+            extent: Extent { synced: SourceOffset(extent.0), next_target: TargetOffset(extent.1) },
+            leader_epoch: 0,
+            cursor,
+            chunks,
+            ranges,
+        };
+        MapRecord::Head(self.key(), head)
+    }
+
+    /// Appends records to the link's map, as one compressed batch.
+    pub(crate) async fn write(&self, records: &[MapRecord]) {
+        let encoded: Vec<_> = records.iter().map(MapRecord::encode).collect();
+        let records: Vec<_> = encoded.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
+        self.write_raw(&records).await;
+    }
+
+    pub(crate) async fn write_raw(&self, records: &[(&[u8], Option<&[u8]>)]) {
+        let lane = names::lane_of(&self.topic, 0, 2);
+        // Without sequences: only the id in it counts.
+        let mut builder = BatchBuilder::new(BatchOptions { codec: Codec::Lz4, ..Default::default() });
+        for (key, value) in records {
+            builder.push(&NewRecord { key: Some(key), value: *value, ..Default::default() });
+        }
+        let topic = names::map_topic(&self.setup.name);
+        produce(&self.setup.target, &topic, i32::try_from(lane).unwrap(), builder.finish().unwrap(), None).await;
+    }
+
+    /// A record in the mirror that the link did not write; its offset.
+    pub(crate) async fn foreign(&self) -> i64 {
+        produce(&self.setup.target, &self.mirror, 0, batch(BatchOptions::default(), &["foreign"]), None).await
+    }
+}
