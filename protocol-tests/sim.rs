@@ -6,11 +6,13 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "test code")]
 
 mod broker;
+mod causes;
 mod coordinator;
 mod ending;
 mod faults;
 mod judge;
 mod mistakes;
+mod produce;
 mod profile;
 mod rng;
 mod shell;
@@ -46,7 +48,7 @@ pub fn run(seed: u64, mistake: Option<Mistake>, tracing: bool) -> Outcome {
         Ok(result) => result.err(),
         Err(panic) => {
             let words = panic.downcast_ref::<String>().map(String::as_str);
-            Some(format!("panic: {}", words.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
+            Some(format!("panic: {}", words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
         }
     };
     Outcome { failure, coverage: world.coverage, trace: world.trace.unwrap_or_default() }

@@ -1,14 +1,10 @@
 //! Requests as the brokers of both clusters process them.
 
-use std::rc::Rc;
-
 use twinlog_core::ids::{Producer, SourceOffset, TargetOffset};
 use twinlog_core::io::{Ends, Failure, FenceOutcome, Input, LanePartition, MapEntry, Member, ReadResult};
-use twinlog_core::outbox::Answer;
 use twinlog_wire::error_code::ErrorCode;
 
 use super::coordinator::Markers;
-use super::profile::Cause;
 use super::shell::refusal;
 use super::source::Fetch;
 use super::target::Payload;
@@ -137,7 +133,8 @@ impl World {
         if !self.quiet && members.len() > 1 && self.rng.chance(self.profile.refusals) {
             // One unknown partition: the others are not tried.
             let bad = self.rng.index(members.len());
-            let code = |at| if at == bad { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::OPERATION_NOT_ATTEMPTED };
+            let code =
+                |at| if at == bad { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::OPERATION_NOT_ATTEMPTED };
             let codes = members.iter().enumerate().map(|(at, member)| (*member, code(at))).collect();
             return Some(FenceOutcome::NotAdded(codes));
         }
@@ -166,7 +163,9 @@ impl World {
         }
         let wall = self.wall();
         let written = self.targets[partition].mark(producer, wall);
-        self.note(|world| format!("marker {producer:?} in {partition}: {written:?}, end {}", world.targets[partition].end()));
+        self.note(|world| {
+            format!("marker {producer:?} in {partition}: {written:?}, end {}", world.targets[partition].end())
+        });
         self.judge.marked(partition, producer);
         match written {
             // The coordinator takes it for done when all replicas have it, and writes it again if the leader goes.
@@ -180,13 +179,11 @@ impl World {
             Err(_) if !again => self.coordinator.written(transaction, partition),
             Err(_) => {}
         }
-        if !again {
-            if !self.quiet && self.rng.chance(self.profile.duplicate_markers) {
-                // WriteTxnMarkers was sent again because its first answer was lost.
-                self.count("markers twice");
-                let delay = self.rng.delay();
-                self.after(delay, Event::Marker { transaction, producer, partition, again: true });
-            }
+        if !again && !self.quiet && self.rng.chance(self.profile.duplicate_markers) {
+            // WriteTxnMarkers was sent again because its first answer was lost.
+            self.count("markers twice");
+            let delay = self.rng.delay();
+            self.after(delay, Event::Marker { transaction, producer, partition, again: true });
         }
     }
 
@@ -245,159 +242,6 @@ impl World {
             self.after(2 * delay, Event::Fetched(request.origin, partition, position, again, false));
         }
         self.after(delay, Event::Fetched(request.origin, partition, position, fetch, true));
-    }
-
-    fn execute_produce(&mut self, mut request: Request) {
-        let target = request.target;
-        let partition = match target {
-            Target::Data { partition, .. } => partition,
-            Target::Map | Target::Marker { .. } => self.map(),
-        };
-        if let Some(broken) = self.broken.get(&request.connection).copied() {
-            // Named rule `lease`: where a broker can forget, what outlives its connection must not outlive the memory
-            // of it (the real one lives for seconds in a broker's queue, the memory half a day).
-            if request.id >= broken.cut || request.id < self.targets[partition].barrier {
-                return;
-            }
-            if !request.delayed && broken.delay > 0 {
-                request.delayed = true;
-                return self.after(broken.delay, Event::Execute(request));
-            }
-            self.count("requests that outlive their connection");
-        }
-        match self.append_batch(&request, partition) {
-            Ok(None) => {}
-            Ok(Some((base, end))) => {
-                let (origin, id) = (request.origin, request.id);
-                if !self.quiet && self.rng.chance(self.profile.refusals) {
-                    let after = [ErrorCode::REQUEST_TIMED_OUT, ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND];
-                    let code = self.rng.pick(&after);
-                    self.count("refused after the append");
-                    return self.reply(id, origin, target, Answer::Refused(code, String::new()));
-                }
-                self.waiters[partition].push_back(Waiter { end, base, request: id, origin, target });
-                self.answer_waiters(partition);
-            }
-            Err((code, words)) => {
-                let (origin, id) = (request.origin, request.id);
-                self.note(|_| format!("produce {id} to {partition}: {code}"));
-                self.reply(id, origin, target, Answer::Refused(code, words.into()));
-            }
-        }
-    }
-
-    fn reply(&mut self, request: u64, origin: Origin, target: Target, answer: Answer) {
-        let delay = self.rng.between(1, 4);
-        self.after(delay, Event::Answer(request, origin, target, answer));
-    }
-
-    /// `Ok(None)`: the connection died with the broker.
-    #[allow(clippy::type_complexity, reason = "two offsets, or a code and its words: used in one place")]
-    fn append_batch(
-        &mut self,
-        request: &Request,
-        partition: usize,
-    ) -> Result<Option<(i64, i64)>, (ErrorCode, &'static str)> {
-        let generation = self.instances[request.origin.instance].connections[partition];
-        let stale = generation.id == request.connection && generation.generation != self.targets[partition].generation;
-        if self.targets[partition].down_until > self.now {
-            if self.rng.chance(500) {
-                self.break_connection(request.connection);
-                return Ok(None);
-            }
-            return Err((ErrorCode::NOT_LEADER_OR_FOLLOWER, ""));
-        }
-        if stale {
-            return Err((ErrorCode::NOT_LEADER_OR_FOLLOWER, ""));
-        }
-        if !self.quiet && self.rng.chance(self.profile.refusals) {
-            self.count("refused before the append");
-            if request.target == Target::Map && self.rng.chance(300) {
-                // What a retry of the same bytes does not help against: the lane begins anew.
-                return Err((ErrorCode::CORRUPT_MESSAGE, ""));
-            }
-            let before = [
-                ErrorCode::NOT_LEADER_OR_FOLLOWER,
-                ErrorCode::NOT_ENOUGH_REPLICAS,
-                ErrorCode::KAFKA_STORAGE_ERROR,
-                ErrorCode::UNKNOWN_SERVER_ERROR,
-            ];
-            return Err((self.rng.pick(&before), ""));
-        }
-        let cause = self.cause_of(partition);
-        let (producer, sequence, count, timestamp, payload) = match &request.call {
-            Call::Produce { producer, sequence, content, .. } => {
-                match cause {
-                    Some(Cause::TooLarge) if content.bad => return Err((ErrorCode::MESSAGE_TOO_LARGE, "")),
-                    Some(Cause::Refused) if content.bad => return Err((ErrorCode::INVALID_RECORD, "no key")),
-                    _ => {}
-                }
-                let payload = Payload::Records(Rc::clone(content));
-                (*producer, *sequence, content.records.len() as i64, content.max_timestamp, payload)
-            }
-            Call::WriteMap(batch) => {
-                let payload = Payload::Map(Rc::new(batch.records.clone()));
-                (batch.producer, batch.sequence, batch.records.len() as i64, batch.timestamp_ms, payload)
-            }
-            _ => return Ok(None),
-        };
-        let before = self.targets[partition].duplicates;
-        let appended = self.targets[partition].append(producer, sequence, count, timestamp, payload.clone());
-        if self.targets[partition].duplicates > before {
-            self.count("duplicates answered from memory");
-        }
-        match appended {
-            Ok(appended) => {
-                self.note(|_| format!("append {producer:?} {sequence} to {partition}: {appended:?}"));
-                if !appended.duplicate {
-                    if let Payload::Map(records) = &payload {
-                        self.judge_map_write(records, appended.end);
-                    }
-                    self.appended(partition);
-                }
-                Ok(Some((appended.base, appended.end)))
-            }
-            Err(code) => {
-                self.count(match code {
-                    ErrorCode::INVALID_PRODUCER_EPOCH => "47 to a Produce",
-                    _ => "45 to a Produce",
-                });
-                Err((code, ""))
-            }
-        }
-    }
-
-    /// The followers will have it soon.
-    pub(crate) fn appended(&mut self, partition: usize) {
-        let lag = if self.profile.high_watermark_lags && self.rng.chance(200) {
-            self.rng.between(20, 1_500)
-        } else {
-            self.rng.below(4)
-        };
-        let generation = self.targets[partition].generation;
-        self.after(lag, Event::HighWatermark { partition, generation });
-    }
-
-    pub(crate) fn advance_high_watermark(&mut self, partition: usize, generation: u64) {
-        let log = &mut self.targets[partition];
-        if log.generation != generation {
-            return;
-        }
-        log.high_watermark = log.end();
-        self.answer_waiters(partition);
-    }
-
-    fn answer_waiters(&mut self, partition: usize) {
-        let reached = self.targets[partition].high_watermark;
-        while let Some(waiter) = self.waiters[partition].front().filter(|waiter| waiter.end <= reached).cloned() {
-            self.waiters[partition].pop_front();
-            if let Target::Marker { transaction, .. } = waiter.target {
-                self.coordinator.written(transaction, partition);
-                continue;
-            }
-            let answer = Answer::Stored(TargetOffset(waiter.base));
-            self.reply(waiter.request, waiter.origin, waiter.target, answer);
-        }
     }
 }
 

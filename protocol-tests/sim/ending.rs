@@ -1,12 +1,12 @@
 //! How a world ends: everything is copied, drained, compared; and how it is read by somebody who owns nothing.
 
+use twinlog_core::ids::{SourceOffset, TargetOffset};
 use twinlog_core::io::Input;
 use twinlog_core::map_record::MapRecord;
 use twinlog_core::map_state::MapState;
 use twinlog_core::offset_map::{OffsetMap, Translation};
 use twinlog_core::partition::Phase;
 use twinlog_core::tail::{Found, Tail};
-use twinlog_core::ids::{SourceOffset, TargetOffset};
 
 use super::profile::Cause;
 use super::shell::key;
@@ -26,7 +26,9 @@ impl World {
             return;
         }
         let owner = self.coordinator.owner;
-        let living = living.into_iter().filter(|index| owner.is_none_or(|owner| !self.instances[owner].alive || owner == *index));
+        let living = living
+            .into_iter()
+            .filter(|index| owner.is_none_or(|owner| !self.instances[owner].alive || owner == *index));
         let living: Vec<_> = living.collect();
         let Some(index) = living.into_iter().find(|index| self.is_caught_up(*index)) else { return };
         self.note(|_| format!("{index} has caught up"));
@@ -185,7 +187,8 @@ impl World {
         }
         let mut map = OffsetMap::new();
         for number in 0..head.chunks {
-            let chunk = state.chunks.get(&(key(partition), number)).ok_or(format!("chunk {number} is missing"))?;
+            let chunk =
+                state.chunks.get(&(key(partition), number)).ok_or_else(|| format!("chunk {number} is missing"))?;
             for range in &chunk.ranges {
                 map.append(*range).map_err(|wrong| format!("chunk {number}: {wrong:?}"))?;
             }

@@ -1,7 +1,6 @@
 //! What happens to the world by itself: appends, and everything that goes wrong.
 
-use twinlog_core::halt::Halt;
-use twinlog_core::io::{Input, LanePartition};
+use twinlog_core::io::Input;
 
 use super::broker::TRANSACTION_TIMEOUT_MS;
 use super::profile::{Ages, Cause};
@@ -37,6 +36,7 @@ impl World {
         self.plan(self.profile.trims, span / 2, Event::Trim);
         self.plan(self.profile.holes, span / 4, Event::Clean);
         self.plan(self.profile.map_compaction, span / 4, Event::Compact);
+        self.plan(self.profile.drains, span / 2, Event::Drain);
         self.plan(self.profile.jump, span, Event::Jump);
         self.plan(self.profile.late_partition, span, Event::Discover);
         self.plan(self.profile.cause.is_some(), span, Event::Cause);
@@ -50,17 +50,7 @@ impl World {
         }
     }
 
-    /// Which causes stand in the source's log from the start, or come with an append.
-    fn bad_kind(&self, partition: usize) -> Option<Kind> {
-        match self.cause_of(partition)? {
-            Cause::AppendTime => Some(Kind::AppendTime),
-            Cause::OldFormat => Some(Kind::Legacy),
-            Cause::TooLarge | Cause::Refused | Cause::Unreadable => Some(Kind::Bad),
-            _ => None,
-        }
-    }
-
-    fn timestamp(&mut self) -> i64 {
+    pub(crate) fn timestamp(&mut self) -> i64 {
         let wall = self.wall();
         let expiration = self.profile.expiration_ms as u64;
         match self.profile.ages {
@@ -142,6 +132,7 @@ impl World {
             }
             Event::Trim => self.trim(),
             Event::Clean => self.clean_something(),
+            Event::Drain => self.drain_somebody(),
             Event::Compact => {
                 self.count("compactions of the map");
                 let map = self.map();
@@ -198,7 +189,7 @@ impl World {
         }
     }
 
-    fn elect(&mut self, partition: usize, keep: i64) {
+    pub(crate) fn elect(&mut self, partition: usize, keep: i64) {
         let (wall, expiration, barrier) = (self.wall(), self.profile.expiration_ms, self.number());
         let down = if self.rng.chance(500) { self.rng.between(10, 1_500) } else { 0 };
         let log = &mut self.targets[partition];
@@ -217,8 +208,7 @@ impl World {
             self.after(2, Event::Answer(waiter.request, waiter.origin, waiter.target, answer));
         }
         if self.rng.chance(300) {
-            let all: Vec<_> =
-                self.instances.iter().map(|instance| instance.connections[partition].id).collect();
+            let all: Vec<_> = self.instances.iter().map(|instance| instance.connections[partition].id).collect();
             for connection in all {
                 self.break_connection(connection);
             }
@@ -274,6 +264,18 @@ impl World {
         }
     }
 
+    /// SIGTERM in the middle of the work; somebody else goes on.
+    fn drain_somebody(&mut self) {
+        self.plan(true, 5_000, Event::Drain);
+        let living: Vec<_> = self.living().collect();
+        if !living.is_empty() {
+            self.count("drains under way");
+            let instance = self.rng.pick(&living);
+            let origin = Origin { instance, life: self.instances[instance].life };
+            self.deliver(origin, Input::Drain);
+        }
+    }
+
     /// The whole world stands still for long: records that were young are old, brokers forget.
     fn jump(&mut self) {
         // What is on its way would take the leap along, and no request lives that long.
@@ -297,89 +299,6 @@ impl World {
         for index in living {
             self.add_partitions(index);
             self.drive(index);
-        }
-    }
-
-    /// What stops one partition for good comes to pass, once the copy is under way.
-    fn bring_about(&mut self) {
-        let Some((partition, cause)) = self.profile.cause else { return };
-        let log = &self.targets[partition];
-        let copied: Vec<i64> = log
-            .batches
-            .iter()
-            .filter(|batch| batch.end() <= log.high_watermark)
-            .filter_map(|batch| match &batch.payload {
-                Payload::Records(content) => content.records.last().map(|record| record.offset),
-                _ => None,
-            })
-            .collect();
-        let under_way = copied.len() >= 2;
-        let from_the_start = matches!(cause, Cause::NotEmpty) || self.bad_kind(partition).is_some();
-        if !under_way && !from_the_start {
-            return self.after(50, Event::Cause);
-        }
-        let wall = self.wall();
-        let timestamp = self.timestamp();
-        self.note(|_| format!("now: {cause:?}"));
-        self.caused = true;
-        match cause {
-            Cause::ForeignWrite => {
-                self.targets[partition].foreign(2, wall);
-                self.appended(partition);
-            }
-            Cause::TargetTruncated => self.lose_the_end(partition),
-            Cause::Gap => self.sources[partition].start = self.sources[partition].high_watermark,
-            Cause::SourceTruncated => {
-                // Below what the target has, so that history really parts.
-                let last = copied[copied.len() - 2];
-                let source = &mut self.sources[partition];
-                let next = source.batches.iter().map(|batch| batch.base).find(|base| *base > last);
-                source.truncate(next.unwrap_or(last + 1));
-            }
-            Cause::SourceRecreated => self.stop(partition, &Halt::Recreated),
-            Cause::TargetRecreated => self.stop(partition, &Halt::TargetRecreated),
-            Cause::NotEmpty => {}
-            Cause::Unreadable => {
-                let source = &mut self.sources[partition];
-                source.append(Kind::Bad, 3, -1, timestamp, 300);
-                let index = source.batches.len() - 1;
-                let first = source.batches[index].base;
-                source.clean(index, |record| record.offset != first, false);
-            }
-            Cause::AppendTime | Cause::OldFormat | Cause::TooLarge | Cause::Refused => {
-                if let Some(kind) = self.bad_kind(partition) {
-                    self.sources[partition].append(kind, 2, -1, timestamp, 2_000_000);
-                }
-            }
-        }
-        let source = &mut self.sources[partition];
-        source.high_watermark = source.end();
-    }
-
-    /// An unclean election: acknowledged records are gone.
-    fn lose_the_end(&mut self, partition: usize) {
-        let log = &self.targets[partition];
-        let ends: Vec<i64> =
-            log.batches.iter().map(super::target::Batch::end).filter(|end| *end < log.high_watermark).collect();
-        let back = self.rng.between(1, 4) as usize;
-        let Some(keep) = ends.get(ends.len().saturating_sub(back)).copied() else {
-            return self.after(50, Event::Cause);
-        };
-        self.elect(partition, keep);
-    }
-
-    /// The metadata says so, to whoever lives, and to all later ones by other topic ids.
-    fn stop(&mut self, partition: usize, halt: &Halt) {
-        match halt {
-            Halt::Recreated => self.source_topics[partition] = 2,
-            _ => self.target_topics[partition] = 2,
-        }
-        let living: Vec<_> = self.living().collect();
-        for instance in living {
-            if self.instances[instance].added > partition {
-                let origin = Origin { instance, life: self.instances[instance].life };
-                self.deliver(origin, Input::Stop(LanePartition(partition as u32), halt.clone()));
-            }
         }
     }
 

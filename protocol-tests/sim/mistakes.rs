@@ -111,18 +111,14 @@ impl World {
                     *next = TargetOffset(base + 1);
                 }
             }
-            (
-                Some(Mistake::ResendOld),
-                Input::Produced { partition, slot, attempt, answer: Answer::Lost },
-            ) => {
+            (Some(Mistake::ResendOld), Input::Produced { partition, slot, attempt, answer: Answer::Lost }) => {
                 let old = self.wall() - self.profile.expiration_ms / 2;
                 let instance = &self.instances[origin.instance];
                 if let (Some(content), Some((producer, sequence))) =
                     (instance.slots.get(&slot.0).cloned(), instance.sent.get(&slot.0).copied())
                     && content.max_timestamp < old
                 {
-                    let target =
-                        Target::Data { partition: partition.0 as usize, slot: slot.0, attempt: *attempt };
+                    let target = Target::Data { partition: partition.0 as usize, slot: slot.0, attempt: *attempt };
                     self.produce(origin, target, Call::Produce { producer, sequence, content });
                     return None;
                 }

@@ -104,6 +104,8 @@ pub(crate) struct Profile {
     pub(crate) chunks: bool,
     pub(crate) source_leaders: bool,
     pub(crate) trims: bool,
+    /// Instances are told to end in the middle of their work.
+    pub(crate) drains: bool,
     pub(crate) map_compaction: bool,
     /// The clocks jump by more than half of the expiry once.
     pub(crate) jump: bool,
@@ -156,6 +158,7 @@ impl Profile {
             chunks,
             source_leaders: false,
             trims: false,
+            drains: false,
             map_compaction: false,
             jump,
             backlog: 0,
@@ -176,6 +179,7 @@ impl Profile {
             high_watermark_lags: rng.chance(300),
             source_leaders: rng.chance(300),
             trims: rng.chance(200),
+            drains: rng.chance(200),
             map_compaction: rng.chance(300),
             backlog: if chunks { rng.between(16, 20) } else { rng.between(0, 60) },
             records_max: rng.pick(&[1, 8, 40]),

@@ -14,7 +14,7 @@ use twinlog_core::map_record::{LinkRecord, PartitionKey};
 use twinlog_core::outbox::Answer;
 
 use super::source::{Content, Fetch, Kind};
-use super::world::{Call, Connection, Event, Instance, Origin, Pending, Request, Target, World};
+use super::world::{Call, Connection, Event, Instance, Origin, Request, Target, World};
 
 pub(crate) fn key(partition: usize) -> PartitionKey {
     PartitionKey { topic: "t".into(), partition: partition as i32 }
@@ -206,7 +206,11 @@ impl World {
                 self.end(index);
                 self.drained();
             }
-            Over::Drained | Over::BadMap(_) | Over::Forbidden(..) => self.fail(format!("instance {index}: {over:?}")),
+            Over::Drained => {
+                self.end(index);
+                self.plan_start(300);
+            }
+            Over::BadMap(_) | Over::Forbidden(..) => self.fail(format!("instance {index}: {over:?}")),
         }
     }
 
@@ -276,82 +280,6 @@ impl World {
         }
     }
 
-    /// Sends a batch on the connection that its partition is bound to: requests of one connection are processed in
-    /// order, and are lost together.
-    pub(crate) fn produce(&mut self, origin: Origin, target: Target, call: Call) {
-        let partition = match target {
-            Target::Map | Target::Marker { .. } => self.map(),
-            Target::Data { partition, .. } => partition,
-        };
-        let generation = self.targets[partition].generation;
-        let mut connection = self.instances[origin.instance].connections[partition];
-        let busy = self.pending.values().any(|other| other.connection == connection.id);
-        let fresh = connection.id == 0
-            || self.broken.contains_key(&connection.id)
-            || (connection.generation != generation && !busy);
-        if fresh {
-            connection = Connection { id: self.number(), at: self.now, generation };
-        }
-        let (id, delay) = (self.number(), self.rng.delay());
-        self.pending.insert(id, Pending { origin, target, connection: connection.id });
-        if !self.quiet && self.rng.chance(self.profile.not_sent) {
-            self.instances[origin.instance].connections[partition] = connection;
-            self.after(1, Event::Answer(id, origin, target, Answer::NotSent));
-            self.after(1, Event::Break(connection.id));
-            return;
-        }
-        connection.at = connection.at.max(self.now + delay);
-        self.instances[origin.instance].connections[partition] = connection;
-        let request = Request { id, origin, call, heard: true, connection: connection.id, delayed: false, target };
-        let at = connection.at - self.now;
-        self.after(at, Event::Execute(request));
-        if !self.quiet && self.rng.chance(self.profile.lost) {
-            self.count("connections broken");
-            let at = self.rng.below(2 * at + 2);
-            self.after(at, Event::Break(connection.id));
-        }
-    }
-
-    /// All that waits for an answer on it is lost. The broker may still process some of it, in order, and late.
-    pub(crate) fn break_connection(&mut self, connection: u64) {
-        if connection == 0 || self.broken.contains_key(&connection) {
-            return;
-        }
-        let waiting: Vec<_> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.connection == connection)
-            .map(|(id, pending)| (*id, *pending))
-            .collect();
-        let cut = match waiting.get(self.rng.index(waiting.len() + 1)) {
-            Some((id, _)) if self.rng.chance(700) => *id,
-            _ => u64::MAX,
-        };
-        let delay = if self.rng.chance(self.profile.late) { self.rng.between(1, 5_000) } else { 0 };
-        self.broken.insert(connection, super::world::Broken { cut, delay });
-        for (id, pending) in waiting {
-            self.pending.remove(&id);
-            let input = produced(pending.target, Answer::Lost);
-            self.after(0, Event::Input(pending.origin, input));
-        }
-    }
-
-    /// The answer to a Produce arrives, unless its connection is gone. One that arrives nevertheless is to an attempt
-    /// that is over.
-    pub(crate) fn answered(&mut self, request: u64, origin: Origin, target: Target, answer: Answer) {
-        let known = self.pending.remove(&request).is_some();
-        let again = matches!(target, Target::Data { .. }) && self.rng.chance(self.profile.duplicate_answers);
-        if known || again {
-            let input = produced(target, answer.clone());
-            self.after(0, Event::Input(origin, input));
-        }
-        if again {
-            self.count("answers twice or late");
-            let delay = self.rng.delay();
-            self.after(delay, Event::Input(origin, produced(target, answer)));
-        }
-    }
-
     /// The partitions are in the transaction: it is committed, if the process still lives.
     pub(crate) fn added(&mut self, origin: Origin, producer: Producer) {
         match self.reach(origin) {
@@ -366,14 +294,7 @@ impl World {
     }
 
     /// A fetch answer arrives: its batches become slots.
-    pub(crate) fn fetched(
-        &mut self,
-        origin: Origin,
-        partition: usize,
-        position: i64,
-        fetch: Fetch,
-        first: bool,
-    ) {
+    pub(crate) fn fetched(&mut self, origin: Origin, partition: usize, position: i64, fetch: Fetch, first: bool) {
         match self.reach(origin) {
             Reach::Gone => return,
             Reach::In(wait) => return self.after(wait, Event::Fetched(origin, partition, position, fetch, first)),

@@ -25,7 +25,9 @@ pub(crate) enum Fate {
 pub(crate) enum Kind {
     Data,
     Transactional,
-    Control { abort: bool },
+    Control {
+        abort: bool,
+    },
     Legacy,
     AppendTime,
     /// Data that the target refuses, or that cannot be opened.
@@ -201,9 +203,8 @@ impl Source {
         }
         let overlaps = |first: i64, last: i64| last >= position && first < upper;
         let aborted = self.aborted.iter().filter(|(_, first, last)| overlaps(*first, *last));
-        let aborted = aborted
-            .map(|(id, first, _)| Aborted { producer_id: *id, first_offset: SourceOffset(*first) })
-            .collect();
+        let aborted =
+            aborted.map(|(id, first, _)| Aborted { producer_id: *id, first_offset: SourceOffset(*first) }).collect();
         Fetch::Batches { high_watermark: self.high_watermark, last_stable, batches, aborted }
     }
 }

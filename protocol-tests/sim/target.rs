@@ -130,8 +130,7 @@ impl Log {
             if producer.epoch < state.epoch {
                 return Err(ErrorCode::INVALID_PRODUCER_EPOCH);
             }
-            let expected =
-                if producer.epoch > state.epoch { 0 } else { sequence::advance(state.last_sequence(), 1) };
+            let expected = if producer.epoch > state.epoch { 0 } else { sequence::advance(state.last_sequence(), 1) };
             // -1, where nothing is remembered, is followed by 0 as well.
             let expected = if state.last_sequence() == -1 { 0 } else { expected };
             if first != expected {

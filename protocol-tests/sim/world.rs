@@ -62,14 +62,30 @@ pub(crate) enum Event {
     Input(Origin, Input),
     /// The last part: whether it is the answer, or the same once more.
     Fetched(Origin, usize, i64, Fetch, bool),
-    Added { origin: Origin, producer: Producer },
+    Added {
+        origin: Origin,
+        producer: Producer,
+    },
     Execute(Request),
     /// The answer to a Produce arrives.
     Answer(u64, Origin, Target, Answer),
     Break(u64),
-    Marker { transaction: u64, producer: Producer, partition: usize, again: bool },
-    HighWatermark { partition: usize, generation: u64 },
-    Repack { origin: Origin, partition: usize, slot: u64, from: i64 },
+    Marker {
+        transaction: u64,
+        producer: Producer,
+        partition: usize,
+        again: bool,
+    },
+    HighWatermark {
+        partition: usize,
+        generation: u64,
+    },
+    Repack {
+        origin: Origin,
+        partition: usize,
+        slot: u64,
+        from: i64,
+    },
     Append(usize),
     SourceHighWatermark(usize),
     Leader,
@@ -83,6 +99,7 @@ pub(crate) enum Event {
     Trim,
     Clean,
     Compact,
+    Drain,
     Jump,
     Cause,
     Discover,
@@ -92,9 +109,16 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Map,
-    Data { partition: usize, slot: u64, attempt: u32 },
+    Data {
+        partition: usize,
+        slot: u64,
+        attempt: u32,
+    },
     /// A marker, of the coordinator.
-    Marker { transaction: u64, producer: Producer },
+    Marker {
+        transaction: u64,
+        producer: Producer,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -191,7 +215,9 @@ impl World {
             now: 1_000,
             queue: BTreeMap::new(),
             numbers: 1,
-            sources: (0..partitions).map(|number| Source::new(number as u64, rng.pick(&[0, 0, 7, 1_000_000]))).collect(),
+            sources: (0..partitions)
+                .map(|number| Source::new(number as u64, rng.pick(&[0, 0, 7, 1_000_000])))
+                .collect(),
             targets: (0..=partitions).map(|_| Log::default()).collect(),
             waiters: vec![VecDeque::new(); partitions + 1],
             coordinator: Coordinator::new(),

@@ -1,4 +1,5 @@
 //! Thousands of worlds; a failing one says how to replay it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 46] = [
+const HAPPENS: [&str; 47] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -21,6 +22,7 @@ const HAPPENS: [&str; 46] = [
     "connections broken",
     "crashes",
     "diverged",
+    "drains under way",
     "duplicates answered from memory",
     "fetches out of range",
     "fetches that diverge",
@@ -107,8 +109,12 @@ fn survey(seeds: u64) {
                         break;
                     }
                     if let Some(failure) = run(seed, None, false).failure {
-                        let kind: String =
-                            failure.chars().filter(|c| !c.is_ascii_digit()).take(90).collect::<String>().replace('\n', " ");
+                        let kind: String = failure
+                            .chars()
+                            .filter(|c| !c.is_ascii_digit())
+                            .take(90)
+                            .collect::<String>()
+                            .replace('\n', " ");
                         groups.lock().unwrap().entry(kind).or_default().push(seed);
                     }
                 }
