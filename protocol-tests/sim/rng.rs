@@ -1,4 +1,4 @@
-//! Randomness that is the same for a seed on every machine and in every version of this file's dependencies: it has none.
+//! Randomness that is the same for a seed on every machine and for ever: it depends on nothing but this file.
 
 /// `SplitMix64`.
 #[derive(Clone, Debug)]
