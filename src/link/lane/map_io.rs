@@ -7,21 +7,20 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::sync::mpsc;
 use twinlog_client::admin::{IsolationLevel, TopicPartition};
 use twinlog_client::{Cause, Cluster, Error, Outcome, Purpose, Result, Step};
-use twinlog_core::ids::{Producer, TargetOffset};
+use twinlog_core::ids::TargetOffset;
 use twinlog_core::io::{Failure, Input, MapBatch, MapEntry, ReadResult};
 use twinlog_core::outbox::Answer;
-use twinlog_wire::batch::{BatchMeta, Entry, HEAD_LEN, split_head};
+use twinlog_wire::batch::{Entry, split_head};
 use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
-use twinlog_wire::compression::decompress;
 use twinlog_wire::patch::Stamp;
 use twinlog_wire::produce_request::{ProducePartition, ProduceTopic};
-use twinlog_wire::records::Records;
 use twinlog_wire::topic::Topic;
 
 use super::outgoing::{PRODUCE, answer, read as read_answer, send};
 use super::{LaneSetup, Message, failure, refresh, tell};
 use crate::failpoint;
 use crate::log::{LogRead, LogReader};
+use crate::map_log::map_entries;
 use crate::names::map_topic;
 
 /// How long the broker may wait for the marker to come.
@@ -29,9 +28,6 @@ const MAX_WAIT: Duration = Duration::from_millis(100);
 
 /// The last version of Produce that names topics by name.
 const BY_NAME_MAX: i16 = 12;
-
-/// A batch of the map's topic may unpack to this many bytes.
-const UNPACKED_BYTES_MAX: usize = 64 << 20;
 
 pub(super) fn read(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, from: TargetOffset) {
     let reader = LogReader {
@@ -67,35 +63,12 @@ fn entries(from: i64, log: &[Entry]) -> Result<ReadResult<MapEntry>, String> {
     let mut entries = Vec::new();
     let mut next = from;
     for entry in log {
-        let Entry::V2(meta, bytes) = entry else { return Err("it is in a message format before v2".to_owned()) };
-        next = next.max(meta.next_offset());
-        if meta.is_control() {
-            entries.push(MapEntry::Marker(Producer { id: meta.producer_id, epoch: meta.producer_epoch }));
-            continue;
+        entries.append(&mut map_entries(entry)?);
+        if let Entry::V2(meta, _) = entry {
+            next = next.max(meta.next_offset());
         }
-        read_records(meta, bytes, |offset, key, value| {
-            if offset >= from {
-                entries.push(MapEntry::Record { key: key.to_vec(), value: value.map(<[u8]>::to_vec) });
-            }
-        })?;
     }
     Ok(ReadResult::Entries { entries, next: TargetOffset(next) })
-}
-
-/// Walks the records of a batch of the map's topic: offset, key, value.
-pub(crate) fn read_records(
-    meta: &BatchMeta,
-    batch: &[u8],
-    mut each: impl FnMut(i64, &[u8], Option<&[u8]>),
-) -> Result<(), String> {
-    let codec = meta.codec().ok_or("it has an unknown codec")?;
-    let body = batch.get(HEAD_LEN..).unwrap_or_default();
-    let plain = decompress(codec, body, UNPACKED_BYTES_MAX).map_err(|error| error.to_string())?;
-    for record in Records::new(&plain, meta.record_count) {
-        let record = record.map_err(|error| error.to_string())?;
-        each(meta.base_offset + i64::from(record.offset_delta), record.key.unwrap_or_default(), record.value);
-    }
-    Ok(())
 }
 
 pub(super) fn write(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, batch: MapBatch) {
