@@ -4,12 +4,12 @@
 use std::thread;
 use std::time::Duration;
 
-use twinlog_testcontainers::ClusterSpec;
+use twinlog_testcontainers::{ClusterSpec, eventually};
 
-use crate::ask::end;
 use crate::chance::Chance;
 use crate::kills::UnderLoad;
 use crate::pair::{LONG, Pair, assert_runs, drain, scaled, turn};
+use crate::segments::longest_copy;
 
 /// How long a stopped broker stands still.
 const STILL: Duration = Duration::from_secs(20);
@@ -22,19 +22,19 @@ fn source_and_target_are_killed_and_one_stands_still_under_load() {
     let pair = Pair::start(ClusterSpec::new(), ClusterSpec::new());
     let scenario = UnderLoad::start(&pair, "brokers");
     let mut twinlog = scenario.link.run("run");
-    scenario.link.await_growth(&scenario.plain, 500);
+    scenario.link.await_growth(&scenario.plain, 100_000);
     for _ in 0..scaled(1, 10) {
         for cluster in [&pair.source, &pair.target] {
             cluster.broker(0).kill().expect("killed");
             cluster.broker(0).start().expect("started");
-            scenario.link.await_growth(&scenario.plain, 1_000);
+            scenario.link.await_growth(&scenario.plain, 200_000);
             assert_runs(&mut twinlog);
         }
         pair.source.broker(0).pause().expect("stopped");
         // The pause is the scenario.
         thread::sleep(STILL);
         pair.source.broker(0).resume().expect("resumed");
-        scenario.link.await_growth(&scenario.plain, 1_000);
+        scenario.link.await_growth(&scenario.plain, 200_000);
         assert_runs(&mut twinlog);
     }
     drain(twinlog);
@@ -53,7 +53,7 @@ fn three_brokers_lose_leaders_and_members_under_load() {
     scenario.kill_at_random_moments(&mut chance, scaled(3, 50));
 
     let mut twinlog = scenario.link.run("run");
-    scenario.link.await_growth(&topic, 500);
+    scenario.link.await_growth(&topic, 100_000);
     let target = scenario.link.target();
     for _ in 0..scaled(1, 10) {
         for partition in 0..4 {
@@ -62,29 +62,30 @@ fn three_brokers_lose_leaders_and_members_under_load() {
             replicas.rotate_left(1);
             target.move_partition(&topic, partition, &replicas).expect("moved");
         }
-        scenario.link.await_growth(&topic, 1_000);
+        scenario.link.await_growth(&topic, 200_000);
         assert_runs(&mut twinlog);
 
         let leader = target.placement(&topic).expect("described")[&0].leader;
         let broker = pair.target.node(leader).expect("the leader is a broker");
         broker.kill().expect("killed");
         // The others go on without it.
-        scenario.link.await_growth(&topic, 1_000);
+        scenario.link.await_growth(&topic, 200_000);
         broker.start().expect("started");
         pair.target.await_ready().expect("three brokers again");
-        scenario.link.await_growth(&topic, 1_000);
+        scenario.link.await_growth(&topic, 200_000);
         assert_runs(&mut twinlog);
 
         let leader = target.placement(&topic).expect("described")[&1].leader;
         let broker = pair.target.node(leader).expect("the leader is a broker");
-        let before = end(&scenario.link.target(), &topic, 1);
+        let longest = || longest_copy(&pair.target, &topic, 1).expect("partition 1 is there");
+        let before = longest();
         broker.pause().expect("stopped");
         // The pause is the scenario.
         thread::sleep(STILL);
         broker.resume().expect("resumed");
-        let what = format!("partition 1 goes on from {before}");
-        twinlog_testcontainers::eventually(&what, LONG, || (end(&target, &topic, 1) > before + 500).then_some(()));
-        scenario.link.await_growth(&topic, 1_000);
+        let what = format!("partition 1 goes on from {before} bytes");
+        eventually(&what, LONG, || (longest() > before + 50_000).then_some(()));
+        scenario.link.await_growth(&topic, 200_000);
         assert_runs(&mut twinlog);
     }
     drain(twinlog);

@@ -1,16 +1,17 @@
 //! Records that the target's brokers take for forgotten: three days old, and of 1970. A resend of such a batch after a
 //! lost answer is stored a second time by a broker that was restarted, so twinlog has to find out instead.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use twinlog_testcontainers::{ClusterSpec, Produce, eventually};
 
-use crate::ask::total;
 use crate::map::assert_map;
 use crate::pair::{LONG, Link, Pair, ended, scaled, turn};
 use crate::relay::Relay;
+use crate::segments::bytes_on_disk;
 
 const PARTITIONS: u32 = 2;
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 /// Given a backlog of old records in small batches, when answers are lost, twinlog is killed, and the target is stopped
 /// and killed in the middle, then each record is there once and in order.
@@ -27,20 +28,27 @@ fn old_records_survive_kills_restarts_and_lost_answers() {
     let more = ["intervals: { mark: 200ms }"];
     let link = Link::to(&pair, &[relay.address()], "old", "{ include: ['old\\..*'] }", &more);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let three_days_ago = now - Duration::from_secs(3 * 24 * 3_600);
-    let count = scaled(20_000, 1_000_000);
-    for (topic, base) in [("old.days", three_days_ago.as_millis()), ("old.1970", 1_000)] {
+    let now = i64::try_from(now.as_millis()).expect("a timestamp");
+    let count = scaled(20_000, 500_000);
+    let step = 2 * DAY_MS / i64::try_from(count).expect("a count");
+    // The last two are not old: one comes from two days ago up to now, the other is of now.
+    let topics = [
+        ("old.days", now - 3 * DAY_MS, 1),
+        ("old.1970", 1_000, 1),
+        ("old.up", now - 2 * DAY_MS, step),
+        ("old.not", now, 0),
+    ];
+    for (topic, base, step) in topics {
         link.source().create_topic(topic, PARTITIONS, &[("retention.ms", "-1")]).expect("the topic is created");
-        let base = i64::try_from(base).expect("a timestamp");
-        let produce = Produce::new(topic, count).batches(2_048, 5).timestamps(base, 1);
+        let produce = Produce::new(topic, count).batches(2_048, 5).timestamps(base, step);
         link.source().produce(&produce).expect("produced");
     }
-    let copied = || total(&link.target(), "old.days") + total(&link.target(), "old.1970");
-    let all = i64::try_from(2 * count).expect("a count");
-    let reach = |share: i64| {
-        eventually(&format!("{share} % copied"), LONG, || (copied() > all * share / 100).then_some(()));
+    let source = bytes_on_disk(&pair.source, "old.1970");
+    let reach = |share: u64| {
+        let copied = || bytes_on_disk(&pair.target, "old.1970");
+        eventually(&format!("{share} % copied"), LONG, || (copied() > source * share / 100).then_some(()));
         let copied = copied();
-        assert!(copied < all, "all is copied at {share} %: {copied} of {all}");
+        assert!(copied < source, "all is copied at {share} %: {copied} of {source} bytes");
     };
 
     relay.lose_answers(25);
@@ -63,13 +71,14 @@ fn old_records_survive_kills_restarts_and_lost_answers() {
     broker.start().expect("started");
     relay.lose_answers(0);
     assert!(relay.lost() > 10, "only {} answers were lost", relay.lost());
-    link.await_twins("old.days", "old.days");
-    link.await_twins("old.1970", "old.1970");
+    for (topic, ..) in topics {
+        link.await_twins(topic, topic);
+    }
     twinlog.terminate().expect("a signal is sent");
     assert_eq!(ended(twinlog).code, 0);
 
     link.catch_up();
-    for topic in ["old.days", "old.1970"] {
+    for (topic, ..) in topics {
         assert_eq!(link.assert_twins(topic, topic), count);
         assert_map(&link, topic, topic);
     }

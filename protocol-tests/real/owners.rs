@@ -9,7 +9,7 @@ use crate::pair::{SHARED, assert_runs, drain, ended};
 fn a_second_instance_takes_over_and_the_first_ends_with_4() {
     let scenario = UnderLoad::start(&SHARED, "owners");
     let first = scenario.link.run("first");
-    scenario.link.await_growth(&scenario.plain, 1_000);
+    scenario.link.await_growth(&scenario.plain, 200_000);
 
     let mut second = scenario.link.run("second");
 
@@ -19,7 +19,7 @@ fn a_second_instance_takes_over_and_the_first_ends_with_4() {
     assert_eq!(said.len(), 1, "{}", first.stderr);
     assert!(said[0].contains("taken over by another instance"), "{}", first.stderr);
     assert!(said[0].contains("link owners"), "{}", first.stderr);
-    scenario.link.await_growth(&scenario.plain, 2_000);
+    scenario.link.await_growth(&scenario.plain, 400_000);
     assert_runs(&mut second);
     drain(second);
     scenario.finish();

@@ -9,10 +9,14 @@ use twinlog_testcontainers::{
     Cluster, ClusterSpec, Digest, Folder, Isolation, KafkaVersion, Oracle, OracleAt, Program, eventually,
 };
 
-use crate::ask::{Placed, total};
+use crate::ask::Placed;
+use crate::segments::bytes_on_disk;
 
 /// Longer than anything here should take on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
+
+/// Lines of each run that a failed test shows.
+const LINES_SHOWN: usize = 60;
 
 /// A source and a target.
 pub(crate) struct Pair {
@@ -66,6 +70,23 @@ pub(crate) struct Link<'a> {
     pub(crate) pair: &'a Pair,
     pub(crate) name: String,
     pub(crate) folder: Folder,
+}
+
+impl Drop for Link<'_> {
+    /// A failed test shows what the program said last in each of its runs.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for file in std::fs::read_dir(self.folder.path()).into_iter().flatten().filter_map(Result::ok) {
+            if file.path().extension().is_some_and(|extension| extension == "err") {
+                let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().collect();
+                let last = lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
+                println!("=== {} ===\n{last}", file.path().display());
+            }
+        }
+    }
 }
 
 /// How a run of the program ended.
@@ -158,11 +179,13 @@ impl<'a> Link<'a> {
         });
     }
 
-    /// Waits until the mirror has grown by `more` offsets from now on.
-    pub(crate) fn await_growth(&self, target_topic: &str, more: i64) {
-        let begin = total(&self.target(), target_topic);
-        eventually(&format!("{target_topic} grows by {more} from {begin}"), LONG, || {
-            (total(&self.target(), target_topic) >= begin + more).then_some(())
+    /// Waits until the mirror has grown by so many bytes from now on. No client is asked: with a broker down, Kafka's own
+    /// would wait for a minute.
+    pub(crate) fn await_growth(&self, target_topic: &str, bytes: u64) {
+        let target = &self.pair.target;
+        let begin = bytes_on_disk(target, target_topic);
+        eventually(&format!("{target_topic} grows by {bytes} bytes from {begin}"), LONG, || {
+            (bytes_on_disk(target, target_topic) >= begin + bytes).then_some(())
         });
     }
 }

@@ -36,6 +36,22 @@ pub(crate) fn stored(cluster: &Cluster, topic: &str, partition: i32) -> Vec<Stor
     batches
 }
 
+/// How long a topic's log is, all partitions together: of each the longest copy that a broker has.
+pub(crate) fn bytes_on_disk(cluster: &Cluster, topic: &str) -> u64 {
+    (0..).map_while(|partition| longest_copy(cluster, topic, partition)).sum()
+}
+
+/// The length of a partition's log; none where no broker has it.
+pub(crate) fn longest_copy(cluster: &Cluster, topic: &str, partition: i32) -> Option<u64> {
+    let copies = cluster.brokers().iter().filter_map(|broker| {
+        let data = broker.data_path().expect("the broker is a process");
+        let files = fs::read_dir(data.join(format!("{topic}-{partition}"))).ok()?;
+        let logs = files.filter_map(Result::ok).filter(|file| file.path().extension().is_some_and(|e| e == "log"));
+        Some(logs.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum())
+    });
+    copies.max()
+}
+
 /// Fails unless both sides hold the same batches: the same bytes behind the header, and in the header the same codec,
 /// counts and timestamps. Answers how many there are.
 pub(crate) fn assert_same_batches(source: &Cluster, target: &Cluster, topic: &str, partitions: i32) -> usize {
