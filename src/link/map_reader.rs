@@ -25,7 +25,7 @@ use twinlog_core::map_state::{MapState, MappedPartition};
 use twinlog_core::report::{Failure, FailureKind};
 use twinlog_wire::batch::Entry;
 
-pub(crate) use self::snapshot::{MirrorEnd, PartitionMap, Wanted, snapshot};
+pub(crate) use self::snapshot::{MirrorEnd, PartitionMap, Snapshot, Wanted, snapshot};
 use crate::log::{LogPart, LogRead, LogReader};
 use crate::map_log::map_entries;
 use crate::names;
@@ -132,6 +132,13 @@ impl MapReader {
     pub(crate) fn heads(&self) -> impl Iterator<Item = (&PartitionKey, &Head)> {
         let partitions = self.lanes.iter().flat_map(|lane| &lane.contents.state.partitions);
         partitions.filter_map(|(key, mapped)| Some((key, mapped.head.as_ref()?)))
+    }
+
+    /// Source partitions that stopped before anything was copied, with name and words of the state.
+    pub(crate) fn stopped(&self) -> impl Iterator<Item = (&PartitionKey, &(String, String))> {
+        let partitions = self.lanes.iter().flat_map(|lane| &lane.contents.state.partitions);
+        let never_begun = partitions.filter(|(_, mapped)| mapped.head.is_none());
+        never_begun.filter_map(|(key, mapped)| Some((key, mapped.halt.as_ref()?)))
     }
 
     /// What the map says of a partition, if it is in it.

@@ -9,7 +9,7 @@ use twinlog_core::map_record::PartitionKey;
 use twinlog_core::report::Failure;
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 
-use crate::map_reader::{MirrorEnd, PartitionMap, Wanted, snapshot};
+use crate::map_reader::{MirrorEnd, PartitionMap, Snapshot, Wanted, snapshot};
 use crate::names;
 use crate::supervisor::LinkSetup;
 
@@ -27,13 +27,10 @@ pub async fn status(setup: &LinkSetup) -> Result<Seen, Failure> {
     let wanted = Wanted { lane: None, partitions: Box::new(|_| true), whole: false };
     let (snapshot, source) = tokio::join!(snapshot(setup, wanted), SourceSide::ask(setup));
     let mut words = Vec::new();
-    let (lanes, mapped) = match snapshot? {
-        Some(snapshot) => (snapshot.lanes, snapshot.partitions),
-        None => {
-            words.push(format!("link {} has never run: nothing is copied so far", setup.name));
-            (setup.config.lanes.into(), Vec::new())
-        }
-    };
+    let Snapshot { lanes, partitions: mapped, mut stopped } = snapshot?.unwrap_or_else(|| {
+        words.push(format!("link {} has never run: nothing is copied so far", setup.name));
+        Snapshot { lanes: setup.config.lanes.into(), partitions: Vec::new(), stopped: BTreeMap::new() }
+    });
     let source = match source {
         Ok(source) => Some(source),
         Err(error) => {
@@ -51,8 +48,8 @@ pub async fn status(setup: &LinkSetup) -> Result<Seen, Failure> {
         rows.insert(partition.key.clone(), row(partition, lanes, facts));
     }
     for (key, target_topic) in source.iter().flat_map(|source| &source.selected) {
-        let end = ends.get(key);
-        rows.entry(key.clone()).or_insert_with(|| waiting(key, target_topic, lanes, end));
+        let (end, halt) = (ends.get(key), stopped.remove(key));
+        rows.entry(key.clone()).or_insert_with(|| not_begun(key, target_topic, lanes, end, halt));
     }
     let status = LinkStatus {
         link: setup.name.clone(),
@@ -154,16 +151,24 @@ fn lane(key: &PartitionKey, lanes: u32) -> u16 {
     u16::try_from(names::lane_of(&key.topic, key.partition, lanes)).unwrap_or(u16::MAX)
 }
 
-/// A selected partition that the map does not know yet.
-fn waiting(key: &PartitionKey, target_topic: &str, lanes: u32, ends: Option<&Ends>) -> PartitionStatus {
+/// A selected partition of which nothing is copied, and why it stopped, if it did.
+fn not_begun(
+    key: &PartitionKey,
+    target_topic: &str,
+    lanes: u32,
+    ends: Option<&Ends>,
+    halt: Option<(String, String)>,
+) -> PartitionStatus {
+    let standing = if halt.is_some() { Standing::Halted } else { Standing::Waiting };
+    let (state, detail) = halt.unwrap_or_else(|| ("waiting".to_owned(), "not begun".to_owned()));
     PartitionStatus {
         topic: key.topic.clone(),
         target_topic: target_topic.to_owned(),
         partition: key.partition,
         lane: lane(key, lanes),
-        standing: Standing::Waiting,
-        state: "waiting".to_owned(),
-        detail: Some("not begun".to_owned()),
+        standing,
+        state,
+        detail: Some(detail),
         position: None,
         synced: None,
         high_watermark: ends.map(|ends| ends.high_watermark),
@@ -299,6 +304,18 @@ mod tests {
         }
         assert_eq!(state(&partition(), Some(SourceFacts::Deleted)), (Standing::Halted, "source-deleted".into()));
         assert_eq!(state(&partition(), Some(SourceFacts::Recreated)), (Standing::Halted, "recreated".into()));
+    }
+
+    #[test]
+    fn what_stopped_before_it_began_says_why() {
+        let key = partition().key;
+        let row = not_begun(&key, "orders", 4, None, Some(("target-not-empty".into(), "words".into())));
+        assert_eq!(
+            (row.standing, row.state.as_str(), row.detail.as_deref()),
+            (Standing::Halted, "target-not-empty", Some("words"))
+        );
+        let row = not_begun(&key, "orders", 4, None, None);
+        assert_eq!((row.standing, row.state.as_str()), (Standing::Waiting, "waiting"));
     }
 
     #[test]

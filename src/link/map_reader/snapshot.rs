@@ -42,6 +42,8 @@ pub(crate) struct Snapshot {
     pub(crate) lanes: u32,
     /// The partitions, by source topic and number.
     pub(crate) partitions: Vec<PartitionMap>,
+    /// Partitions that stopped before anything was copied, with name and words of the state.
+    pub(crate) stopped: BTreeMap<PartitionKey, (String, String)>,
 }
 
 /// The map of one partition.
@@ -116,11 +118,13 @@ pub(crate) async fn snapshot(setup: &LinkSetup, wanted: Wanted) -> Result<Option
         found.push((map, mapped.plans.clone(), contents.producer_ids.clone()));
     }
     let lanes = reader.lanes();
+    let stopped = reader.stopped().filter(|(key, _)| partitions(key));
+    let stopped = stopped.map(|(key, halt)| (key.clone(), halt.clone())).collect();
     drop(reader);
     let metadata = setup.target.metadata().await.map_err(|error| out_of_reach(&error))?;
     let mut partitions = walk_all(&setup.target, &metadata, &bounds, found).await;
     partitions.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok(Some(Snapshot { lanes, partitions }))
+    Ok(Some(Snapshot { lanes, partitions, stopped }))
 }
 
 fn damaged(topic: &str, what: &str) -> Failure {

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use twinlog_client::admin::TopicPartition;
-use twinlog_core::map_record::FORMAT;
+use twinlog_core::map_record::{FORMAT, MapRecord, PartitionKey};
 use twinlog_core::report::{Difference, Failure, FailureKind, PartitionVerdict, Side, Translation};
 use twinlog_core::status::{PartitionStatus, Standing};
 use twinlog_link::status::status;
@@ -11,7 +11,7 @@ use twinlog_link::supervisor::LinkSetup;
 use twinlog_link::translate::{Question, translate};
 use twinlog_link::verify::verify;
 
-use crate::kit::setup;
+use crate::kit::{create, setup};
 use crate::written::{Head0, NEXT_TARGET, SYNCED, Written};
 
 pub(crate) async fn ask(setup: &LinkSetup, side: Side, topic: &str, offset: i64) -> Result<Translation, Failure> {
@@ -165,4 +165,17 @@ async fn a_newer_map_is_refused_and_a_damaged_one_named() {
     let failure = ask(&written.setup, Side::Source, &written.topic, 0).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Difference, "{failure:?}");
     assert!(failure.what.contains("target __twinlog.damaged.map:"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_partition_that_stopped_before_it_began_says_why() {
+    let written = Written::good("unbegun", Head0::Fresh).await;
+    let halt = Some(("target-not-empty".to_owned(), "words".to_owned()));
+    let other = setup("unbegun", "unbegun.other");
+    create(&other.source, "unbegun.other", 1).await;
+    let key = PartitionKey { topic: "unbegun.other".into(), partition: 0 };
+    written.write(&[MapRecord::Halt(key, halt)]).await;
+    let seen = status(&other).await.unwrap();
+    let states: Vec<_> = seen.status.partitions.iter().map(|row| (row.topic.as_str(), row.state.as_str())).collect();
+    assert_eq!(states, [("unbegun.orders", "not-selected"), ("unbegun.other", "target-not-empty")]);
 }
