@@ -23,12 +23,19 @@ impl World {
             return;
         }
         let origin = request.origin;
+        let former = self.instances[origin.instance].life != origin.life;
+        let stray = matches!(request.call, Call::Add { .. }) && (request.delayed || former)
+            || matches!(request.call, Call::Init(_)) && (!request.heard || former);
+        if stray {
+            // An epoch that nobody got, or a transaction that nobody knows to be open: it fences whoever has the lane,
+            // and nobody can tell that from another owner.
+            self.coordinator.owner = None;
+        }
         let input = match request.call {
             Call::Init(current) => {
                 let (answer, markers) = self.coordinator.init(origin.instance, current);
                 self.write_markers(markers);
-                if !request.heard {
-                    // Nobody got that epoch: it fences whoever has the one before.
+                if stray {
                     self.coordinator.owner = None;
                 }
                 if answer.is_ok() && current.is_none() {

@@ -68,7 +68,13 @@ impl Coordinator {
         match self.state {
             State::Ending { .. } => (Err(ErrorCode::CONCURRENT_TRANSACTIONS), None),
             // The expected epoch is not looked at here (`prepareInitProducerIdTransit`): even a zombie aborts.
-            State::Ongoing => (Err(ErrorCode::CONCURRENT_TRANSACTIONS), Some(self.abort())),
+            State::Ongoing => {
+                let owner = self.owner.filter(|owner| *owner == who);
+                let markers = self.abort();
+                // Who aborts its own transaction has nobody else to blame for the fence.
+                self.owner = owner;
+                (Err(ErrorCode::CONCURRENT_TRANSACTIONS), Some(markers))
+            }
             State::Empty | State::Complete { .. } => {
                 match current.map(|current| current.epoch) {
                     None => {

@@ -165,7 +165,8 @@ impl World {
                 self.targets[partition].barrier = barrier;
             }
         }
-        self.after(self.profile.expiry_check_ms, Event::Expiry);
+        let pause = self.profile.expiry_check_ms.max(if self.quiet { 1_000 } else { 0 });
+        self.after(pause, Event::Expiry);
     }
 
     /// A leader moves, or its broker restarts. What was appended above the high watermark may be lost; who waits for

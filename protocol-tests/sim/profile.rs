@@ -175,7 +175,7 @@ impl Profile {
             mark_interval_ms: rng.pick(&[100, 700, 5_000]),
             queue_bytes_max: rng.pick(&[500, 5_000, 1 << 20]),
             pauses: rivals && rng.chance(500),
-            expiry_check_ms: rng.pick(&[500, 3_000, 600_000]),
+            expiry_check_ms: rng.pick(&[30, 300, 3_000]),
             high_watermark_lags: rng.chance(300),
             source_leaders: rng.chance(300),
             trims: rng.chance(200),

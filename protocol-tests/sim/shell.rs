@@ -267,7 +267,7 @@ impl World {
             self.after_some(patience, input.map(|input| Event::Input(origin, input)));
             if self.rng.chance(600) {
                 let late = if self.rng.chance(self.profile.late) { self.rng.between(0, 4_000) } else { 0 };
-                self.after(delay + late, Event::Execute(Request { heard: false, ..request }));
+                self.after(delay + late, Event::Execute(Request { heard: false, delayed: late > 0, ..request }));
             }
             return;
         }
