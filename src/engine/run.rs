@@ -59,7 +59,7 @@ pub(crate) async fn run(
                     end.missing.append(&mut part.missing);
                 }
                 Ok(Err(error)) => {
-                    failed.get_or_insert(explain(&error));
+                    failed.get_or_insert_with(|| explain(&error));
                     stop_all.send_replace(true);
                 }
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
