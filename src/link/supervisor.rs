@@ -248,10 +248,15 @@ impl Running {
         let handle = LaneHandle { setup: Arc::clone(&setup), commands, status, drained: false };
         let worker = usize::try_from(setup.lane).unwrap_or(0) % self.workers.len().max(1);
         if let Some(worker) = self.workers.get(worker) {
-            worker.handle.spawn(async move {
+            let lane = setup.lane;
+            let running = worker.handle.spawn(async move {
                 sleep(after).await;
-                let lane = setup.lane;
-                let over = LaneShell::new(setup, status_sender).run(&mut inbox).await;
+                LaneShell::new(setup, status_sender).run(&mut inbox).await
+            });
+            worker.handle.spawn(async move {
+                // A lane that broke one of its own rules is like one that was killed: its map and the mirrors tell the
+                // next one what is there. It must not stand still without a word.
+                let over = running.await.unwrap_or(Over::Restart("it panicked, which is a bug: please report it"));
                 // The supervisor is gone only at the end of the process.
                 drop(overs.send((lane, over)));
             });
