@@ -29,7 +29,7 @@ fn old_records_survive_kills_restarts_and_lost_answers() {
     let link = Link::to(&pair, &[relay.address()], "old", "{ include: ['old\\..*'] }", &more);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_millis()).expect("a timestamp");
-    let count = scaled(20_000, 500_000);
+    let count = scaled(20_000, 100_000);
     let step = 2 * DAY_MS / i64::try_from(count).expect("a count");
     // The last two are not old: one comes from two days ago up to now, the other is of now.
     let topics = [
