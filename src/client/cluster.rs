@@ -21,7 +21,7 @@ use crate::connection::Connection;
 use crate::dial::{Address, DialConfig, Dialer};
 use crate::error::{Cause, Error, Outcome, Peer, Result, Step};
 use crate::metadata::Metadata;
-use crate::side::Side;
+use twinlog_core::report::Side;
 use twinlog_wire::error_code::Retry;
 
 /// A cluster. Clones share everything.

@@ -11,7 +11,6 @@ mod connection;
 mod dial;
 pub mod error;
 pub mod metadata;
-mod side;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -22,6 +21,6 @@ pub use connection::{Answer, Connection, ConnectionConfig, RawRequest, Slot, Ver
 pub use dial::{Address, AddressError, DialConfig};
 pub use error::{Cause, Error, Outcome, Peer, Result, Step};
 pub use metadata::Metadata;
-pub use side::Side;
 pub use tls::TlsConfig;
+pub use twinlog_core::report::Side;
 pub use twinlog_wire::error_code::{ErrorCode, Retry};

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 
 use crate::connection::{Connection, ConnectionConfig};
 use crate::error::{Peer, Result};
-use crate::side::Side;
+use twinlog_core::report::Side;
 
 /// The broker's end of a connection.
 pub(crate) struct Script<S> {

@@ -59,7 +59,7 @@ pub enum FailureKind {
 }
 
 /// One of the two clusters of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// The cluster that is read.
@@ -75,6 +75,12 @@ impl Side {
             Self::Source => "source",
             Self::Target => "target",
         }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

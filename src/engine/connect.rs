@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use twinlog_client::{Address, Cluster, DialConfig, Error, Side, TlsConfig};
+use twinlog_client::{Address, Cluster, DialConfig, Side, TlsConfig};
 use twinlog_core::config::ClusterConfig;
 use twinlog_core::report::{Failure, FailureKind};
 
@@ -25,10 +25,4 @@ fn cluster(side: Side, config: &ClusterConfig) -> Result<Cluster, Failure> {
 /// The addresses that the configuration gives.
 pub(crate) fn addresses(config: &ClusterConfig) -> Vec<Address> {
     config.bootstrap.iter().map(|at| Address { host: at.host.clone(), port: at.port }).collect()
-}
-
-/// An error of the client as a verb's end.
-pub(crate) fn out_of_reach(error: &Error) -> Failure {
-    Failure::new(FailureKind::OutOfReach, error.to_string())
-        .advise("check the addresses in the configuration and whether the brokers are up")
 }

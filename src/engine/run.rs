@@ -4,6 +4,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use twinlog_core::report::{Failure, FailureKind, RunEnd};
 use twinlog_core::status::LinkStatus;
+use twinlog_link::reach::out_of_reach;
 use twinlog_link::supervisor::{self, LinkError};
 
 use super::NamedLink;
@@ -73,7 +74,7 @@ pub(crate) async fn run(
 fn explain(error: &LinkError) -> Failure {
     let what = error.to_string();
     match error {
-        LinkError::Client(error) => super::connect::out_of_reach(error),
+        LinkError::Client(error) => out_of_reach(error),
         LinkError::SameCluster(_) => Failure::new(FailureKind::Refused, what),
         LinkError::Lost { .. } => Failure::new(FailureKind::OwnershipLost, what)
             .advise("run one instance of a link at a time; the other one goes on where this one stopped"),

@@ -12,7 +12,7 @@ mod map_reader;
 pub mod map_topic;
 pub mod mirrors;
 pub mod names;
-mod reach;
+pub mod reach;
 pub mod same_cluster;
 pub mod status;
 pub mod supervisor;

@@ -15,7 +15,7 @@ pub(crate) fn deadline() -> Instant {
 }
 
 /// What the client could not do, as a verb's end.
-pub(crate) fn out_of_reach(error: &Error) -> Failure {
+pub fn out_of_reach(error: &Error) -> Failure {
     let failure = Failure::new(FailureKind::OutOfReach, error.to_string());
     match error.code() {
         Some(code) if code.retry() == Retry::Never => failure.advise("grant the right that the broker names"),

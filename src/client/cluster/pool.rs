@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::dial::{Address, DialConfig, Dialer};
 use crate::error::{Error, Peer, Result};
 use crate::metadata::Metadata;
-use crate::side::Side;
+use twinlog_core::report::Side;
 
 /// What a connection is used for. A broker answers the requests of a connection one by one, so
 /// uses that may wait are kept apart.

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use twinlog_wire::error_code::{ErrorCode, Retry};
 
 use super::*;
-use crate::side::Side;
 use crate::testing::{Script, connect, peer, start, versions};
+use twinlog_core::report::Side;
 
 const PIPE_BYTES: usize = 1 << 16;
 

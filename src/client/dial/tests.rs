@@ -2,8 +2,8 @@ use tokio::net::TcpListener;
 use twinlog_wire::error_code::Retry;
 
 use super::*;
-use crate::side::Side;
 use crate::testing::Script;
+use twinlog_core::report::Side;
 
 fn peer(address: &Address) -> Peer {
     Peer { side: Side::Target, node: None, address: address.to_string().into() }

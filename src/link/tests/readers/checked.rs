@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use twinlog_client::Side as Dialled;
 use twinlog_core::config::{ExistingTopics, LinkConfig};
 use twinlog_core::report::{Check, CheckReport, Side, Verdict};
 use twinlog_link::check::{Addresses, check};
@@ -96,7 +95,7 @@ async fn every_address_that_does_not_answer_is_named() {
     let mut link = setup("halved", "halved");
     let mut some = addresses();
     some.extend(nowhere());
-    link.target = cluster(Dialled::Target, nowhere());
+    link.target = cluster(Side::Target, nowhere());
     let report = check(&link, &Addresses { source: some, target: nowhere() }).await;
     assert_one(&report, Some(Side::Source), "reachable", Verdict::Warning, "source 127.0.0.1:1: connection refused");
     assert_one(&report, Some(Side::Target), "reachable", Verdict::Failed, "target 127.0.0.1:1: connection refused");

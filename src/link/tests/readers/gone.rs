@@ -1,6 +1,5 @@
 //! One side out of reach, or a topic of it gone.
 
-use twinlog_client::Side as Dialled;
 use twinlog_core::report::{FailureKind, Side, Translation};
 use twinlog_core::status::Standing;
 use twinlog_link::status::status;
@@ -14,7 +13,7 @@ use crate::written::{Head0, Written};
 #[tokio::test]
 async fn with_the_source_gone_the_target_answers_alone() {
     let written = Written::good("alone", Head0::Fresh).await;
-    let setup = LinkSetup { source: cluster(Dialled::Source, nowhere()), ..written.setup.clone() };
+    let setup = LinkSetup { source: cluster(Side::Source, nowhere()), ..written.setup.clone() };
     let forward = ask(&setup, Side::Source, &written.topic, 10).await.unwrap();
     assert_eq!(forward, Translation::Exact { offset: 7 });
     let back = ask(&setup, Side::Target, &written.mirror, 7).await.unwrap();
@@ -33,7 +32,7 @@ async fn with_the_source_gone_the_target_answers_alone() {
 #[tokio::test]
 async fn with_the_target_gone_nothing_is_known() {
     let written = Written::good("headless", Head0::Fresh).await;
-    let setup = LinkSetup { target: cluster(Dialled::Target, nowhere()), ..written.setup.clone() };
+    let setup = LinkSetup { target: cluster(Side::Target, nowhere()), ..written.setup.clone() };
     for failure in [
         ask(&setup, Side::Source, &written.topic, 10).await.unwrap_err(),
         status(&setup).await.map(|_| ()).unwrap_err(),
