@@ -14,7 +14,11 @@ pub(super) enum Remedy {
     Halt,
 }
 
-pub(super) fn remedy(failure: Failure) -> Remedy {
+/// How often a batch is sent again that arrived damaged: on a wire that passes, in memory or at the source it stays.
+const DAMAGED_MAX: u32 = 3;
+
+/// What to do after a failure, `attempt` failures in a row before it.
+pub(super) fn remedy(failure: Failure, attempt: u32) -> Remedy {
     let code = match failure {
         Failure::NotSent => return Remedy::Resend { certain: true },
         Failure::Lost => return Remedy::Resend { certain: false },
@@ -32,6 +36,7 @@ pub(super) fn remedy(failure: Failure) -> Remedy {
         ErrorCode::NOT_ENOUGH_REPLICAS
         | ErrorCode::TOPIC_AUTHORIZATION_FAILED
         | ErrorCode::CLUSTER_AUTHORIZATION_FAILED => Remedy::Resend { certain: true },
+        ErrorCode::CORRUPT_MESSAGE if attempt < DAMAGED_MAX => Remedy::Resend { certain: true },
         ErrorCode::UNKNOWN_SERVER_ERROR => Remedy::Resend { certain: false },
         // All others that pass by themselves can come after the append, too: a leader that moved away while it
         // waited for its followers answers 6.

@@ -131,7 +131,7 @@ impl Partition {
             Answer::Refused(_, message) => message.clone(),
             _ => String::new(),
         };
-        match remedy(failure) {
+        match remedy(failure, self.attempt) {
             Remedy::Resolve => self.resolve(context),
             Remedy::Halt
                 if matches!(

@@ -14,8 +14,10 @@ use super::{LaneSetup, Message, failure, tell};
 use crate::failpoint;
 use crate::names::{map_topic, transactional_id};
 
-/// A transaction holds no data and is open for milliseconds; this is for a process that stops in the middle of one.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// A transaction holds no data and is open for milliseconds. If the process sleeps in the middle of one for longer than
+/// this, the coordinator ends it under a new epoch, as if another owner had come: so it is as long as brokers allow by
+/// default (`transaction.max.timeout.ms`), with a shorter one for those that allow less.
+const TRANSACTION_TIMEOUTS: [Duration; 2] = [Duration::from_secs(15 * 60), Duration::from_secs(60)];
 
 /// Topics that one request adds.
 const TOPICS_MAX: usize = 100;
@@ -25,7 +27,11 @@ pub(super) fn init(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, c
     let id = transactional_id(&setup.link, lane);
     tokio::spawn(async move {
         let current = current.map(|producer| ProducerId { id: producer.id, epoch: producer.epoch });
-        let result = target.init_producer_id(lane, &id, TRANSACTION_TIMEOUT, current).await;
+        let [long, short] = TRANSACTION_TIMEOUTS;
+        let mut result = target.init_producer_id(lane, &id, long, current).await;
+        if result.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::INVALID_TRANSACTION_TIMEOUT)) {
+            result = target.init_producer_id(lane, &id, short, current).await;
+        }
         let result = match result {
             Ok(producer) => Ok(Producer { id: producer.id, epoch: producer.epoch }),
             Err(error) => {
