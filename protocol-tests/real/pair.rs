@@ -107,7 +107,8 @@ impl<'a> Link<'a> {
     pub(crate) fn to(pair: &'a Pair, target: &[String], name: &str, topics: &str, more: &[&str]) -> Self {
         let folder = Folder::new(&format!("link-{name}")).expect("a folder");
         let mut yaml = format!(
-            "clusters:\n  a: {{ bootstrap: {:?} }}\n  b: {{ bootstrap: {target:?} }}\nlinks:\n  {name}:\n    source: a\n    \
+            "clusters:\n  a: {{ bootstrap: {:?} }}\n  b: {{ bootstrap: {target:?} }}\nlinks:\n  {name}:\n    \
+             source: a\n    \
              target: b\n    topics: {topics}\n",
             pair.source.bootstrap(),
         );
@@ -179,7 +180,8 @@ impl<'a> Link<'a> {
         });
     }
 
-    /// Waits until the mirror has grown by so many bytes from now on. No client is asked: with a broker down, Kafka's own
+    /// Waits until the mirror has grown by so many bytes from now on. No client is asked: with a broker down, Kafka's
+    /// own
     /// would wait for a minute.
     pub(crate) fn await_growth(&self, target_topic: &str, bytes: u64) {
         let target = &self.pair.target;
