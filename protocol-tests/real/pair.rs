@@ -180,9 +180,8 @@ impl<'a> Link<'a> {
         });
     }
 
-    /// Waits until the mirror has grown by so many bytes from now on. No client is asked: with a broker down, Kafka's
-    /// own
-    /// would wait for a minute.
+    /// Waits until the mirror has grown by so many bytes from now on. No client is asked: with a broker down,
+    /// Kafka's own would wait for a minute.
     pub(crate) fn await_growth(&self, target_topic: &str, bytes: u64) {
         let target = &self.pair.target;
         let begin = bytes_on_disk(target, target_topic);
