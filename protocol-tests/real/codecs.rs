@@ -17,8 +17,7 @@ const CODECS: [(&str, Codec, Stored); 5] = [
 const PARTITIONS: i32 = 4;
 
 /// Given `count` JSON records of each codec in four partitions, with headers of all kinds, null keys, and null and
-/// empty
-/// values, when they are mirrored, then records and batches are the same on both sides.
+/// empty values, when they are mirrored, then records and batches are the same on both sides.
 fn all_codecs(pair: &Pair, name: &str, count: u64) {
     let topic = |codec: &str| format!("{name}.{codec}");
     let link = Link::new(pair, name, &format!("{{ include: ['{name}\\..*'] }}"), &[]);

@@ -54,8 +54,7 @@ impl<'a> UnderLoad<'a> {
     }
 
     /// Starts twinlog and kills it, so many times: at a random moment after its start, and every other time after it
-    /// has
-    /// copied a random amount.
+    /// has copied a random amount.
     pub(crate) fn kill_at_random_moments(&self, chance: &mut Chance, kills: u64) {
         for kill in 0..kills {
             let mut twinlog = self.link.run(&format!("kill-{kill}"));
