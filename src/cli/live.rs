@@ -84,7 +84,10 @@ impl Seen {
         for (link, partition) in links.iter().flat_map(|link| link.partitions.iter().map(move |one| (link, one))) {
             let key = (link.link.clone(), partition.topic.clone(), partition.partition);
             let state = (partition.standing, partition.state.clone());
-            if self.0.get(&key) == Some(&state) {
+            let shown = self.0.get(&key);
+            // Under light load a partition catches up several times a second: once it did, copying is no news.
+            let as_before = shown.is_some_and(|(shown, _)| *shown == Standing::CaughtUp);
+            if shown == Some(&state) || (as_before && partition.standing == Standing::Copying) {
                 continue;
             }
             self.0.insert(key, state);
@@ -311,6 +314,26 @@ mod tests {
         assert_eq!(seen.changes(&link(vec![partition("orders", 0)])).len(), 1);
         let moved = PartitionStatus { records: 10_000, synced: Some(9_000), ..partition("orders", 0) };
         assert_eq!(seen.changes(&link(vec![moved])), []);
+    }
+
+    #[test]
+    fn catching_up_is_told_once_until_something_else_happens() {
+        let mut seen = Seen::default();
+        let standing = |standing, state: &str| {
+            link(vec![PartitionStatus { standing, state: state.into(), ..partition("orders", 0) }])
+        };
+        let told: Vec<usize> = [
+            standing(Standing::Copying, "copying"),
+            standing(Standing::CaughtUp, "caught-up"),
+            standing(Standing::Copying, "copying"),
+            standing(Standing::CaughtUp, "caught-up"),
+            standing(Standing::Waiting, "retrying"),
+            standing(Standing::Copying, "copying"),
+        ]
+        .iter()
+        .map(|links| seen.changes(links).len())
+        .collect();
+        assert_eq!(told, [1, 1, 0, 0, 1, 1]);
     }
 
     #[test]
