@@ -83,6 +83,8 @@ pub struct Lane {
     /// abort
     /// it under an epoch that nobody gets, and then take us for a zombie: `prepareInitProducerIdTransit`.)
     open_members: BTreeSet<Member>,
+    /// A new epoch had to wait for a transaction of this lane to end.
+    init_waited: bool,
     writer: Option<MapWriter>,
     partitions: Vec<Partition>,
     by_key: BTreeMap<PartitionKey, LanePartition>,
@@ -111,6 +113,7 @@ impl Lane {
             transaction_wanted: true,
             transaction_at: 0,
             open_members: BTreeSet::new(),
+            init_waited: false,
             writer: None,
             partitions: Vec::new(),
             by_key: BTreeMap::new(),
@@ -383,11 +386,17 @@ impl Lane {
             Ok(producer) => {
                 self.attempt = 0;
                 self.bump = false;
+                self.init_waited = false;
                 self.producer = Some(producer);
                 if matches!(self.stage, Stage::Taking) {
                     self.stage = Stage::FencingMap;
                 }
                 self.transaction_wanted = true;
+            }
+            // A request of our own that arrived late had opened a transaction again. The coordinator aborted it under an
+            // epoch that nobody gets; who takes the lane anew finds the same as after another owner.
+            Err(Failure::Code(ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED)) if self.init_waited => {
+                self.over(Over::Restart("a transaction of the lane was aborted under a newer epoch"));
             }
             Err(Failure::Code(ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED)) => self.over(Over::Lost),
             Err(Failure::Code(ErrorCode::INVALID_PRODUCER_ID_MAPPING)) => {
@@ -396,7 +405,11 @@ impl Lane {
             Err(Failure::Code(code)) if forbidden(code) => {
                 self.over(Over::Forbidden(code, "InitProducerId with the lane's transactional id"));
             }
-            Err(failure) => self.retry(now, failure, "getting a producer id", Timer::Transaction),
+            Err(failure) => {
+                self.init_waited |=
+                    failure == Failure::Code(ErrorCode::CONCURRENT_TRANSACTIONS) && self.producer.is_some();
+                self.retry(now, failure, "getting a producer id", Timer::Transaction);
+            }
         }
     }
 
