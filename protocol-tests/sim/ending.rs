@@ -56,8 +56,11 @@ impl World {
                 let synced = partition.progress().extent.synced.0;
                 let reached = synced == self.sources[number].last_stable();
                 let halted = matches!(partition.phase(), Phase::Halted(_));
+                // An idle mirror that lost its end is noticed when its end is looked at, every ten seconds.
+                let whole = self.targets[number].end() >= partition.progress().extent.next_target.0;
+                let copied = reached && whole && partition.phase() == &Phase::Active;
                 match self.cause_of(number) {
-                    Some(cause) => halted || (cause.may_pass() && reached && partition.phase() == &Phase::Active),
+                    Some(cause) => halted || (cause.may_pass() && copied),
                     None => reached && partition.phase() == &Phase::Active,
                 }
             })

@@ -24,6 +24,12 @@ use crate::map_writer::{MapWriter, Then};
 use crate::outbox::Answer;
 use crate::partition::{Context, MARKER_WAIT_MS, Need, Partition, Phase};
 
+/// Topics in one fence: what one request may add, so that a fence is added whole or not at all.
+const FENCE_TOPICS_MAX: usize = 100;
+
+/// How many plans gather before they become a record: some ten thousand would be too large for a broker.
+const PLANS_MAX: usize = 4096;
+
 /// How often the ends of idle mirrors are looked at, in ms.
 const LOOK_AFTER_MS: u64 = 10_000;
 
@@ -85,6 +91,8 @@ pub struct Lane {
     open_members: BTreeSet<Member>,
     /// A new epoch had to wait for a transaction of this lane to end.
     init_waited: bool,
+    /// A fence since the last epoch was not answered: its requests may still arrive.
+    fence_unanswered: bool,
     writer: Option<MapWriter>,
     partitions: Vec<Partition>,
     by_key: BTreeMap<PartitionKey, LanePartition>,
@@ -114,6 +122,7 @@ impl Lane {
             transaction_at: 0,
             open_members: BTreeSet::new(),
             init_waited: false,
+            fence_unanswered: false,
             writer: None,
             partitions: Vec::new(),
             by_key: BTreeMap::new(),
@@ -281,6 +290,9 @@ impl Lane {
             *self.plan_uses.entry(self.plan_record).or_default() += planned;
             self.planned.entry(self.plan_record).or_default().push(id);
         }
+        if self.plans.len() >= PLANS_MAX {
+            self.write_plans();
+        }
         self.plans_gone(gone);
         for (id, need) in needs {
             self.need(id, need);
@@ -338,7 +350,14 @@ impl Lane {
             Stage::LoadingMap { .. } | Stage::Over => {}
             Stage::Running => {
                 let wanting = self.partitions.iter().enumerate().filter(|(_, partition)| partition.wants_fence(now));
-                let wanting: BTreeSet<_> = wanting.filter_map(|(index, _)| Some(Member::Data(id(index)?))).collect();
+                let mut topics = BTreeSet::new();
+                let wanting: BTreeSet<_> = wanting
+                    .filter(|(_, partition)| {
+                        let topic = &partition.spec().target_topic;
+                        topics.contains(topic) || (topics.len() < FENCE_TOPICS_MAX && topics.insert(topic.clone()))
+                    })
+                    .filter_map(|(index, _)| Some(Member::Data(id(index)?)))
+                    .collect();
                 match (self.bump, self.open_members.is_empty()) {
                     (true, true) if !wanting.is_empty() => self.init(),
                     // It only closes what is open: who asked for a new epoch is not served by a marker of this one.
@@ -387,15 +406,19 @@ impl Lane {
                 self.attempt = 0;
                 self.bump = false;
                 self.init_waited = false;
+                self.fence_unanswered = false;
                 self.producer = Some(producer);
                 if matches!(self.stage, Stage::Taking) {
                     self.stage = Stage::FencingMap;
                 }
                 self.transaction_wanted = true;
             }
-            // A request of our own that arrived late had opened a transaction again. The coordinator aborted it under an
+            // A request of our own that arrived late had opened a transaction again. The coordinator aborted it under
+            // an
             // epoch that nobody gets; who takes the lane anew finds the same as after another owner.
-            Err(Failure::Code(ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED)) if self.init_waited => {
+            Err(Failure::Code(ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED))
+                if self.init_waited && self.fence_unanswered =>
+            {
                 self.over(Over::Restart("a transaction of the lane was aborted under a newer epoch"));
             }
             Err(Failure::Code(ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED)) => self.over(Over::Lost),
@@ -444,6 +467,7 @@ impl Lane {
                 // A marker may or may not come. The same again: it joins the transaction if that is open, and commits
                 // it;
                 // it waits for the markers if it is ending; it is a new one if all is done.
+                self.fence_unanswered = true;
                 self.give_back(now, &members, None);
                 self.open_members.extend(members.iter().filter(|member| **member != Member::Map));
                 self.retry(now, Failure::Lost, "writing markers", Timer::Transaction);
@@ -676,12 +700,14 @@ impl Lane {
                 continue;
             }
             let key = partition.spec().key.clone();
-            let chunk = partition.take_chunk().map(|(number, chunk)| MapRecord::Chunk(key.clone(), number, chunk));
+            // A chunk that is there before its head is not counted yet: only the head says how many there are.
+            while let Some((number, chunk)) = partition.take_chunk() {
+                writer.push(&[MapRecord::Chunk(key.clone(), number, chunk)], Then::Nothing);
+            }
             let head = partition.head();
             let Some(id) = id(index) else { continue };
             let then = Then::Head(id, head.cursor, self.plan_record);
-            let records: Vec<_> = chunk.into_iter().chain([MapRecord::Head(key, head)]).collect();
-            writer.push(&records, then);
+            writer.push(&[MapRecord::Head(key, head)], then);
         }
     }
 

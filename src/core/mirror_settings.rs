@@ -83,6 +83,8 @@ pub fn mirror_settings(source: &Settings, known: &BTreeSet<String>, replication_
 pub fn map_topic_settings(known: &BTreeSet<String>, replication_factor: Option<i16>) -> Settings {
     let mut settings = exact_settings(known, replication_factor);
     settings.insert(CLEANUP_POLICY.to_owned(), "compact".to_owned());
+    // A head and the plans of one answer are small, but for sources that are all holes; then a megabyte is not enough.
+    settings.insert(MAX_MESSAGE_BYTES.to_owned(), (16 << 20).to_string());
     settings
 }
 
@@ -357,6 +359,7 @@ mod tests {
         assert_eq!(made["cleanup.policy"], "compact");
         assert_eq!(made["compression.type"], "producer");
         assert_eq!(made["min.insync.replicas"], "2");
+        assert_eq!(made["max.message.bytes"], "16777216");
         assert_eq!(made.get("retention.ms"), None);
     }
 

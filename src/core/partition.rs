@@ -497,9 +497,9 @@ impl Partition {
     /// The mirror's end was looked at.
     pub fn end_seen(&mut self, context: &mut Context<'_>, expected: TargetOffset, found: TargetOffset) {
         let idle = self.phase == Phase::Active && self.outbox.is_empty() && self.extent.next_target == expected;
-        if idle && found > expected {
-            // A marker that was written twice, a successor's, or somebody else's records: a new epoch and the tail
-            // tell which.
+        if idle && found != expected {
+            // A marker that was written twice, a successor's, somebody else's records, or a log that lost its end: a
+            // new epoch and the tail tell which.
             self.resolve(context);
         }
     }

@@ -46,8 +46,11 @@ impl Plans {
             old.source_start >= plan.source_start
                 || (old.producer == plan.producer && sequence::ahead(plan.sequence, old.sequence).is_some())
         };
-        let gone = self.later.iter().filter(|(_, old)| void(old)).map(|(number, _)| *number).collect();
-        self.later.retain(|(_, old)| !void(old));
+        // Later plans have later source offsets, so what is void is at the end.
+        let mut gone = Vec::new();
+        while let Some((number, _)) = self.later.pop_if(|(_, old)| void(old)) {
+            gone.push(number);
+        }
         self.later.push((number, plan));
         gone
     }

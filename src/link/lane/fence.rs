@@ -1,6 +1,6 @@
 //! The lane's transactional id: producer ids with new epochs, and empty transactions that write markers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -10,7 +10,7 @@ use twinlog_core::ids::Producer;
 use twinlog_core::io::{Failure, FenceOutcome, Input, Member};
 use twinlog_core::lane::Lane;
 
-use super::{LaneSetup, Message, failure, tell};
+use super::{LaneSetup, Message, failure, refresh, tell};
 use crate::failpoint;
 use crate::names::{map_topic, transactional_id};
 
@@ -18,9 +18,6 @@ use crate::names::{map_topic, transactional_id};
 /// this, the coordinator ends it under a new epoch, as if another owner had come: so it is as long as brokers allow by
 /// default (`transaction.max.timeout.ms`), with a shorter one for those that allow less.
 const TRANSACTION_TIMEOUTS: [Duration; 2] = [Duration::from_secs(15 * 60), Duration::from_secs(60)];
-
-/// Topics that one request adds.
-const TOPICS_MAX: usize = 100;
 
 pub(super) fn init(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, current: Option<Producer>) {
     let (target, lane, sender) = (setup.target.clone(), setup.lane, sender.clone());
@@ -63,6 +60,19 @@ pub(super) fn fence(
             partitions.insert(at, member);
         }
     }
+    // A partition without a leader would keep the transaction open, and with it every later one of the lane.
+    let metadata = setup.target.known();
+    let has_leader =
+        |at: &TopicPartition| metadata.as_ref().is_some_and(|m| m.leader(&at.topic, at.partition).is_some());
+    let leaderless: Vec<_> = partitions
+        .iter()
+        .filter(|(at, _)| !has_leader(at))
+        .map(|(_, member)| (*member, ErrorCode::LEADER_NOT_AVAILABLE))
+        .collect();
+    if !leaderless.is_empty() {
+        refresh(&setup.target);
+        return tell(sender, Message::Core(Input::Fenced(FenceOutcome::NotAdded(leaderless))));
+    }
     let (target, lane, sender) = (setup.target.clone(), setup.lane, sender.clone());
     let id = transactional_id(&setup.link, lane);
     let producer = ProducerId { id: producer.id, epoch: producer.epoch };
@@ -82,32 +92,28 @@ async fn run(
     producer: ProducerId,
     partitions: &BTreeMap<TopicPartition, Member>,
 ) -> FenceOutcome {
-    let mut added = false;
-    for request in requests(partitions) {
-        match target.add_partitions_to_txn(lane, id, producer, &request).await {
-            Ok(results) => {
-                let codes: Vec<_> = results
-                    .iter()
-                    .filter_map(|(at, result)| {
-                        let error = result.as_ref().err()?;
-                        tracing::debug!(%error, "A partition cannot be added to the fence.");
-                        let code = error.code().unwrap_or(ErrorCode::OPERATION_NOT_ATTEMPTED);
-                        Some((*partitions.get(at)?, code))
-                    })
-                    .collect();
-                if !codes.is_empty() {
-                    return if added { FenceOutcome::Unknown } else { FenceOutcome::NotAdded(codes) };
-                }
-                added = true;
+    let asked = partitions.keys().cloned().collect();
+    match target.add_partitions_to_txn(lane, id, producer, &asked).await {
+        Ok(results) => {
+            let codes: Vec<_> = results
+                .iter()
+                .filter_map(|(at, result)| {
+                    let error = result.as_ref().err()?;
+                    tracing::debug!(%error, "A partition cannot be added to the fence.");
+                    let code = error.code().unwrap_or(ErrorCode::OPERATION_NOT_ATTEMPTED);
+                    Some((*partitions.get(at)?, code))
+                })
+                .collect();
+            if !codes.is_empty() {
+                return FenceOutcome::NotAdded(codes);
             }
-            Err(error) => {
-                tracing::debug!(%error, "Partitions cannot be added to the fence.");
-                return match failure(&error) {
-                    Failure::Lost => FenceOutcome::Unknown,
-                    _ if added => FenceOutcome::Unknown,
-                    failure => FenceOutcome::Failed(failure),
-                };
-            }
+        }
+        Err(error) => {
+            tracing::debug!(%error, "Partitions cannot be added to the fence.");
+            return match failure(&error) {
+                Failure::Lost => FenceOutcome::Unknown,
+                failure => FenceOutcome::Failed(failure),
+            };
         }
     }
     match target.end_txn(lane, id, producer, true).await {
@@ -121,41 +127,5 @@ async fn run(
                 _ => FenceOutcome::Unknown,
             }
         }
-    }
-}
-
-/// Partitions in requests of at most [`TOPICS_MAX`] topics.
-fn requests(partitions: &BTreeMap<TopicPartition, Member>) -> Vec<BTreeSet<TopicPartition>> {
-    let mut requests: Vec<BTreeSet<TopicPartition>> = Vec::new();
-    let (mut topics, mut last) = (0, None);
-    for at in partitions.keys() {
-        if last != Some(&at.topic) {
-            last = Some(&at.topic);
-            if topics % TOPICS_MAX == 0 {
-                requests.push(BTreeSet::new());
-            }
-            topics += 1;
-        }
-        if let Some(request) = requests.last_mut() {
-            request.insert(at.clone());
-        }
-    }
-    requests
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_holds_at_most_a_hundred_topics_with_all_their_partitions() {
-        let mut partitions = BTreeMap::new();
-        for topic in 0..250 {
-            for partition in 0..3 {
-                partitions.insert(TopicPartition::new(format!("t{topic:03}"), partition), Member::Map);
-            }
-        }
-        let sizes: Vec<usize> = requests(&partitions).iter().map(BTreeSet::len).collect();
-        assert_eq!(sizes, [300, 300, 150]);
     }
 }

@@ -10,7 +10,7 @@ use twinlog_core::batch::{Aborted, BatchKind, FetchedBatch};
 use twinlog_core::ids::{Now, SourceOffset};
 use twinlog_core::io::{Failure, FetchResult, Input, LanePartition};
 use twinlog_core::lane::Lane;
-use twinlog_core::partition::Phase;
+use twinlog_core::partition::{Partition, Phase};
 use twinlog_wire::batch::{Batches, ControlType, Entry, control_type};
 use twinlog_wire::fetch_response::FetchPartition;
 
@@ -38,6 +38,8 @@ pub(super) struct Intake {
     /// The order of partitions in requests turns, so that each comes first now and then: only the first is sure to get
     /// a batch above the limits.
     turn: usize,
+    /// The broker that was asked last: the next one comes first, so that a small budget goes round.
+    last_node: i32,
 }
 
 impl Intake {
@@ -56,6 +58,7 @@ impl Intake {
         let Some(metadata) = setup.source.known() else { return refresh(&setup.source) };
         let mut wants: BTreeMap<i32, Vec<(LanePartition, Want)>> = BTreeMap::new();
         let mut wanted = BTreeSet::new();
+        let mut leaders = BTreeSet::new();
         let mut leaderless = false;
         for (id, position, last_epoch) in core.wants_fetch(now) {
             let Some(partition) = core.partition(id) else { continue };
@@ -65,6 +68,7 @@ impl Intake {
                 leaderless = true;
                 continue;
             };
+            leaders.insert(node);
             if self.busy.contains(&node) {
                 continue;
             }
@@ -81,11 +85,15 @@ impl Intake {
             refresh(&setup.source);
         }
         // A partition that is left out now will want more as soon as the target answers.
-        let waiting = core.partitions().iter().filter(|p| !matches!(p.phase(), Phase::Halted(_))).count();
-        let max_wait = if waiting > wanted.len() { SHORT_WAIT.min(setup.fetch.max_wait) } else { setup.fetch.max_wait };
-        for (node, mut wants) in wants {
-            let max_bytes = u64::try_from(setup.fetch.max_bytes).unwrap_or(1);
-            let Some(reserved) = slots.reserve(max_bytes) else { continue };
+        let copying = |p: &&Partition| matches!(p.phase(), Phase::Active) && p.fetch_at(now).is_none();
+        let active = core.partitions().iter().filter(copying).count();
+        let max_wait = if active > wanted.len() { SHORT_WAIT.min(setup.fetch.max_wait) } else { setup.fetch.max_wait };
+        let share = setup.budget_bytes / u64::try_from(leaders.len().max(1)).unwrap_or(1);
+        let max_bytes = u64::try_from(setup.fetch.max_bytes).unwrap_or(1).min(share);
+        let later = wants.split_off(&self.last_node.saturating_add(1));
+        for (node, mut wants) in later.into_iter().chain(wants) {
+            let Some(reserved) = slots.reserve(max_bytes) else { break };
+            self.last_node = node;
             self.turn = self.turn.wrapping_add(1);
             let turn = self.turn % wants.len().max(1);
             wants.rotate_left(turn);
@@ -178,8 +186,11 @@ fn read(partition: FetchPartition, frame: u64, slots: &mut Slots, now_ms: u64) -
             },
             Err(error) => {
                 tracing::warn!(%error, "The source sent a batch that cannot be read; it is fetched again.");
-                batches.iter().for_each(|batch: &FetchedBatch| slots.release(batch.slot));
-                return FetchResult::Failed(Failure::Code(ErrorCode::CORRUPT_MESSAGE));
+                if batches.is_empty() {
+                    return FetchResult::Failed(Failure::Code(ErrorCode::CORRUPT_MESSAGE));
+                }
+                // What came before it is good; the next fetch begins at it.
+                break;
             }
         };
         batches.push(batch);
