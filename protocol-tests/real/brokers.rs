@@ -4,11 +4,11 @@
 use std::thread;
 use std::time::Duration;
 
-use twinlog_testcontainers::{ClusterSpec, eventually};
+use twinlog_testcontainers::{ClusterSpec, Produce, eventually};
 
 use crate::chance::Chance;
 use crate::kills::UnderLoad;
-use crate::pair::{LONG, Pair, assert_runs, drain, scaled, turn};
+use crate::pair::{LONG, Link, Pair, assert_runs, drain, scaled, turn};
 use crate::segments::longest_copy;
 
 /// How long a stopped broker stands still.
@@ -39,6 +39,19 @@ fn source_and_target_are_killed_and_one_stands_still_under_load() {
     }
     drain(twinlog);
     scenario.finish();
+}
+
+/// Given a source of three brokers and a budget that one answer of one of them fills, when its topic is mirrored, then
+/// every broker has its turn.
+#[test]
+fn a_small_budget_goes_round_all_source_brokers() {
+    let _turn = turn();
+    let pair = Pair::start(ClusterSpec::new().brokers(3), ClusterSpec::new());
+    let link = Link::new(&pair, "round", "{ include: [round] }", &["lanes: 1", "budget: 8MiB"]);
+    link.source().create_topic("round", 6, &[]).expect("the topic is created");
+    link.source().produce(&Produce::new("round", 30_000).value_bytes(1_000).noise()).expect("produced");
+    link.catch_up();
+    link.assert_twins("round", "round");
 }
 
 /// Given a target of three brokers, when twinlog is killed, leaders are moved, a broker is killed and brought back and

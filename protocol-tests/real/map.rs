@@ -4,69 +4,71 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use twinlog_core::report::{Side, Translation};
+use twinlog_protocol_tests::checker::{
+    Expect, MapTruth, SourceRecord, TargetRecord, Translated, check_copy, check_map,
+};
 use twinlog_testcontainers::{At, Codec, Entry, Isolation, OracleAt, Produce};
 
 use crate::pair::{Link, SHARED};
 use crate::translator::Translator;
 
 /// The records of a topic by partition, in order.
-fn index(at: &OracleAt<'_>, topic: &str) -> BTreeMap<i32, Vec<Entry>> {
+fn index(at: &OracleAt<'_>, topic: &str, isolation: Isolation) -> BTreeMap<i32, Vec<Entry>> {
     let mut partitions: BTreeMap<i32, Vec<Entry>> = BTreeMap::new();
-    for entry in at.index(topic, Isolation::ReadCommitted).expect("the topic is read") {
+    for entry in at.index(topic, isolation).expect("the topic is read") {
         partitions.entry(entry.partition).or_default().push(entry);
     }
     partitions
 }
 
-/// Fails unless the map leads from each source record to the target record with the same content, and back, from each
-/// offset without a record to the next record, and from the end to the end.
+/// What is in a record, as a number that no other record of a test has.
+fn identity(entry: &Entry) -> u64 {
+    u64::from_str_radix(&entry.sha256[..16], 16).expect("a hash in hexadecimal")
+}
+
+/// What the map says, in the checker's words.
+fn translated(answer: Translation) -> Translated {
+    match answer {
+        Translation::Exact { offset } => Translated::Exact(offset),
+        Translation::NextRange { offset } => Translated::Next(offset),
+        Translation::AtEnd { offset } => Translated::End(offset),
+        Translation::Clamped { offset } => Translated::Clamped(offset),
+        Translation::NotYet { synced } => Translated::NotYet(synced),
+    }
+}
+
+/// Fails unless every committed record is on the target once and in order, for both kinds of readers, and the map leads
+/// from each source record to the target record with the same content, and back, from each offset without a record to
+/// the next record, and from the end to the end. The checker is the simulator's.
 pub(crate) fn assert_map(link: &Link<'_>, topic: &str, target_topic: &str) {
-    let (source, target) = (index(&link.source(), topic), index(&link.target(), target_topic));
+    let source = index(&link.source(), topic, Isolation::ReadCommitted);
+    let committed = index(&link.target(), target_topic, Isolation::ReadCommitted);
+    let uncommitted = index(&link.target(), target_topic, Isolation::ReadUncommitted);
     let stable = link.source().offsets(topic, At::Stable).expect("the ends are there");
-    let ends = link.target().offsets(target_topic, At::End).expect("the ends are there");
     let translator = Translator::new(link);
-    for (partition, end) in stable {
+    for (partition, synced) in stable {
+        let at = format!("{topic}:{partition}");
         let nothing = Vec::new();
-        let wanted = source.get(&partition).unwrap_or(&nothing);
-        let found = target.get(&partition).unwrap_or(&nothing);
-        assert_eq!(wanted.len(), found.len(), "records in {topic}:{partition}");
-        let mut records = wanted.iter().zip(found).peekable();
-        let answers = translator.all(Side::Source, topic, partition, 0..=end + 1);
-        for (offset, answer) in (0..).zip(answers) {
-            let at = format!("{topic}:{partition}@{offset}");
-            match records.peek() {
-                Some((source, target)) if source.offset == offset => {
-                    assert_eq!(source.sha256, target.sha256, "content at {at}");
-                    assert_eq!(answer, Translation::Exact { offset: target.offset }, "at {at}");
-                    records.next();
-                }
-                // Below the first record: a topic whose head was compacted or deleted away.
-                Some((_, target)) => assert_eq!(answer, Translation::NextRange { offset: target.offset }, "at {at}"),
-                None if offset <= end => {
-                    let Translation::AtEnd { offset } = answer else { panic!("{answer:?} at {at}, after all records") };
-                    let last = found.last().map_or(-1, |last| last.offset);
-                    assert!(last < offset && offset <= ends[&partition], "the end {offset} of {target_topic} at {at}");
-                }
-                None => assert_eq!(answer, Translation::NotYet { synced: end }, "at {at}, past the end"),
-            }
-        }
-        let mut records = wanted.iter().zip(found).peekable();
-        let answers = translator.all(Side::Target, target_topic, partition, 0..=ends[&partition]);
-        for (offset, answer) in (0..).zip(answers) {
-            let at = format!("{target_topic}:{partition}@{offset}, backwards");
-            match records.peek() {
-                Some((source, target)) if target.offset == offset => {
-                    assert_eq!(answer, Translation::Exact { offset: source.offset }, "at {at}");
-                    records.next();
-                }
-                Some((source, _)) => assert_eq!(answer, Translation::NextRange { offset: source.offset }, "at {at}"),
-                // Behind the last record there may be markers of later owners.
-                None => assert!(
-                    matches!(answer, Translation::AtEnd { .. } | Translation::NotYet { .. }),
-                    "{answer:?} at {at}, after all records"
-                ),
-            }
-        }
+        let required =
+            |entry: &Entry| SourceRecord { offset: entry.offset, identity: identity(entry), expect: Expect::Required };
+        let wanted: Vec<_> = source.get(&partition).unwrap_or(&nothing).iter().map(required).collect();
+        let copied = |found: &BTreeMap<i32, Vec<Entry>>| {
+            let record = |entry: &Entry| TargetRecord { offset: entry.offset, identity: identity(entry) };
+            let found: Vec<_> = found.get(&partition).unwrap_or(&nothing).iter().map(record).collect();
+            check_copy(&wanted, &found, true).unwrap_or_else(|wrong| panic!("{at}: {wrong}"))
+        };
+        let pairs = copied(&committed);
+        assert_eq!(pairs, copied(&uncommitted), "{at}, read uncommitted");
+        let forward = translator.all(Side::Source, topic, partition, 0..=synced + 1);
+        let Some(Translation::AtEnd { offset: next_target }) = forward.iter().rev().nth(1).copied() else {
+            panic!("{:?} at the end {synced} of {at}", forward.iter().rev().nth(1));
+        };
+        let back = translator.all(Side::Target, target_topic, partition, 0..=next_target + 1);
+        let ask =
+            |answers: &[Translation], position: i64| translated(answers[usize::try_from(position).expect("from 0")]);
+        let truth = MapTruth { pairs: &pairs, source_start: 0, synced, target_start: 0, next_target };
+        check_map(truth, |position| ask(&forward, position), |position| ask(&back, position))
+            .unwrap_or_else(|wrong| panic!("the map of {at}: {wrong}"));
     }
 }
 
