@@ -41,8 +41,8 @@ fn source_and_target_are_killed_and_one_stands_still_under_load() {
     scenario.finish();
 }
 
-/// Given a source of three brokers of which two have nothing new, and a budget that one answer fills, when the third has
-/// records, then they are copied: brokers with nothing to say do not keep the budget.
+/// Given a source of three brokers of which two have nothing new, and a budget that one answer fills, when the third
+/// has records, then they are copied: brokers with nothing to say do not keep the budget.
 #[test]
 fn a_small_budget_goes_round_all_source_brokers() {
     let _turn = turn();

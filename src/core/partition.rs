@@ -129,6 +129,8 @@ pub struct Partition {
     /// The cursor as it was when it stopped: what was on its way then may still arrive.
     halted_cursor: Option<Plan>,
     tail: Option<Tail>,
+    /// What the next batch of this producer in the tail must follow: its sequence and its offset there.
+    tail_follows: Option<(Producer, i32, TargetOffset)>,
     /// Whether the tail was read once since the lane was taken.
     recovered: bool,
     old_in_flight: bool,
@@ -175,6 +177,7 @@ impl Partition {
             halt_in_map,
             halted_cursor: None,
             tail: None,
+            tail_follows: None,
             recovered: false,
             old_in_flight: false,
             fenced_ms: 0,

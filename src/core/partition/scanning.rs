@@ -39,6 +39,7 @@ impl Partition {
         self.scanning_since = context.now.mono_ms;
         // What is right before the tail shows whether the log still is the one that was written to.
         let before = TargetOffset((self.extent.next_target.0 - 1).max(0));
+        self.tail_follows = self.anchor().map(|anchor| (anchor.producer, anchor.sequence, self.extent.next_target));
         let next_read = if self.anchor().is_some() { before } else { self.extent.next_target };
         let tail = Tail { map: self.map.clone(), extent: self.extent, leader_epoch: self.leader_epoch, next_read };
         context.out.push_back(Output::ReadTarget { partition: context.id, from: tail.next_read });
@@ -76,6 +77,9 @@ impl Partition {
                         }
                         tail.next_read = tail.next_read.max(TargetOffset(batch.next_offset()));
                         continue;
+                    }
+                    if let Err(truncated) = self.check_sequence(batch) {
+                        return self.halt(context, truncated);
                     }
                     match tail.take(&self.plans, context.own_id, batch) {
                         Found::Before | Found::Own => {}
@@ -136,6 +140,27 @@ impl Partition {
             return Ok(());
         }
         Err(Halt::TargetTruncated { acknowledged, found: TargetOffset(batch.base_offset) })
+    }
+
+    /// Within an epoch sequences and offsets grow alike, also where the target's cleaner took batches out. Sequences
+    /// that jump further are records that were acknowledged and lost, after which a broker that had forgotten us took more.
+    fn check_sequence(&mut self, batch: &BatchMeta) -> Result<(), Halt> {
+        let producer = Producer { id: batch.producer_id, epoch: batch.producer_epoch };
+        let (base, end) = (TargetOffset(batch.base_offset), TargetOffset(batch.next_offset()));
+        let before = self.tail_follows.filter(|(before, ..)| *before == producer);
+        if batch.is_control() {
+            self.tail_follows = before.map(|(producer, sequence, _)| (producer, sequence, end)).or(self.tail_follows);
+            return Ok(());
+        }
+        if let Some((_, sequence, offset)) = before {
+            let (records, offsets) = (sequence::ahead(sequence, batch.base_sequence), base.since(offset));
+            if records != Some(offsets) {
+                let lost = records.unwrap_or(0).saturating_sub(offsets);
+                return Err(Halt::TargetTruncated { acknowledged: base.plus(lost), found: base });
+            }
+        }
+        self.tail_follows = Some((producer, sequence::advance(batch.base_sequence, end.since(base)), end));
+        Ok(())
     }
 
     fn scanned(&mut self, context: &mut Context<'_>, marker: Producer, tail: Tail) {
