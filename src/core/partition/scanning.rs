@@ -143,7 +143,8 @@ impl Partition {
     }
 
     /// Within an epoch sequences and offsets grow alike, also where the target's cleaner took batches out. Sequences
-    /// that jump further are records that were acknowledged and lost, after which a broker that had forgotten us took more.
+    /// that jump further are records that were acknowledged and lost, after which a broker that had forgotten us took
+    /// more.
     fn check_sequence(&mut self, batch: &BatchMeta) -> Result<(), Halt> {
         let producer = Producer { id: batch.producer_id, epoch: batch.producer_epoch };
         let (base, end) = (TargetOffset(batch.base_offset), TargetOffset(batch.next_offset()));
