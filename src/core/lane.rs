@@ -757,15 +757,6 @@ impl Lane {
     pub fn is_running(&self) -> bool {
         matches!(self.stage, Stage::Running)
     }
-
-    /// Whether every partition was recovered or halted.
-    pub fn is_settled(&self) -> bool {
-        self.is_running()
-            && self
-                .partitions
-                .iter()
-                .all(|partition| partition.progress().recovered || matches!(partition.phase(), Phase::Halted(_)))
-    }
 }
 
 fn id(index: usize) -> Option<LanePartition> {
