@@ -20,6 +20,7 @@ async fn the_map_topic_is_made_once_and_keeps_its_lanes() {
         settings(&[
             ("cleanup.policy", "compact"),
             ("compression.type", "producer"),
+            ("max.message.bytes", "16777216"),
             ("message.timestamp.after.max.ms", MAX),
             ("message.timestamp.before.max.ms", MAX),
             ("message.timestamp.type", "CreateTime"),
