@@ -65,8 +65,12 @@ impl World {
                 })
             }
             Call::ReadMap(from) => Input::MapRead { from: TargetOffset(from), result: self.read_map(from) },
-            Call::ReadTarget { partition, from } => {
-                let result = self.read_log(partition, from, |batch| vec![batch.meta()]);
+            Call::ReadTarget { partition, from, epoch } => {
+                let log = &self.targets[partition];
+                let result = match log.diverges(from, epoch) {
+                    Some(end) => ReadResult::OutOfRange { start: TargetOffset(log.start), end: TargetOffset(end) },
+                    None => self.read_log(partition, from, |batch| vec![batch.meta()]),
+                };
                 Input::TargetRead { partition: id(partition), from: TargetOffset(from), result }
             }
             Call::Probe(partition) => {
@@ -81,9 +85,10 @@ impl World {
                     }),
                 )
             }
-            Call::LookAtEnd { partition, expected } => {
-                let end = TargetOffset(self.targets[partition].high_watermark);
-                Input::TargetEnd { partition: id(partition), expected: TargetOffset(expected), end }
+            Call::LookAtEnds { partition, expected } => {
+                let log = &self.targets[partition];
+                let (start, end) = (TargetOffset(log.start), TargetOffset(log.high_watermark));
+                Input::TargetEnds { partition: id(partition), expected: TargetOffset(expected), start, end }
             }
             Call::Fetch { partition, position, epoch } => {
                 return self.fetch(&request, partition, position, epoch);
@@ -92,7 +97,7 @@ impl World {
         };
         if request.heard {
             let delay = self.rng.delay();
-            let twice = matches!(input, Input::MapRead { .. } | Input::TargetRead { .. } | Input::TargetEnd { .. });
+            let twice = matches!(input, Input::MapRead { .. } | Input::TargetRead { .. } | Input::TargetEnds { .. });
             if twice && self.rng.chance(self.profile.duplicate_answers) {
                 self.after(3 * delay, Event::Input(origin, input.clone()));
             }

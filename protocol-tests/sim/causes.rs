@@ -47,6 +47,7 @@ impl World {
                 self.appended(partition);
             }
             Cause::TargetTruncated => self.lose_the_end(partition),
+            Cause::TargetTrimmed => self.targets[partition].start = self.targets[partition].high_watermark,
             Cause::Gap => self.sources[partition].start = self.sources[partition].high_watermark,
             Cause::SourceTruncated => {
                 // Below what the target has, so that history really parts.

@@ -1,8 +1,10 @@
 //! How a world ends: everything is copied, drained, compared; and how it is read by somebody who owns nothing.
 
+use std::collections::BTreeMap;
+
 use twinlog_core::ids::{SourceOffset, TargetOffset};
 use twinlog_core::io::Input;
-use twinlog_core::map_record::MapRecord;
+use twinlog_core::map_record::{Chunk, MapRecord, PartitionKey};
 use twinlog_core::map_state::MapState;
 use twinlog_core::offset_map::{OffsetMap, Translation};
 use twinlog_core::partition::Phase;
@@ -158,7 +160,7 @@ impl World {
         }
         self.count("reads without ownership");
         let mut state = MapState::default();
-        let mut own_id = -1;
+        let (mut chunks, mut own_id) = (BTreeMap::new(), -1);
         let map = &self.targets[self.map()];
         for batch in map.read(map.start) {
             match &batch.payload {
@@ -166,32 +168,41 @@ impl World {
                 Payload::Map(records) => {
                     let kept = (batch.base..).zip(records.iter()).filter(|(offset, _)| !map.cleaned.contains(offset));
                     for (_, (key, value)) in kept {
-                        if let Ok(Some(record)) = MapRecord::decode(key, value.as_deref()) {
-                            state.apply(record);
+                        let Ok(Some(record)) = MapRecord::decode(key, value.as_deref()) else { continue };
+                        if let MapRecord::Chunk(key, number, chunk) = &record {
+                            chunks.insert((key.clone(), *number), chunk.clone());
+                        } else if let MapRecord::ChunkGone(key, number) = &record {
+                            chunks.remove(&(key.clone(), *number));
                         }
+                        state.apply(record);
                     }
                 }
                 Payload::Records(_) | Payload::Foreign => {}
             }
         }
         for partition in 0..self.profile.partitions {
-            if let Err(wrong) = self.read_partition(&state, partition, own_id) {
+            if let Err(wrong) = self.read_partition(&state, &chunks, partition, own_id) {
                 return self.fail(format!("partition {partition}, as read: {wrong}"));
             }
         }
     }
 
-    fn read_partition(&self, state: &MapState, partition: usize, own_id: i64) -> Result<(), String> {
+    fn read_partition(
+        &self,
+        state: &MapState,
+        chunks: &BTreeMap<(PartitionKey, u64), Chunk>,
+        partition: usize,
+        own_id: i64,
+    ) -> Result<(), String> {
         let Some(mapped) = state.partitions.get(&key(partition)) else { return Ok(()) };
         let Some(head) = &mapped.head else { return Ok(()) };
         let cause = self.cause_of(partition);
-        if matches!(cause, Some(Cause::TargetTruncated | Cause::SourceTruncated)) {
+        if matches!(cause, Some(Cause::TargetTruncated | Cause::TargetTrimmed | Cause::SourceTruncated)) {
             return Ok(());
         }
-        let mut map = OffsetMap::new();
-        for number in 0..head.chunks {
-            let chunk =
-                state.chunks.get(&(key(partition), number)).ok_or_else(|| format!("chunk {number} is missing"))?;
+        let mut map = OffsetMap::behind(head.pruned);
+        for number in head.first_chunk..head.chunks {
+            let chunk = chunks.get(&(key(partition), number)).ok_or_else(|| format!("chunk {number} is missing"))?;
             for range in &chunk.ranges {
                 map.append(*range).map_err(|wrong| format!("chunk {number}: {wrong:?}"))?;
             }
@@ -199,13 +210,18 @@ impl World {
         for range in &head.ranges {
             map.append(*range).map_err(|wrong| format!("head: {wrong:?}"))?;
         }
-        let next_read = head.extent.next_target;
-        let mut tail = Tail { map, extent: head.extent, leader_epoch: head.leader_epoch, next_read };
-        for batch in self.targets[partition].read(next_read.0) {
+        if let Some(((_, left), _)) = chunks.range((key(partition), 0)..(key(partition), head.first_chunk)).next() {
+            return Err(format!("chunk {left} is left behind"));
+        }
+        let mut tail = Tail::new(map, head.extent, head.leader_epoch, head.cursor);
+        for batch in self.targets[partition].read(tail.next_read.0) {
             match tail.take(&mapped.plans, own_id, &batch.meta()) {
                 Found::Before | Found::Own | Found::Marker(_) => {}
                 Found::Foreign(at) if cause.is_none() => return Err(format!("the batch at {at} was not planned")),
                 Found::Foreign(_) => break,
+                Found::Behind { acknowledged, found } => {
+                    return Err(format!("the batch at {found} was to be at {acknowledged}"));
+                }
             }
         }
         let (extent, map) = (tail.extent, tail.map);
@@ -215,17 +231,22 @@ impl World {
             self.mirror(partition).into_iter().filter(|record| record.offset < extent.next_target.0).collect();
         let pairs = check_copy(&truth, &mirror, true)
             .map_err(|wrong| format!("{wrong} (synced {}, next {})", extent.synced, extent.next_target))?;
-        let source_start = self.sources[partition].batches.first().map_or(0, |batch| batch.base);
-        let truth = MapTruth {
-            pairs: &pairs,
-            source_start,
-            synced: extent.synced.0,
-            target_start: 0,
-            next_target: extent.next_target.0,
-        };
         let forward = |at| plain(map.translate(SourceOffset(at), extent, TargetOffset(0)), |to| to.0, |to| to.0);
         let back = |at| plain(map.translate_back(TargetOffset(at), extent, SourceOffset(0)), |to| to.0, |to| to.0);
-        check_map(truth, forward, back)
+        let (mut source_start, mut target_start) = (self.sources[partition].batches.first().map_or(0, |b| b.base), 0);
+        if let Some(pruned) = map.pruned() {
+            let (source, target) = (&self.sources[partition], &self.targets[partition]);
+            if pruned.source_end().0 > source.start || pruned.target_end().0 > target.start {
+                return Err(format!("{pruned:?} is taken out of the map and still in a log"));
+            }
+            (source_start, target_start) = (pruned.source_end().0, pruned.target_end().0);
+            let (there, here) = (forward(source_start - 1), back(target_start - 1));
+            if (there, here) != (Translated::Clamped(target_start), Translated::Clamped(source_start)) {
+                return Err(format!("{pruned:?} is taken out of the map and translates to {there:?}, {here:?}"));
+            }
+        }
+        let (synced, next_target) = (extent.synced.0, extent.next_target.0);
+        check_map(MapTruth { pairs: &pairs, source_start, synced, target_start, next_target }, forward, back)
     }
 }
 

@@ -67,11 +67,7 @@ impl World {
     }
 
     fn append_something(&mut self, partition: usize) {
-        let (mut count, len) = (self.rng.between(1, self.profile.records_max), self.rng.between(70, 900) as u32);
-        let many_ranges = self.profile.chunks && self.now <= 1_000;
-        if many_ranges {
-            count = 500;
-        }
+        let (count, len) = (self.rng.between(1, self.profile.records_max), self.rng.between(70, 900) as u32);
         let timestamp = self.timestamp();
         let roll = self.rng.below(100);
         let producer = 100 + self.rng.below(3) as i64;
@@ -92,7 +88,7 @@ impl World {
             }
             _ => self.sources[partition].append(Kind::Data, count, -1, timestamp, len),
         }
-        if self.profile.holes && (many_ranges || self.rng.chance(300)) {
+        if self.profile.holes && self.rng.chance(300) {
             // Written long ago, and cleaned since: the append comes with its holes.
             let index = self.sources[partition].batches.len() - 1;
             if self.now <= 1_000 {
@@ -232,10 +228,21 @@ impl World {
         }
     }
 
-    /// Retention: only what any owner has behind it. Past its position it is a cause of its own.
+    /// Retention on either side: only what any owner has behind it. Past that it is a cause of its own.
     fn trim(&mut self) {
         self.plan(true, 3_000, Event::Trim);
         let partition = self.rng.index(self.profile.partitions);
+        if self.rng.chance(500) {
+            let known = self.judge.known_target_end(partition, self.targets[self.map()].high_watermark);
+            // Retention that takes the last batch before the tail takes the evidence of a lost end with it.
+            let evident = self.cause_of(partition) != Some(Cause::TargetTruncated);
+            let log = &mut self.targets[partition];
+            if known > log.start && evident {
+                log.start = known - self.rng.below((known - log.start) as u64) as i64;
+                self.count("trims of a mirror");
+            }
+            return;
+        }
         let log = &self.targets[partition];
         let copied = log.batches.iter().rev().find_map(|batch| match &batch.payload {
             Payload::Records(content) if batch.end() <= log.high_watermark => content.records.last(),

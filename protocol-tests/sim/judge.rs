@@ -18,6 +18,8 @@ use super::world::{Origin, Target, World};
 pub(crate) struct Judge {
     /// Plans of each partition, each with the end of the map when it was written.
     plans: Vec<Vec<(i64, Plan)>>,
+    /// Target ends in the heads of each partition, each with the end of the map when it was written.
+    target_ends: Vec<Vec<(i64, i64)>>,
     /// Markers in each partition's log.
     markers: Vec<BTreeSet<(i64, i16)>>,
     /// Which slot a life sent under which sequence.
@@ -28,6 +30,7 @@ impl Judge {
     pub(crate) fn new(partitions: usize) -> Self {
         Self {
             plans: vec![Vec::new(); partitions],
+            target_ends: vec![Vec::new(); partitions],
             markers: vec![BTreeSet::new(); partitions + 1],
             sequences: BTreeMap::new(),
         }
@@ -35,6 +38,12 @@ impl Judge {
 
     pub(crate) fn marked(&mut self, partition: usize, producer: Producer) {
         self.markers[partition].insert((producer.id, producer.epoch));
+    }
+
+    /// Up to where the map knows a mirror.
+    pub(crate) fn known_target_end(&self, partition: usize, map_end: i64) -> i64 {
+        let heads = self.target_ends[partition].iter().filter(|(end, _)| *end <= map_end);
+        heads.map(|(_, known)| *known).next_back().unwrap_or(0)
     }
 
     fn planned(&self, partition: usize, producer: Producer, at: i32, map_end: i64) -> Option<i64> {
@@ -55,7 +64,11 @@ impl World {
                         self.judge.plans[key.partition as usize].push((end, plan));
                     }
                 }
+                Ok(Some(MapRecord::Head(key, head))) => {
+                    self.judge.target_ends[key.partition as usize].push((end, head.extent.next_target.0));
+                }
                 Ok(Some(MapRecord::Chunk(..))) => self.count("chunks written"),
+                Ok(Some(MapRecord::ChunkGone(..))) => self.count("chunks taken out"),
                 Ok(Some(MapRecord::PlansGone(_))) => self.count("plans taken out"),
                 Ok(_) => {}
                 Err(bad) => self.fail(format!("a map record that cannot be read: {bad:?}")),

@@ -65,7 +65,7 @@ impl World {
                 for batch in held {
                     self.write_unheard(origin, Call::WriteMap(batch), 1);
                 }
-                let stored = Input::MapWritten(Answer::Stored(TargetOffset(0)));
+                let stored = Input::MapWritten(Answer::Stored { base: TargetOffset(0), log_start: TargetOffset(0) });
                 self.after(1, Event::Input(origin, stored));
                 true
             }
@@ -91,7 +91,7 @@ impl World {
 
     fn write_unheard(&mut self, origin: Origin, call: Call, delay: u64) {
         if matches!(self.mistake, Some(Mistake::PlanNotAwaited)) {
-            let stored = Input::MapWritten(Answer::Stored(TargetOffset(0)));
+            let stored = Input::MapWritten(Answer::Stored { base: TargetOffset(0), log_start: TargetOffset(0) });
             self.after(0, Event::Input(origin, stored));
         }
         let (id, connection) = (self.number(), self.number());

@@ -236,7 +236,8 @@ impl World {
                 self.coordinator.written(transaction, partition);
                 continue;
             }
-            let answer = Answer::Stored(TargetOffset(waiter.base));
+            let (base, log_start) = (TargetOffset(waiter.base), TargetOffset(self.targets[partition].start));
+            let answer = Answer::Stored { base, log_start };
             self.reply(waiter.request, waiter.origin, waiter.target, answer);
         }
     }

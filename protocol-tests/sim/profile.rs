@@ -16,6 +16,7 @@ pub(crate) enum Ages {
 pub(crate) enum Cause {
     ForeignWrite,
     TargetTruncated,
+    TargetTrimmed,
     TooLarge,
     Refused,
     AppendTime,
@@ -29,9 +30,10 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::ForeignWrite,
         Self::TargetTruncated,
+        Self::TargetTrimmed,
         Self::TooLarge,
         Self::Refused,
         Self::AppendTime,
@@ -49,6 +51,7 @@ impl Cause {
         match self {
             Self::ForeignWrite => "diverged",
             Self::TargetTruncated => "target-truncated",
+            Self::TargetTrimmed => "target-trimmed",
             Self::TooLarge => "too-large",
             Self::Refused => "refused",
             Self::AppendTime | Self::OldFormat => "unsupported",
@@ -64,7 +67,7 @@ impl Cause {
     /// Whether the partition may also be complete in the end: what was lost may be copied again, or was not needed
     /// any more, if the owner died before it could notice.
     pub(crate) fn may_pass(self) -> bool {
-        matches!(self, Self::TargetTruncated | Self::Gap)
+        matches!(self, Self::TargetTruncated | Self::TargetTrimmed | Self::Gap)
     }
 }
 
@@ -100,8 +103,8 @@ pub(crate) struct Profile {
     pub(crate) duplicate_markers: u64,
     pub(crate) transactions: bool,
     pub(crate) holes: bool,
-    /// Enough ranges for a chunk in the map.
-    pub(crate) chunks: bool,
+    /// Ranges in a chunk of the map.
+    pub(crate) chunk_ranges: usize,
     pub(crate) source_leaders: bool,
     pub(crate) trims: bool,
     /// Instances are told to end in the middle of their work.
@@ -131,7 +134,7 @@ impl Profile {
         // Named rule `lease`: against the old batches of a zombie only the owner's lease helps, which a later issue
         // brings (DESIGN section 8). Until then no world has a second instance and a broker that forgets.
         let rivals = on(450) && !forgets;
-        let (holes, transactions, chunks) = (on(400), on(500), on(25));
+        let (holes, transactions) = (on(400), on(500));
         let cause = on(240);
         let mut some = |on: u64, values: &[u64]| if rng.chance(on) { rng.pick(values) } else { 0 };
         let profile = Self {
@@ -154,8 +157,8 @@ impl Profile {
             high_watermark_lags: false,
             duplicate_markers: some(200, &[50, 300]),
             transactions,
-            holes: holes || chunks,
-            chunks,
+            holes,
+            chunk_ranges: 0,
             source_leaders: false,
             trims: false,
             drains: false,
@@ -178,10 +181,11 @@ impl Profile {
             expiry_check_ms: rng.pick(&[30, 300, 3_000]),
             high_watermark_lags: rng.chance(300),
             source_leaders: rng.chance(300),
-            trims: rng.chance(200),
+            trims: rng.chance(300),
             drains: rng.chance(200),
             map_compaction: rng.chance(300),
-            backlog: if chunks { rng.between(16, 20) } else { rng.between(0, 60) },
+            chunk_ranges: rng.pick(&[1, 4, 1024]),
+            backlog: rng.between(0, 60),
             records_max: rng.pick(&[1, 8, 40]),
             append_ms: rng.pick(&[30, 100, 500]),
             existing: if matches!(cause, Some((_, Cause::NotEmpty))) { 3 } else { existing },

@@ -53,6 +53,7 @@ impl World {
             producer_expiration_ms: self.profile.expiration_ms,
             mark_interval_ms: self.profile.mark_interval_ms,
             queue_bytes_max: self.profile.queue_bytes_max,
+            chunk_ranges: self.profile.chunk_ranges,
         };
         let (life, now) = (self.number(), self.time());
         let instance = &mut self.instances[index];
@@ -225,11 +226,11 @@ impl World {
             Output::ReadMap { from } => self.call(origin, Call::ReadMap(from.0)),
             Output::WriteMap(batch) => self.produce(origin, Target::Map, Call::WriteMap(batch)),
             Output::Probe(id) => self.call(origin, Call::Probe(id.0 as usize)),
-            Output::ReadTarget { partition, from } => {
-                self.call(origin, Call::ReadTarget { partition: partition.0 as usize, from: from.0 });
+            Output::ReadTarget { partition, from, epoch } => {
+                self.call(origin, Call::ReadTarget { partition: partition.0 as usize, from: from.0, epoch });
             }
-            Output::LookAtEnd { partition, expected } => {
-                self.call(origin, Call::LookAtEnd { partition: partition.0 as usize, expected: expected.0 });
+            Output::LookAtEnds { partition, expected } => {
+                self.call(origin, Call::LookAtEnds { partition: partition.0 as usize, expected: expected.0 });
             }
             Output::Repack { partition, slot, from } => {
                 self.count("repacks");
@@ -306,7 +307,7 @@ impl World {
         let result = match fetch {
             Fetch::OutOfRange => FetchResult::OutOfRange,
             Fetch::Diverging(end) => FetchResult::Diverging { end: SourceOffset(end) },
-            Fetch::Batches { high_watermark, last_stable, mut batches, aborted } => {
+            Fetch::Batches { high_watermark, last_stable, start, mut batches, aborted } => {
                 self.twist_fetch(&mut batches);
                 let mut given = Vec::new();
                 for batch in batches {
@@ -322,6 +323,7 @@ impl World {
                 FetchResult::Batches {
                     high_watermark: SourceOffset(high_watermark),
                     last_stable: SourceOffset(last_stable),
+                    log_start: SourceOffset(start),
                     batches: given,
                     aborted,
                 }
@@ -383,7 +385,7 @@ pub(crate) fn refusal(call: &Call, failure: Failure) -> Option<Input> {
         Call::Add { .. } => Input::Fenced(FenceOutcome::Failed(failure)),
         Call::Commit(_) => Input::Fenced(FenceOutcome::Unknown),
         Call::ReadMap(from) => Input::MapRead { from: TargetOffset(*from), result: ReadResult::Failed(failure) },
-        Call::ReadTarget { partition, from } => Input::TargetRead {
+        Call::ReadTarget { partition, from, .. } => Input::TargetRead {
             partition: lane_partition(*partition),
             from: TargetOffset(*from),
             result: ReadResult::Failed(failure),
@@ -394,6 +396,6 @@ pub(crate) fn refusal(call: &Call, failure: Failure) -> Option<Input> {
             position: SourceOffset(*position),
             result: FetchResult::Failed(failure),
         },
-        Call::LookAtEnd { .. } | Call::WriteMap(_) | Call::Produce { .. } => return None,
+        Call::LookAtEnds { .. } | Call::WriteMap(_) | Call::Produce { .. } => return None,
     })
 }

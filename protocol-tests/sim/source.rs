@@ -68,7 +68,7 @@ pub(crate) struct Fetched {
 
 #[derive(Debug)]
 pub(crate) enum Fetch {
-    Batches { high_watermark: i64, last_stable: i64, batches: Vec<Fetched>, aborted: Vec<Aborted> },
+    Batches { high_watermark: i64, last_stable: i64, start: i64, batches: Vec<Fetched>, aborted: Vec<Aborted> },
     OutOfRange,
     Diverging(i64),
 }
@@ -205,7 +205,7 @@ impl Source {
         let aborted = self.aborted.iter().filter(|(_, first, last)| overlaps(*first, *last));
         let aborted =
             aborted.map(|(id, first, _)| Aborted { producer_id: *id, first_offset: SourceOffset(*first) }).collect();
-        Fetch::Batches { high_watermark: self.high_watermark, last_stable, batches, aborted }
+        Fetch::Batches { high_watermark: self.high_watermark, last_stable, start: self.start, batches, aborted }
     }
 }
 

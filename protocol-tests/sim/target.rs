@@ -33,6 +33,8 @@ pub(crate) struct Batch {
     pub(crate) sequence: i32,
     pub(crate) timestamp: i64,
     pub(crate) payload: Payload,
+    /// The leader epoch, which the log gives.
+    pub(crate) epoch: i32,
 }
 
 impl Batch {
@@ -44,7 +46,7 @@ impl Batch {
         BatchMeta {
             base_offset: self.base,
             len: 100,
-            leader_epoch: 0,
+            leader_epoch: self.epoch,
             crc: 0,
             attributes: if matches!(self.payload, Payload::Marker) { 0x30 } else { 0 },
             last_offset_delta: (self.count - 1) as i32,
@@ -93,6 +95,8 @@ pub(crate) struct Log {
     pub(crate) start: i64,
     pub(crate) high_watermark: i64,
     states: BTreeMap<i64, State>,
+    /// The leader epoch.
+    epoch: i32,
     /// Grows with each change of the leader: requests to a former one are refused.
     pub(crate) generation: u64,
     /// No leader before this time.
@@ -138,7 +142,7 @@ impl Log {
             }
         }
         let base = self.end();
-        self.push(Batch { base, count, producer, sequence: first, timestamp, payload });
+        self.push(Batch { base, count, producer, sequence: first, timestamp, payload, epoch: self.epoch });
         Ok(Appended { base, end: base + count, duplicate: false })
     }
 
@@ -148,7 +152,15 @@ impl Log {
             return Err(ErrorCode::INVALID_PRODUCER_EPOCH);
         }
         let base = self.end();
-        self.push(Batch { base, count: 1, producer, sequence: -1, timestamp: now, payload: Payload::Marker });
+        self.push(Batch {
+            base,
+            count: 1,
+            producer,
+            sequence: -1,
+            timestamp: now,
+            payload: Payload::Marker,
+            epoch: self.epoch,
+        });
         Ok(())
     }
 
@@ -156,7 +168,15 @@ impl Log {
     pub(crate) fn foreign(&mut self, count: i64, now: i64) {
         let producer = Producer { id: -1, epoch: -1 };
         let base = self.end();
-        self.push(Batch { base, count, producer, sequence: -1, timestamp: now, payload: Payload::Foreign });
+        self.push(Batch {
+            base,
+            count,
+            producer,
+            sequence: -1,
+            timestamp: now,
+            payload: Payload::Foreign,
+            epoch: self.epoch,
+        });
     }
 
     fn push(&mut self, batch: Batch) {
@@ -203,6 +223,7 @@ impl Log {
 
     /// A new leader whose log ends at `end`; it knows of producers what its log says.
     pub(crate) fn elect(&mut self, end: i64, now: i64, expiration_ms: i64) {
+        self.epoch += 1;
         let keep = self.batches.partition_point(|batch| batch.end() <= end);
         if keep < self.batches.len() {
             self.batches.truncate(keep);
@@ -230,6 +251,14 @@ impl Log {
             }
         }
         self.cleaned = cleaned;
+    }
+
+    /// Where the log parts from that of a reader who has read up to `from`, lastly under this leader epoch.
+    pub(crate) fn diverges(&self, from: i64, epoch: i32) -> Option<i64> {
+        let later = self.batches.partition_point(|batch| batch.epoch <= epoch);
+        let end = self.batches.get(later).map_or_else(|| self.end(), |batch| batch.base);
+        let known = later.checked_sub(1).and_then(|last| self.batches.get(last)).map(|batch| batch.epoch);
+        (epoch >= 0 && (known.is_some_and(|known| known < epoch) || end < from)).then_some(end)
     }
 
     /// Batches from the one that holds `from` on, below the high watermark.

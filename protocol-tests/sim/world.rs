@@ -38,9 +38,9 @@ pub(crate) enum Call {
     WriteMap(MapBatch),
     Produce { producer: Producer, sequence: i32, content: Rc<Content> },
     ReadMap(i64),
-    ReadTarget { partition: usize, from: i64 },
+    ReadTarget { partition: usize, from: i64, epoch: i32 },
     Probe(usize),
-    LookAtEnd { partition: usize, expected: i64 },
+    LookAtEnds { partition: usize, expected: i64 },
     Fetch { partition: usize, position: i64, epoch: i32 },
 }
 

@@ -10,11 +10,12 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 47] = [
+const HAPPENS: [&str; 50] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
     "answers twice or late",
+    "chunks taken out",
     "chunks written",
     "clean restarts",
     "cleaned batches",
@@ -50,11 +51,13 @@ const HAPPENS: [&str; 47] = [
     "starts",
     "target-not-empty",
     "target-recreated",
+    "target-trimmed",
     "target-truncated",
     "time jumps",
     "too-large",
     "transactions timed out",
     "trims",
+    "trims of a mirror",
     "unreadable",
     "unsupported",
     "zombies refused",

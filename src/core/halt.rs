@@ -25,6 +25,14 @@ pub enum Halt {
         /// The end or offset that was found.
         found: TargetOffset,
     },
+    /// The target deleted the mirror's last records before the map knew which they are: it cannot be told how far the
+    /// copy was.
+    TargetTrimmed {
+        /// The target position up to which the map knows them.
+        copied: TargetOffset,
+        /// The target's log start.
+        start: TargetOffset,
+    },
     /// The target topic has another topic id than the one that was mirrored to.
     TargetRecreated,
     /// The target topic held records before the first run and `existing: refuse` is set.
@@ -111,6 +119,7 @@ impl Halt {
         match self {
             Self::Diverged { .. } => "diverged",
             Self::TargetTruncated { .. } => "target-truncated",
+            Self::TargetTrimmed { .. } => "target-trimmed",
             Self::TargetRecreated => "target-recreated",
             Self::TargetNotEmpty { .. } => "target-not-empty",
             Self::TooLarge { .. } => "too-large",
@@ -138,6 +147,11 @@ impl fmt::Display for Halt {
                 f,
                 "the target lost acknowledged records: its log reached {acknowledged}, now {found}; \
                  delete the mirror to copy it anew"
+            ),
+            Self::TargetTrimmed { copied, start } => write!(
+                f,
+                "the target deleted everything up to {start} while the map knows the mirror only up to {copied}, so \
+                 how far the copy is cannot be told; give the mirror a longer retention, then delete it to copy it anew"
             ),
             Self::TargetRecreated => f.write_str(
                 "the target topic was deleted and made again by somebody else; \

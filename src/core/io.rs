@@ -89,11 +89,11 @@ pub enum ReadResult<T> {
         /// The offset to read next.
         next: TargetOffset,
     },
-    /// The asked offset is outside of the log.
+    /// The asked offset is outside of the log, or what stood before it is gone.
     OutOfRange {
         /// Log start.
         start: TargetOffset,
-        /// High watermark.
+        /// High watermark, or where the log parts from what was read (KIP-595's diverging epoch).
         end: TargetOffset,
     },
     /// It could not be read now.
@@ -109,6 +109,8 @@ pub enum FetchResult {
         high_watermark: SourceOffset,
         /// Last stable offset.
         last_stable: SourceOffset,
+        /// Log start, or -1 from a broker that does not tell.
+        log_start: SourceOffset,
         /// Batches in log order.
         batches: Vec<FetchedBatch>,
         /// Aborted transactions that overlap them.
@@ -165,13 +167,15 @@ pub enum Input {
         /// What was there.
         result: ReadResult<BatchMeta>,
     },
-    /// Answer to [`Output::LookAtEnd`]: the target's high watermark.
-    TargetEnd {
+    /// Answer to [`Output::LookAtEnds`].
+    TargetEnds {
         /// Which partition.
         partition: LanePartition,
         /// The end that was expected.
         expected: TargetOffset,
-        /// The end that was found.
+        /// The target's log start.
+        start: TargetOffset,
+        /// The target's high watermark.
         end: TargetOffset,
     },
     /// Answer to [`Output::Repack`]; the error is in words.
@@ -246,9 +250,12 @@ pub enum Output {
         partition: LanePartition,
         /// From this offset on.
         from: TargetOffset,
+        /// The target's leader epoch of the batch before it, or -1: by it the broker sees whether that batch is still
+        /// there.
+        epoch: i32,
     },
-    /// Ask for the mirror's end: it should not have moved.
-    LookAtEnd {
+    /// Ask for the mirror's start and end: the end should not have moved.
+    LookAtEnds {
         /// Which partition.
         partition: LanePartition,
         /// Where it should be.

@@ -44,6 +44,8 @@ pub struct LaneConfig {
     pub mark_interval_ms: u64,
     /// Bytes of one partition that may wait or be in flight before no more is fetched for it.
     pub queue_bytes_max: u64,
+    /// Ranges that one chunk of the map holds; a head holds at most twice as many.
+    pub chunk_ranges: usize,
 }
 
 #[derive(Debug)]
@@ -178,8 +180,8 @@ impl Lane {
             Input::TargetRead { partition, from, result } => {
                 self.with(now, partition, |partition, context| partition.target_read(context, from, result));
             }
-            Input::TargetEnd { partition, expected, end } => {
-                self.with(now, partition, |partition, context| partition.end_seen(context, expected, end));
+            Input::TargetEnds { partition, expected, start, end } => {
+                self.with(now, partition, |partition, context| partition.ends_seen(context, expected, start, end));
             }
             Input::Repacked(id, result) => {
                 self.with(now, id, |partition, context| partition.repacked(context, result));
@@ -546,8 +548,8 @@ impl Lane {
                         MapEntry::Marker(producer) if producer == own => return self.loaded(now),
                         MapEntry::Marker(_) => {}
                         MapEntry::Record { key, value } => match MapRecord::decode(&key, value.as_deref()) {
-                            Ok(Some(MapRecord::Chunk(..)) | None) => {}
                             Ok(Some(record)) => state.apply(record),
+                            Ok(None) => {}
                             Err(bad) => {
                                 let key = alloc::string::String::from_utf8_lossy(&key).into_owned();
                                 return self.over(Over::BadMap(format!("record {key:?}: {}", bad.reason)));
@@ -628,7 +630,7 @@ impl Lane {
         let Some(batch) = writer.in_flight() else { return };
         let aged = now.wall_ms - batch.timestamp_ms > self.config.producer_expiration_ms / 2;
         let failure = match answer {
-            Answer::Stored(_) => {
+            Answer::Stored { .. } => {
                 self.attempt = 0;
                 for then in writer.written() {
                     self.written(now, then);
@@ -701,13 +703,17 @@ impl Lane {
             }
             let key = partition.spec().key.clone();
             // A chunk that is there before its head is not counted yet: only the head says how many there are.
-            while let Some((number, chunk)) = partition.take_chunk() {
+            while let Some((number, chunk)) = partition.take_chunk(self.config.chunk_ranges) {
                 writer.push(&[MapRecord::Chunk(key.clone(), number, chunk)], Then::Nothing);
             }
+            let gone = partition.prune().map(|number| MapRecord::ChunkGone(key.clone(), number));
+            let gone: Vec<_> = gone.collect();
             let head = partition.head();
             let Some(id) = id(index) else { continue };
             let then = Then::Head(id, head.cursor, self.plan_record);
-            writer.push(&[MapRecord::Head(key, head)], then);
+            // One group: whoever reads the head does not miss a chunk.
+            let records: Vec<_> = core::iter::once(MapRecord::Head(key, head)).chain(gone).collect();
+            writer.push(&records, then);
         }
     }
 

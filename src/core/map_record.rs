@@ -39,6 +39,8 @@ pub enum MapRecord {
     Halt(PartitionKey, Option<(String, String)>),
     /// Older ranges of one partition; its number counts from 0.
     Chunk(PartitionKey, u64, Chunk),
+    /// A chunk is no longer needed.
+    ChunkGone(PartitionKey, u64),
     /// Plans; the number grows by one a record.
     Plans(u64, PlanList),
     /// A plan record is no longer needed.
@@ -76,6 +78,8 @@ pub struct Plan {
     pub sequence: i32,
     /// The source offset of that record; the following ones are one apart.
     pub source_start: SourceOffset,
+    /// The target offset that it will get if nothing else is written before it: never a lower one.
+    pub target_start: TargetOffset,
     /// Leader epoch of the source when it was written, or -1.
     pub leader_epoch: i32,
 }
@@ -95,8 +99,12 @@ pub struct Head {
     pub leader_epoch: i32,
     /// The sequence that follows the last acknowledged record, and the source offset it was planned for.
     pub cursor: Option<Plan>,
-    /// How many chunks of older ranges there are.
+    /// The first chunk of older ranges that is still needed: those before it were taken out.
+    pub first_chunk: u64,
+    /// The number that the next chunk gets.
     pub chunks: u64,
+    /// The last range that was taken out because both logs start behind it.
+    pub pruned: Option<Range>,
     /// Ranges since the last chunk.
     pub ranges: Vec<Range>,
 }
@@ -142,6 +150,9 @@ impl MapRecord {
                 out.ranges(&chunk.ranges);
                 format!("chunk/{}/{}/{number}", key.topic, key.partition)
             }
+            Self::ChunkGone(key, number) => {
+                return (format!("chunk/{}/{}/{number}", key.topic, key.partition).into_bytes(), None);
+            }
             Self::Plans(number, plans) => {
                 plans.write(&mut out);
                 format!("plan/{number}")
@@ -160,6 +171,7 @@ impl MapRecord {
             return match kind {
                 "plan" => Ok(Some(Self::PlansGone(number(parts.next())?))),
                 "halt" => Ok(Some(Self::Halt(partition_key(&mut parts)?, None))),
+                "chunk" => Ok(Some(Self::ChunkGone(partition_key(&mut parts)?, number(parts.next())?))),
                 _ => Ok(None),
             };
         };
@@ -210,7 +222,9 @@ impl Head {
                 plan.write(out);
             }
         }
+        out.unsigned(self.first_chunk);
         out.unsigned(self.chunks);
+        out.ranges(self.pruned.as_slice());
         out.ranges(&self.ranges);
     }
 
@@ -222,7 +236,9 @@ impl Head {
             extent: Extent { synced: SourceOffset(input.signed()?), next_target: TargetOffset(input.signed()?) },
             leader_epoch: input.int()?,
             cursor: if input.flag()? { Some(Plan::read(input)?) } else { None },
+            first_chunk: input.unsigned()?,
             chunks: input.unsigned()?,
+            pruned: input.ranges()?.pop(),
             ranges: input.ranges()?,
         })
     }
@@ -234,6 +250,7 @@ impl Plan {
         out.signed(i64::from(self.producer.epoch));
         out.signed(i64::from(self.sequence));
         out.signed(self.source_start.0);
+        out.signed(self.target_start.0);
         out.signed(i64::from(self.leader_epoch));
     }
 
@@ -245,6 +262,7 @@ impl Plan {
             },
             sequence: input.int()?,
             source_start: SourceOffset(input.signed()?),
+            target_start: TargetOffset(input.signed()?),
             leader_epoch: input.int()?,
         })
     }
@@ -409,6 +427,7 @@ mod tests {
             producer: Producer { id: 4000, epoch: 7 },
             sequence,
             source_start: SourceOffset(source),
+            target_start: TargetOffset(source),
             leader_epoch: -1,
         }
     }
@@ -421,7 +440,9 @@ mod tests {
             extent: Extent { synced: SourceOffset(900), next_target: TargetOffset(812) },
             leader_epoch: 5,
             cursor: Some(plan(811, 900)),
+            first_chunk: 1,
             chunks: 3,
+            pruned: Some(Range { source_start: SourceOffset(-9), target_start: TargetOffset(-8), len: 7 }),
             ranges: vec![
                 Range { source_start: SourceOffset(0), target_start: TargetOffset(1), len: 100 },
                 Range { source_start: SourceOffset(101), target_start: TargetOffset(101), len: 700 },
@@ -438,10 +459,11 @@ mod tests {
                 target_cluster: "bbb".into(),
             }),
             MapRecord::Head(key(3), head()),
-            MapRecord::Head(key(4), Head { cursor: None, ranges: vec![], ..head() }),
+            MapRecord::Head(key(4), Head { cursor: None, pruned: None, ranges: vec![], ..head() }),
             MapRecord::Halt(key(3), Some(("diverged".into(), "expected 5, found 6".into()))),
             MapRecord::Halt(key(3), None),
             MapRecord::Chunk(key(3), 2, Chunk { ranges: head().ranges }),
+            MapRecord::ChunkGone(key(3), 0),
             MapRecord::Plans(
                 17,
                 PlanList {

@@ -4,7 +4,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::map_record::{Chunk, Head, LinkRecord, MapRecord, PartitionKey};
+use crate::map_record::{Head, LinkRecord, MapRecord, PartitionKey};
+use crate::offset_map::Range;
 use crate::plans::Plans;
 
 /// One source partition as the map knows it.
@@ -14,6 +15,8 @@ pub struct MappedPartition {
     pub head: Option<Head>,
     /// Plans that the head does not cover.
     pub plans: Plans,
+    /// The last range of each chunk that is there, by the chunk's number.
+    pub chunks: BTreeMap<u64, Range>,
     /// Why it stopped, name and words, if it did.
     pub halt: Option<(String, String)>,
 }
@@ -25,8 +28,6 @@ pub struct MapState {
     pub link: Option<LinkRecord>,
     /// Source partitions.
     pub partitions: BTreeMap<PartitionKey, MappedPartition>,
-    /// Chunks of older ranges; left empty by a reader that does not keep them.
-    pub chunks: BTreeMap<(PartitionKey, u64), Chunk>,
     /// The number that no plan record has used yet.
     pub next_plan_record: u64,
     /// Plan records that are still in the log, whether needed or not.
@@ -45,7 +46,13 @@ impl MapState {
             }
             MapRecord::Halt(key, halt) => self.partitions.entry(key).or_default().halt = halt,
             MapRecord::Chunk(key, number, chunk) => {
-                self.chunks.insert((key, number), chunk);
+                let chunks = &mut self.partitions.entry(key).or_default().chunks;
+                chunks.extend(chunk.ranges.last().map(|last| (number, *last)));
+            }
+            MapRecord::ChunkGone(key, number) => {
+                if let Some(partition) = self.partitions.get_mut(&key) {
+                    partition.chunks.remove(&number);
+                }
             }
             MapRecord::Plans(number, plans) => {
                 self.next_plan_record = self.next_plan_record.max(number + 1);

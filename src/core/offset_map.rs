@@ -30,7 +30,25 @@ impl Range {
 /// Ranges that are strictly increasing in both offsets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OffsetMap {
+    /// The last range that was taken out because its records are on neither side any more.
+    pruned: Option<Range>,
     ranges: Vec<Range>,
+}
+
+/// Where both logs of a partition start, as far as is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStarts {
+    /// The source's log start.
+    pub source: SourceOffset,
+    /// The target's log start.
+    pub target: TargetOffset,
+}
+
+impl LogStarts {
+    /// Whether nothing of the range is left on either side.
+    pub fn are_behind(&self, range: &Range) -> bool {
+        range.source_end() <= self.source && range.target_end() <= self.target
+    }
 }
 
 /// A range that would go back in one of the offsets.
@@ -69,7 +87,28 @@ pub struct Extent {
 impl OffsetMap {
     /// An empty map.
     pub const fn new() -> Self {
-        Self { ranges: Vec::new() }
+        Self { pruned: None, ranges: Vec::new() }
+    }
+
+    /// A map whose older ranges, up to this one, were taken out.
+    pub const fn behind(pruned: Option<Range>) -> Self {
+        Self { pruned, ranges: Vec::new() }
+    }
+
+    /// The last range that was taken out.
+    pub fn pruned(&self) -> Option<Range> {
+        self.pruned
+    }
+
+    /// Notes that all ranges up to this one, which is not in here, were taken out.
+    pub fn set_pruned(&mut self, pruned: Range) {
+        self.pruned = Some(pruned);
+    }
+
+    /// Takes out the ranges that nothing is left of on either side.
+    pub fn prune(&mut self, starts: LogStarts) {
+        let gone = self.ranges.partition_point(|range| starts.are_behind(range));
+        self.pruned = self.ranges.drain(..gone).next_back().or(self.pruned);
     }
 
     /// All ranges, in order.
@@ -82,14 +121,17 @@ impl OffsetMap {
         if next.len == 0 {
             return Ok(());
         }
-        if let Some(last) = self.ranges.last_mut() {
-            if next.source_start < last.source_end() || next.target_start < last.target_end() {
-                return Err(NotIncreasing { last: *last, next });
-            }
-            if next.source_start == last.source_end() && next.target_start == last.target_end() {
-                last.len += next.len;
-                return Ok(());
-            }
+        if let Some(last) = self.ranges.last().copied().or(self.pruned)
+            && (next.source_start < last.source_end() || next.target_start < last.target_end())
+        {
+            return Err(NotIncreasing { last, next });
+        }
+        if let Some(last) = self.ranges.last_mut()
+            && next.source_start == last.source_end()
+            && next.target_start == last.target_end()
+        {
+            last.len += next.len;
+            return Ok(());
         }
         self.ranges.push(next);
         Ok(())
@@ -110,6 +152,9 @@ impl OffsetMap {
     ) -> Translation<TargetOffset, SourceOffset> {
         if position > extent.synced {
             return Translation::NotYet(extent.synced);
+        }
+        if let Some(pruned) = self.pruned.filter(|pruned| position < pruned.source_end()) {
+            return Translation::Clamped(target_log_start.max(pruned.target_end()));
         }
         let following = self.ranges.partition_point(|range| range.source_start <= position);
         let inside = following
@@ -138,6 +183,9 @@ impl OffsetMap {
     ) -> Translation<SourceOffset, TargetOffset> {
         if position > extent.next_target {
             return Translation::NotYet(extent.next_target);
+        }
+        if let Some(pruned) = self.pruned.filter(|pruned| position < pruned.target_end()) {
+            return Translation::Clamped(source_log_start.max(pruned.source_end()));
         }
         let following = self.ranges.partition_point(|range| range.target_start <= position);
         let inside = following
@@ -212,6 +260,28 @@ mod tests {
         assert_eq!(at(0), Translation::Next(SourceOffset(10)));
         assert_eq!(at(16), Translation::End(SourceOffset(30)));
         assert_eq!(at(17), Translation::NotYet(TargetOffset(16)));
+    }
+
+    #[test]
+    fn what_is_left_on_neither_side_is_pruned() {
+        let (mut map, extent) = sample();
+        let starts = |source, target| LogStarts { source: SourceOffset(source), target: TargetOffset(target) };
+        map.prune(starts(24, 10));
+        assert_eq!(map.pruned(), None, "the target's log still holds its last record");
+        map.prune(starts(22, 12));
+        assert_eq!((map.pruned(), map.ranges()[0]), (Some(range(10, 1, 10)), range(22, 11, 3)));
+        map.prune(starts(22, 12));
+        assert_eq!(map.pruned(), Some(range(10, 1, 10)), "what was pruned stays known");
+        let at = |position, start| map.translate(SourceOffset(position), extent, TargetOffset(start));
+        assert_eq!(at(12, 12), Translation::Clamped(TargetOffset(12)));
+        assert_eq!(at(20, 12), Translation::Clamped(TargetOffset(12)));
+        assert_eq!(at(24, 12), Translation::Exact(TargetOffset(13)));
+        let back = |position| map.translate_back(TargetOffset(position), extent, SourceOffset(0));
+        assert_eq!(back(3), Translation::Clamped(SourceOffset(20)), "also where the source is gone");
+        let mut none = map.clone();
+        none.prune(starts(99, 99));
+        assert_eq!(none.ranges(), &[]);
+        assert_eq!(none.translate(SourceOffset(26), extent, TargetOffset(16)), Translation::End(TargetOffset(16)));
     }
 
     #[test]

@@ -25,8 +25,13 @@ pub const IN_FLIGHT_MAX: usize = 5;
 /// What came of sending one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is on the target, its first record at this offset.
-    Stored(TargetOffset),
+    /// It is on the target.
+    Stored {
+        /// Offset of its first record.
+        base: TargetOffset,
+        /// The target's log start, or -1 from a broker that does not tell.
+        log_start: TargetOffset,
+    },
     /// The broker's error, with its own words if it gave any.
     Refused(ErrorCode, String),
     /// It was sent and no answer came: it may or may not be there.
@@ -121,12 +126,18 @@ pub struct Outbox {
     batches: VecDeque<Outgoing>,
     in_flight: usize,
     bytes: u64,
+    records: u64,
 }
 
 impl Outbox {
     /// Bytes of all batches.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Records of all batches.
+    pub fn records(&self) -> u64 {
+        self.records
     }
 
     /// Whether nothing is on its way.
@@ -147,6 +158,7 @@ impl Outbox {
     /// Adds a batch at the end.
     pub fn push(&mut self, batch: Outgoing) {
         self.bytes += u64::from(batch.bytes);
+        self.records += batch.records();
         self.batches.push_back(batch);
     }
 
@@ -181,7 +193,7 @@ impl Outbox {
         }
         self.in_flight -= 1;
         batch.state = match answer {
-            Answer::Stored(at) => State::Stored(at),
+            Answer::Stored { base, .. } => State::Stored(base),
             failed => State::Failed(failed),
         };
     }
@@ -207,6 +219,7 @@ impl Outbox {
             self.in_flight -= 1;
         }
         self.bytes -= u64::from(batch.bytes);
+        self.records -= batch.records();
         Some(batch)
     }
 
@@ -214,6 +227,7 @@ impl Outbox {
     pub fn clear(&mut self) -> impl Iterator<Item = Outgoing> {
         self.in_flight = 0;
         self.bytes = 0;
+        self.records = 0;
         self.batches.drain(..)
     }
 

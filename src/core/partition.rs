@@ -23,6 +23,7 @@ use twinlog_wire::batch::BatchMeta;
 
 pub use self::in_map::Progress;
 pub(crate) use self::scanning::MARKER_WAIT_MS;
+use self::scanning::read_on;
 use crate::backoff;
 use crate::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
 use crate::config::ExistingTopics;
@@ -32,7 +33,7 @@ use crate::intake::{Intake, Verdict};
 use crate::io::{Ends, Event, Failure, FetchResult, LanePartition, Output, PartitionSpec};
 use crate::map_record::{PartitionKey, Plan};
 use crate::map_state::MappedPartition;
-use crate::offset_map::{Extent, OffsetMap};
+use crate::offset_map::{Extent, LogStarts, OffsetMap, Range};
 use crate::outbox::{Outbox, Outgoing};
 use crate::plans::Plans;
 use crate::sequence;
@@ -106,7 +107,11 @@ pub struct Partition {
     spec: PartitionSpec,
     phase: Phase,
     map: OffsetMap,
-    chunks: u64,
+    /// The number of the oldest chunk that the map keeps.
+    first_chunk: u64,
+    /// The last range of each chunk that the map keeps; none of one that was not there.
+    chunks: VecDeque<Option<Range>>,
+    starts: LogStarts,
     extent: Extent,
     /// Leader epoch of the source's batch before `extent.synced`.
     leader_epoch: i32,
@@ -129,8 +134,6 @@ pub struct Partition {
     /// The cursor as it was when it stopped: what was on its way then may still arrive.
     halted_cursor: Option<Plan>,
     tail: Option<Tail>,
-    /// What the next batch of this producer in the tail must follow: its sequence and its offset there.
-    tail_follows: Option<(Producer, i32, TargetOffset)>,
     /// Whether the tail was read once since the lane was taken.
     recovered: bool,
     old_in_flight: bool,
@@ -157,10 +160,14 @@ impl Partition {
     pub fn new(spec: PartitionSpec, mapped: Option<MappedPartition>) -> Self {
         let head = mapped.as_ref().and_then(|mapped| mapped.head.clone());
         let halt_in_map = mapped.as_ref().is_some_and(|mapped| mapped.halt.is_some());
+        let chunk = |number| mapped.as_ref().and_then(|mapped| mapped.chunks.get(&number).copied());
+        let chunks = head.iter().flat_map(|head| head.first_chunk..head.chunks).map(chunk).collect();
         let mut partition = Self {
             phase: Phase::Probing,
             map: OffsetMap::new(),
-            chunks: 0,
+            first_chunk: 0,
+            chunks,
+            starts: LogStarts::default(),
             extent: Extent { synced: SourceOffset(0), next_target: TargetOffset(0) },
             leader_epoch: -1,
             plans: mapped.map(|mapped| mapped.plans).unwrap_or_default(),
@@ -177,7 +184,6 @@ impl Partition {
             halt_in_map,
             halted_cursor: None,
             tail: None,
-            tail_follows: None,
             recovered: false,
             old_in_flight: false,
             fenced_ms: 0,
@@ -197,7 +203,8 @@ impl Partition {
         };
         if let Some(head) = head {
             partition.phase = Phase::Unfenced;
-            partition.chunks = head.chunks;
+            partition.first_chunk = head.first_chunk;
+            partition.map = OffsetMap::behind(head.pruned);
             partition.extent = head.extent;
             partition.leader_epoch = head.leader_epoch;
             for range in &head.ranges {
@@ -290,11 +297,12 @@ impl Partition {
         match result {
             FetchResult::Batches { batches, .. } if !expected => release(context, batches),
             _ if !expected => {}
-            FetchResult::Batches { high_watermark, last_stable, batches, aborted } => {
+            FetchResult::Batches { high_watermark, last_stable, log_start, batches, aborted } => {
                 self.fetch_attempt = 0;
                 self.retrying = None;
                 self.high_watermark = Some(high_watermark);
                 self.last_stable = Some(last_stable);
+                self.log_starts(LogStarts { source: log_start, ..self.starts });
                 self.intake = Intake::new(batches, aborted);
                 self.decide(context);
             }
@@ -396,12 +404,14 @@ impl Partition {
     fn push(&mut self, context: &mut Context<'_>, mut batch: Outgoing) {
         let Some(producer) = self.producer else { return };
         batch.sequence = self.next_sequence;
+        let mut target_start = self.extent.next_target.plus(self.outbox.records());
         for run in &batch.runs {
             if self.planned != Some((run.start, batch.leader_epoch)) {
                 let plan = Plan {
                     producer,
                     sequence: self.next_sequence,
                     source_start: run.start,
+                    target_start,
                     leader_epoch: batch.leader_epoch,
                 };
                 context.plans.push((self.spec.key.clone(), plan));
@@ -409,6 +419,7 @@ impl Partition {
                 self.newest_plan_record = context.plan_record;
             }
             self.next_sequence = sequence::advance(self.next_sequence, run.len);
+            target_start = target_start.plus(run.len);
             self.planned = Some((run.end(), batch.leader_epoch));
         }
         batch.plan_record = self.newest_plan_record;
@@ -476,7 +487,7 @@ impl Partition {
             Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
             Phase::Scanning { .. } => {
                 if let Some(tail) = &self.tail {
-                    context.out.push_back(Output::ReadTarget { partition: context.id, from: tail.next_read });
+                    read_on(context, tail);
                 }
             }
             Phase::Active => self.advance(context),
@@ -494,11 +505,18 @@ impl Partition {
             context.needs.push((context.id, Need::FenceAnew));
             return;
         }
-        context.out.push_back(Output::LookAtEnd { partition: context.id, expected: self.extent.next_target });
+        context.out.push_back(Output::LookAtEnds { partition: context.id, expected: self.extent.next_target });
     }
 
-    /// The mirror's end was looked at.
-    pub fn end_seen(&mut self, context: &mut Context<'_>, expected: TargetOffset, found: TargetOffset) {
+    /// The mirror's start and end were looked at.
+    pub fn ends_seen(
+        &mut self,
+        context: &mut Context<'_>,
+        expected: TargetOffset,
+        start: TargetOffset,
+        found: TargetOffset,
+    ) {
+        self.log_starts(LogStarts { target: start, ..self.starts });
         let idle = self.phase == Phase::Active && self.outbox.is_empty() && self.extent.next_target == expected;
         if idle && found != expected {
             // A marker that was written twice, a successor's, somebody else's records, or a log that lost its end: a

@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use crate::ids::{Producer, SourceOffset};
+use crate::ids::{Producer, SourceOffset, TargetOffset};
 use crate::map_record::Plan;
 use crate::sequence;
 
@@ -85,6 +85,12 @@ impl Plans {
         self.newest_first().find(|plan| plan.producer == producer && sequence::ahead(plan.sequence, sequence).is_some())
     }
 
+    /// The target offset that a sequence was to get, at the least.
+    pub fn target_of(&self, producer: Producer, sequence: i32) -> Option<TargetOffset> {
+        let plan = self.find(producer, sequence)?;
+        Some(plan.target_start.plus(sequence::ahead(plan.sequence, sequence)?))
+    }
+
     /// Which source offsets `count` records from `sequence` on stand for; `None` if one of them was never planned.
     pub fn pieces(&self, producer: Producer, sequence: i32, count: u64) -> Option<Vec<Piece>> {
         let mut pieces = Vec::new();
@@ -122,7 +128,8 @@ mod tests {
     const SECOND: Producer = Producer { id: 9, epoch: 2 };
 
     fn plan(producer: Producer, sequence: i32, source: i64) -> Plan {
-        Plan { producer, sequence, source_start: SourceOffset(source), leader_epoch: 0 }
+        let target_start = TargetOffset(source);
+        Plan { producer, sequence, source_start: SourceOffset(source), target_start, leader_epoch: 0 }
     }
 
     fn spans(pieces: Option<Vec<Piece>>) -> Option<Vec<(i64, u64)>> {

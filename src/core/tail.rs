@@ -6,8 +6,10 @@
 use twinlog_wire::batch::BatchMeta;
 
 use crate::ids::{Producer, SourceOffset, TargetOffset};
+use crate::map_record::Plan;
 use crate::offset_map::{Extent, OffsetMap, Range};
 use crate::plans::Plans;
+use crate::sequence;
 
 /// A position in the tail, and what was found up to there.
 #[derive(Clone, Debug)]
@@ -20,6 +22,12 @@ pub struct Tail {
     pub leader_epoch: i32,
     /// The next target offset to read.
     pub next_read: TargetOffset,
+    /// The target's leader epoch of the batch before `next_read`, or -1.
+    pub read_epoch: i32,
+    /// What the next batch of this producer must follow: its sequence and its offset.
+    follows: Option<(Producer, i32, TargetOffset)>,
+    /// The target's log starts behind `extent`, and no batch of ours was found since.
+    trimmed: bool,
 }
 
 /// What a batch of the target turned out to be.
@@ -33,9 +41,38 @@ pub enum Found {
     Marker(Producer),
     /// Somebody else's, or one of ours that was never planned.
     Foreign(TargetOffset),
+    /// Ours, at a lower offset than its plan says: the log had lost its end when it was written.
+    Behind {
+        /// Where it was to be: the log had reached this.
+        acknowledged: TargetOffset,
+        /// Where it is.
+        found: TargetOffset,
+    },
 }
 
 impl Tail {
+    /// What follows `extent`. The cursor, if there is one, is the plan of the record that was to come there.
+    pub fn new(map: OffsetMap, extent: Extent, leader_epoch: i32, cursor: Option<Plan>) -> Self {
+        let follows = cursor.map(|cursor| (cursor.producer, cursor.sequence, extent.next_target));
+        Self { map, extent, leader_epoch, next_read: extent.next_target, read_epoch: -1, follows, trimmed: false }
+    }
+
+    /// The log starts here, behind what was to be read.
+    pub fn skip_to(&mut self, start: TargetOffset) {
+        self.next_read = start;
+        self.read_epoch = -1;
+        if start > self.extent.next_target {
+            self.extent.next_target = start;
+            self.follows = None;
+            self.trimmed = true;
+        }
+    }
+
+    /// Whether it cannot be known how far the copy is: its last records are gone from the log.
+    pub fn is_trimmed(&self) -> bool {
+        self.trimmed
+    }
+
     /// Takes the next batch of the target's log. `own_id` is the lane's present producer id.
     pub fn take(&mut self, plans: &Plans, own_id: i64, batch: &BatchMeta) -> Found {
         let base = TargetOffset(batch.base_offset);
@@ -47,7 +84,9 @@ impl Tail {
         if producer.id < 0 || (producer.id != own_id && !plans.knows_producer_id(producer.id)) {
             return Found::Foreign(base);
         }
+        let before = self.follows.filter(|(before, ..)| *before == producer);
         if batch.is_control() {
+            self.follows = before.map(|(producer, sequence, _)| (producer, sequence, end)).or(self.follows);
             self.next_read = end;
             self.extent.next_target = end;
             return Found::Marker(producer);
@@ -57,6 +96,23 @@ impl Tail {
         let Some(pieces) = plans.pieces(producer, batch.base_sequence, span) else {
             return Found::Foreign(base);
         };
+        // Within an epoch sequences and offsets grow alike, also where the target's cleaner took batches out; at its
+        // begin the plan says where it was to be. A lower offset is one at which acknowledged records were lost, after
+        // which a broker that had forgotten us took more.
+        let (due, in_place) = match before {
+            Some((_, sequence, offset)) => {
+                let due = sequence::ahead(sequence, batch.base_sequence).map(|records| offset.plus(records));
+                (due, due == Some(base))
+            }
+            None => {
+                let due = plans.target_of(producer, batch.base_sequence);
+                (due, due.is_none_or(|due| due <= base))
+            }
+        };
+        if !in_place {
+            return Found::Behind { acknowledged: due.unwrap_or(base).max(base), found: base };
+        }
+        self.follows = Some((producer, sequence::advance(batch.base_sequence, span), end));
         let mut target_start = base;
         for piece in pieces {
             let range = Range { source_start: piece.source_start, target_start, len: piece.len };
@@ -69,11 +125,85 @@ impl Tail {
         }
         self.next_read = end;
         self.extent.next_target = end;
+        self.trimmed = false;
         Found::Own
     }
 
     /// The source position to go on from.
     pub fn position(&self) -> SourceOffset {
         self.extent.synced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: Producer = Producer { id: 9, epoch: 4 };
+    const NEXT: Producer = Producer { id: 9, epoch: 5 };
+
+    fn plan(producer: Producer, sequence: i32, source: i64, target: i64) -> Plan {
+        let (source_start, target_start) = (SourceOffset(source), TargetOffset(target));
+        Plan { producer, sequence, source_start, target_start, leader_epoch: 0 }
+    }
+
+    fn batch(producer: Producer, sequence: i32, base: i64, records: i32) -> BatchMeta {
+        BatchMeta {
+            base_offset: base,
+            len: 100,
+            leader_epoch: 0,
+            crc: 0,
+            attributes: if sequence < 0 { 0x30 } else { 0 },
+            last_offset_delta: records - 1,
+            base_timestamp: 0,
+            max_timestamp: 0,
+            producer_id: producer.id,
+            producer_epoch: producer.epoch,
+            base_sequence: sequence,
+            record_count: records,
+        }
+    }
+
+    /// The map knows 100 records, the next one goes to target offset 101.
+    fn tail() -> (Tail, Plans) {
+        let mut plans = Plans::default();
+        plans.set_cursor(Some(plan(OWN, 100, 500, 101)), 0);
+        plans.push(0, plan(NEXT, 0, 506, 108));
+        let extent = Extent { synced: SourceOffset(500), next_target: TargetOffset(101) };
+        (Tail::new(OffsetMap::new(), extent, 0, plans.cursor()), plans)
+    }
+
+    #[test]
+    fn batches_and_markers_in_their_places_are_ours() {
+        let (mut tail, plans) = tail();
+        assert_eq!(tail.take(&plans, 9, &batch(OWN, 100, 101, 6)), Found::Own);
+        assert_eq!(tail.take(&plans, 9, &batch(NEXT, -1, 107, 1)), Found::Marker(NEXT));
+        assert_eq!(tail.take(&plans, 9, &batch(NEXT, 0, 108, 2)), Found::Own);
+        assert_eq!(tail.extent, Extent { synced: SourceOffset(508), next_target: TargetOffset(110) });
+    }
+
+    #[test]
+    fn a_batch_where_acknowledged_ones_were_is_named() {
+        // Six records and the marker were lost, and what a new epoch wrote then stands in their place.
+        let (mut tail, plans) = tail();
+        let behind = Found::Behind { acknowledged: TargetOffset(108), found: TargetOffset(101) };
+        assert_eq!(tail.take(&plans, 9, &batch(NEXT, 0, 101, 2)), behind);
+    }
+
+    #[test]
+    fn sequences_that_jump_further_than_offsets_are_named() {
+        let (mut tail, plans) = tail();
+        assert_eq!(tail.take(&plans, 9, &batch(OWN, 100, 101, 2)), Found::Own);
+        let behind = Found::Behind { acknowledged: TargetOffset(105), found: TargetOffset(103) };
+        assert_eq!(tail.take(&plans, 9, &batch(OWN, 104, 103, 2)), behind);
+    }
+
+    #[test]
+    fn a_trimmed_tail_tells_the_position_by_its_next_batch() {
+        let (mut tail, plans) = tail();
+        tail.skip_to(TargetOffset(104));
+        assert!(tail.is_trimmed());
+        assert_eq!(tail.take(&plans, 9, &batch(OWN, 103, 104, 3)), Found::Own);
+        assert_eq!((tail.is_trimmed(), tail.position()), (false, SourceOffset(506)));
     }
 }

@@ -209,8 +209,8 @@ impl LaneShell {
             Output::ReadMap { from } => map_io::read(&self.setup, &self.sender, from),
             Output::WriteMap(batch) => map_io::write(&self.setup, &self.sender, batch),
             Output::Probe(partition) => self.reads.probe(partition),
-            Output::ReadTarget { partition, from } => self.reads.read(partition, from),
-            Output::LookAtEnd { partition, expected } => self.reads.look_at_end(partition, expected),
+            Output::ReadTarget { partition, from, epoch } => self.reads.read(partition, from, epoch),
+            Output::LookAtEnds { partition, expected } => self.reads.look_at_ends(partition, expected),
             Output::Repack { partition, slot, from } => {
                 let result = self.slots.repack(slot, from);
                 self.core.handle(now(self.begun), Input::Repacked(partition, result));

@@ -57,6 +57,8 @@ struct Lane {
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     state: MapState,
+    /// Older ranges of the partitions that are kept.
+    chunks: BTreeMap<(PartitionKey, u64), Chunk>,
     /// Every producer id that its batches and markers carry.
     producer_ids: BTreeSet<i64>,
 }
@@ -223,7 +225,13 @@ impl Contents {
                 (format!("record {:?}: {}", String::from_utf8_lossy(&key), bad.reason), newer)
             })?;
             match record {
-                Some(MapRecord::Chunk(key, ..)) if !keep(&key) => {}
+                Some(MapRecord::Chunk(key, number, chunk)) if keep(&key) => {
+                    self.chunks.insert((key, number), chunk);
+                }
+                Some(MapRecord::Chunk(..)) => {}
+                Some(MapRecord::ChunkGone(key, number)) => {
+                    self.chunks.remove(&(key, number));
+                }
                 Some(record) => self.state.apply(record),
                 None => {}
             }
@@ -234,7 +242,7 @@ impl Contents {
     /// The chunks of a partition that are there, by number.
     fn chunks(&self, key: &PartitionKey) -> BTreeMap<u64, &Chunk> {
         let all = (key.clone(), 0)..=(key.clone(), u64::MAX);
-        self.state.chunks.range(all).map(|((_, number), chunk)| (*number, chunk)).collect()
+        self.chunks.range(all).map(|((_, number), chunk)| (*number, chunk)).collect()
     }
 }
 

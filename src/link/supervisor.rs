@@ -41,6 +41,8 @@ const FORBIDDEN: Duration = Duration::from_secs(10);
 const STATUS: Duration = Duration::from_millis(250);
 /// Bytes of one partition that may wait or be in flight before no more is fetched for it.
 const QUEUE_BYTES: u64 = 4 << 20;
+/// Ranges in one chunk of the map: about 5 KB.
+const CHUNK_RANGES: usize = 1024;
 
 /// What a link is made of.
 #[derive(Clone, Debug)]
@@ -199,6 +201,7 @@ impl Running {
             producer_expiration_ms,
             mark_interval_ms: u64::try_from(setup.config.intervals.mark.as_millis()).unwrap_or(u64::MAX),
             queue_bytes_max: QUEUE_BYTES,
+            chunk_ranges: CHUNK_RANGES,
         };
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let threads = cores.min(usize::from(setup.config.lanes)).max(1);

@@ -7,10 +7,7 @@ use super::{Partition, Phase};
 use crate::ids::SourceOffset;
 use crate::io::Failure;
 use crate::map_record::{Chunk, Head, Plan};
-use crate::offset_map::Extent;
-
-/// Ranges that one chunk of the map holds; a head holds at most twice as many.
-const CHUNK_RANGES: usize = 1024;
+use crate::offset_map::{Extent, LogStarts, Range};
 
 /// What a partition shows of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +38,48 @@ impl Partition {
         settled && core::mem::take(&mut self.dirty)
     }
 
-    /// Older ranges, if there are enough for a chunk; the head must be written with it.
-    pub fn take_chunk(&mut self) -> Option<(u64, Chunk)> {
-        if self.map.ranges().len() < 2 * CHUNK_RANGES {
+    /// The oldest `count` ranges as a chunk, if there are twice as many; the head must be written behind it.
+    pub fn take_chunk(&mut self, count: usize) -> Option<(u64, Chunk)> {
+        if self.map.ranges().len() < 2 * count {
             return None;
         }
-        let number = self.chunks;
-        self.chunks += 1;
-        Some((number, Chunk { ranges: self.map.split_oldest(CHUNK_RANGES) }))
+        let number = self.next_chunk();
+        let ranges = self.map.split_oldest(count);
+        self.chunks.push_back(ranges.last().copied());
+        Some((number, Chunk { ranges }))
+    }
+
+    /// Takes out the ranges of which nothing is left on either side. The numbers of the chunks that are no longer
+    /// needed are returned; the head must be written with their tombstones.
+    pub fn prune(&mut self) -> impl Iterator<Item = u64> + use<> {
+        let before = self.first_chunk;
+        while let Some(last) = self.prunable_chunk() {
+            self.chunks.pop_front();
+            self.first_chunk += 1;
+            self.map.set_pruned(last);
+        }
+        if self.chunks.is_empty() {
+            self.map.prune(self.starts);
+        }
+        before..self.first_chunk
+    }
+
+    /// The last range of the oldest chunk, if nothing of that chunk is left on either side.
+    fn prunable_chunk(&self) -> Option<Range> {
+        let last = *self.chunks.front()?;
+        last.filter(|last| self.starts.are_behind(last))
+    }
+
+    fn next_chunk(&self) -> u64 {
+        self.first_chunk + self.chunks.len() as u64
+    }
+
+    /// One of the logs starts here by now. A start never goes back, other than by a broker that died before it had
+    /// written it down: what was pruned stays so.
+    pub(super) fn log_starts(&mut self, starts: LogStarts) {
+        self.starts.source = self.starts.source.max(starts.source);
+        self.starts.target = self.starts.target.max(starts.target);
+        self.dirty |= self.prunable_chunk().is_some();
     }
 
     /// The sequence of the record that is acknowledged next, and the source offset it was planned for.
@@ -61,12 +92,14 @@ impl Partition {
                 producer,
                 sequence: batch.sequence,
                 source_start: batch.first(),
+                target_start: self.extent.next_target,
                 leader_epoch: batch.leader_epoch,
             },
             None => Plan {
                 producer,
                 sequence: self.next_sequence,
                 source_start: self.planned.map_or(self.extent.synced, |(next, _)| next),
+                target_start: self.extent.next_target,
                 leader_epoch: self.planned.map_or(self.leader_epoch, |(_, epoch)| epoch),
             },
         })
@@ -81,7 +114,9 @@ impl Partition {
             extent: self.extent,
             leader_epoch: self.leader_epoch,
             cursor: self.cursor(),
-            chunks: self.chunks,
+            first_chunk: self.first_chunk,
+            chunks: self.next_chunk(),
+            pruned: self.map.pruned(),
             ranges: self.map.ranges().to_vec(),
         }
     }

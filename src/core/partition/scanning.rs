@@ -9,6 +9,7 @@ use crate::halt::Halt;
 use crate::ids::{Now, Producer, TargetOffset};
 use crate::io::{Event, Failure, Output, ReadResult};
 use crate::map_record::Plan;
+use crate::offset_map::LogStarts;
 use crate::outbox::Outgoing;
 use crate::sequence;
 use crate::tail::{Found, Tail};
@@ -38,11 +39,11 @@ impl Partition {
         self.attempt = 0;
         self.scanning_since = context.now.mono_ms;
         // What is right before the tail shows whether the log still is the one that was written to.
-        let before = TargetOffset((self.extent.next_target.0 - 1).max(0));
-        self.tail_follows = self.anchor().map(|anchor| (anchor.producer, anchor.sequence, self.extent.next_target));
-        let next_read = if self.anchor().is_some() { before } else { self.extent.next_target };
-        let tail = Tail { map: self.map.clone(), extent: self.extent, leader_epoch: self.leader_epoch, next_read };
-        context.out.push_back(Output::ReadTarget { partition: context.id, from: tail.next_read });
+        let mut tail = Tail::new(self.map.clone(), self.extent, self.leader_epoch, self.anchor());
+        if self.anchor().is_some() {
+            tail.next_read = TargetOffset((self.extent.next_target.0 - 1).max(0));
+        }
+        read_on(context, &tail);
         self.tail = Some(tail);
     }
 
@@ -71,15 +72,13 @@ impl Partition {
             ReadResult::Entries { entries, next } => {
                 for batch in &entries {
                     let expected = tail.next_read;
+                    tail.read_epoch = batch.leader_epoch;
                     if TargetOffset(batch.base_offset) < self.extent.next_target {
                         if let Err(truncated) = self.check_anchor(batch) {
                             return self.halt(context, truncated);
                         }
                         tail.next_read = tail.next_read.max(TargetOffset(batch.next_offset()));
                         continue;
-                    }
-                    if let Err(truncated) = self.check_sequence(batch) {
-                        return self.halt(context, truncated);
                     }
                     match tail.take(&self.plans, context.own_id, batch) {
                         Found::Before | Found::Own => {}
@@ -88,12 +87,15 @@ impl Partition {
                         Found::Foreign(found) => {
                             return self.halt(context, Halt::Diverged { expected, found });
                         }
+                        Found::Behind { acknowledged, found } => {
+                            return self.halt(context, Halt::TargetTruncated { acknowledged, found });
+                        }
                     }
                 }
                 tail.next_read = tail.next_read.max(next);
                 if tail.next_read > from {
                     self.attempt = 0;
-                    context.out.push_back(Output::ReadTarget { partition: context.id, from: tail.next_read });
+                    read_on(context, &tail);
                 } else if context.now.mono_ms - self.scanning_since > MARKER_WAIT_MS {
                     // It may lie before the tail, where the log was cut back: the next one does not, or shows it.
                     self.phase = Phase::Unfenced;
@@ -104,16 +106,20 @@ impl Partition {
                 }
             }
             ReadResult::OutOfRange { start, .. } if start > tail.next_read => {
-                // The mirror's own retention took the tail; what was there is not needed for the position.
-                tail.next_read = start;
-                tail.extent.next_target = tail.extent.next_target.max(start);
-                context.out.push_back(Output::ReadTarget { partition: context.id, from: start });
+                // The mirror's own retention took the tail: the sequences behind it tell the position.
+                tail.skip_to(start);
+                self.log_starts(LogStarts { target: start, ..self.starts });
+                read_on(context, &tail);
             }
             ReadResult::OutOfRange { end, .. } if end < tail.next_read => {
                 let acknowledged = tail.next_read;
                 return self.halt(context, Halt::TargetTruncated { acknowledged, found: end });
             }
-            ReadResult::OutOfRange { .. } => self.wait(context),
+            ReadResult::OutOfRange { .. } => {
+                // Inside the log after all: the epoch that we named may be older than the log's first.
+                tail.read_epoch = -1;
+                self.wait(context);
+            }
             ReadResult::Failed(failure) => {
                 self.retrying(context, failure, "reading the mirror's tail");
                 self.wait(context);
@@ -142,29 +148,11 @@ impl Partition {
         Err(Halt::TargetTruncated { acknowledged, found: TargetOffset(batch.base_offset) })
     }
 
-    /// Within an epoch sequences and offsets grow alike, also where the target's cleaner took batches out. Sequences
-    /// that jump further are records that were acknowledged and lost, after which a broker that had forgotten us took
-    /// more.
-    fn check_sequence(&mut self, batch: &BatchMeta) -> Result<(), Halt> {
-        let producer = Producer { id: batch.producer_id, epoch: batch.producer_epoch };
-        let (base, end) = (TargetOffset(batch.base_offset), TargetOffset(batch.next_offset()));
-        let before = self.tail_follows.filter(|(before, ..)| *before == producer);
-        if batch.is_control() {
-            self.tail_follows = before.map(|(producer, sequence, _)| (producer, sequence, end)).or(self.tail_follows);
-            return Ok(());
-        }
-        if let Some((_, sequence, offset)) = before {
-            let (records, offsets) = (sequence::ahead(sequence, batch.base_sequence), base.since(offset));
-            if records != Some(offsets) {
-                let lost = records.unwrap_or(0).saturating_sub(offsets);
-                return Err(Halt::TargetTruncated { acknowledged: base.plus(lost), found: base });
-            }
-        }
-        self.tail_follows = Some((producer, sequence::advance(batch.base_sequence, end.since(base)), end));
-        Ok(())
-    }
-
     fn scanned(&mut self, context: &mut Context<'_>, marker: Producer, tail: Tail) {
+        if tail.is_trimmed() {
+            let (copied, start) = (self.extent.next_target, tail.extent.next_target);
+            return self.halt(context, Halt::TargetTrimmed { copied, start });
+        }
         let position = tail.position();
         self.map = tail.map;
         self.extent = tail.extent;
@@ -211,4 +199,10 @@ impl Partition {
         context.out.push_back(Output::Event(Event::Copying(context.id, self.fetch_position)));
         self.advance(context);
     }
+}
+
+/// Asks for the next part of the tail.
+pub(super) fn read_on(context: &mut Context<'_>, tail: &Tail) {
+    let (from, epoch) = (tail.next_read, tail.read_epoch);
+    context.out.push_back(Output::ReadTarget { partition: context.id, from, epoch });
 }

@@ -9,7 +9,7 @@ use super::{Context, Need, Partition, Phase};
 use crate::batch::Slot;
 use crate::halt::Halt;
 use crate::io::{Event, Failure, Output};
-use crate::offset_map::Range;
+use crate::offset_map::{LogStarts, Range};
 use crate::outbox::{Answer, IN_FLIGHT_MAX, Outgoing};
 
 impl Partition {
@@ -72,6 +72,9 @@ impl Partition {
 
     /// A batch was answered, or lost.
     pub fn produced(&mut self, context: &mut Context<'_>, slot: Slot, attempt: u32, answer: Answer) {
+        if let Answer::Stored { log_start, .. } = answer {
+            self.log_starts(LogStarts { target: log_start, ..self.starts });
+        }
         self.outbox.answered(slot, attempt, answer);
         if self.phase != Phase::Active {
             return;
@@ -122,7 +125,7 @@ impl Partition {
         let (offset, bytes) = (batch.first(), batch.bytes);
         let old = self.is_old(context, batch.max_timestamp);
         let failure = match answer {
-            Answer::Stored(_) => return,
+            Answer::Stored { .. } => return,
             Answer::Lost => Failure::Lost,
             Answer::NotSent => Failure::NotSent,
             Answer::Refused(code, _) => Failure::Code(*code),

@@ -202,6 +202,7 @@ fn read(partition: FetchPartition, frame: u64, slots: &mut Slots, now_ms: u64) -
     FetchResult::Batches {
         high_watermark: SourceOffset(partition.high_watermark),
         last_stable: SourceOffset(partition.last_stable_offset),
+        log_start: SourceOffset(partition.log_start_offset),
         batches,
         aborted: aborted.collect(),
     }

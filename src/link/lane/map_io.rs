@@ -87,7 +87,7 @@ pub(super) fn write(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, 
                 }
             }
         };
-        if !matches!(answer, Answer::Stored(_)) {
+        if !matches!(answer, Answer::Stored { .. }) {
             refresh(&target);
         }
         tell(&sender, Message::Core(Input::MapWritten(answer)));

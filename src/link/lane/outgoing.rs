@@ -354,6 +354,6 @@ pub(super) fn answer(partition: &PartitionResponse) -> Answer {
     match partition.base_offset {
         // Known to be there, but the broker no longer knows where.
         ..0 => Answer::Refused(ErrorCode::DUPLICATE_SEQUENCE_NUMBER, String::new()),
-        offset => Answer::Stored(TargetOffset(offset)),
+        base => Answer::Stored { base: TargetOffset(base), log_start: TargetOffset(partition.log_start_offset) },
     }
 }

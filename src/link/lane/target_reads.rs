@@ -26,7 +26,7 @@ const READ_BYTES: i32 = 4 << 20;
 #[derive(Debug, Default)]
 pub(super) struct TargetReads {
     probes: Vec<LanePartition>,
-    reads: Vec<(LanePartition, TargetOffset)>,
+    reads: Vec<(LanePartition, TargetOffset, i32)>,
     looks: Vec<(LanePartition, TargetOffset)>,
 }
 
@@ -35,11 +35,11 @@ impl TargetReads {
         self.probes.push(partition);
     }
 
-    pub(super) fn read(&mut self, partition: LanePartition, from: TargetOffset) {
-        self.reads.push((partition, from));
+    pub(super) fn read(&mut self, partition: LanePartition, from: TargetOffset, epoch: i32) {
+        self.reads.push((partition, from, epoch));
     }
 
-    pub(super) fn look_at_end(&mut self, partition: LanePartition, expected: TargetOffset) {
+    pub(super) fn look_at_ends(&mut self, partition: LanePartition, expected: TargetOffset) {
         self.looks.push((partition, expected));
     }
 
@@ -125,10 +125,11 @@ fn look(
         looks.iter().filter_map(|(id, expected)| Some((*id, *expected, target_of(core, *id)?))).collect();
     tokio::spawn(async move {
         let asked: Vec<_> = partitions.iter().map(|(_, _, at)| at.clone()).collect();
-        let ends = list(&target, &asked, OffsetAt::Latest).await;
+        let (starts, ends) =
+            tokio::join!(list(&target, &asked, OffsetAt::Earliest), list(&target, &asked, OffsetAt::Latest));
         let inputs = partitions.iter().filter_map(|(partition, expected, at)| {
-            let end = TargetOffset(offset(&ends, at).ok()?);
-            Some(Input::TargetEnd { partition: *partition, expected: *expected, end })
+            let (start, end) = (TargetOffset(offset(&starts, at).ok()?), TargetOffset(offset(&ends, at).ok()?));
+            Some(Input::TargetEnds { partition: *partition, expected: *expected, start, end })
         });
         tell(&sender, Message::Many(inputs.collect()));
     });
@@ -138,11 +139,11 @@ fn read(
     setup: &LaneSetup,
     core: &Lane,
     sender: &mpsc::UnboundedSender<Message>,
-    reads: Vec<(LanePartition, TargetOffset)>,
+    reads: Vec<(LanePartition, TargetOffset, i32)>,
 ) {
     let metadata = setup.target.known();
     let mut by_leader: BTreeMap<Option<i32>, Vec<(LanePartition, TargetOffset, Want)>> = BTreeMap::new();
-    for (id, from) in reads {
+    for (id, from, last_epoch) in reads {
         let Some(partition) = core.partition(id) else { continue };
         let spec = partition.spec();
         let leader = metadata.as_ref().and_then(|m| m.leader(&spec.target_topic, spec.key.partition));
@@ -151,7 +152,7 @@ fn read(
             topic_id: spec.target_topic_id,
             partition: spec.key.partition,
             from: from.0,
-            last_epoch: -1,
+            last_epoch,
         };
         by_leader.entry(leader).or_default().push((id, from, want));
     }
@@ -209,6 +210,10 @@ async fn read_from(
 }
 
 async fn part(target: &Cluster, from: TargetOffset, want: &Want, found: FetchPartition) -> ReadResult<BatchMeta> {
+    if let Some(diverging) = found.diverging_epoch {
+        let (start, end) = (TargetOffset(found.log_start_offset), TargetOffset(diverging.end_offset));
+        return ReadResult::OutOfRange { start, end };
+    }
     match found.error {
         ErrorCode::NONE => {
             let metas = Batches::new(found.records).map(|entry| match entry {

@@ -132,8 +132,7 @@ fn damaged(topic: &str, what: &str) -> Failure {
         .advise("the map is damaged: copy this topic anew into another mirror")
 }
 
-/// Joins the chunks and the head's ranges. Leading chunks may be gone: they are taken out when both logs start behind
-/// them.
+/// Joins the chunks that are still needed and the head's ranges.
 pub(super) fn assemble(
     key: &PartitionKey,
     mapped: &MappedPartition,
@@ -144,14 +143,13 @@ pub(super) fn assemble(
     let Some(head) = mapped.head.clone() else { return Err(format!("{} has no head", name())) };
     let mut ranges = Vec::new();
     if whole {
-        let first = chunks.keys().next().copied().unwrap_or(head.chunks);
-        for number in first..head.chunks {
+        for number in head.first_chunk..head.chunks {
             let chunk = chunks.get(&number).ok_or_else(|| format!("{} has no chunk {number}", name()))?;
             ranges.extend_from_slice(&chunk.ranges);
         }
     }
     ranges.extend_from_slice(&head.ranges);
-    let mut map = OffsetMap::new();
+    let mut map = OffsetMap::behind(head.pruned);
     for range in ranges {
         map.append(range)
             .map_err(|bad| format!("the ranges of {} go back at source offset {}", name(), bad.next.source_start))?;

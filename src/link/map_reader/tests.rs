@@ -41,13 +41,16 @@ fn head(chunks: u64, ranges: Vec<Range>) -> Head {
         },
         leader_epoch: 0,
         cursor: None,
+        first_chunk: 0,
         chunks,
+        pruned: None,
         ranges,
     }
 }
 
 fn plan(producer: Producer, sequence: i32, source: i64) -> Plan {
-    Plan { producer, sequence, source_start: SourceOffset(source), leader_epoch: 0 }
+    let (source_start, target_start) = (SourceOffset(source), TargetOffset(2 + i64::from(sequence)));
+    Plan { producer, sequence, source_start, target_start, leader_epoch: 0 }
 }
 
 fn entry(bytes: Bytes) -> Entry {
@@ -109,6 +112,9 @@ fn the_maps_log_is_read_up_to_the_end_and_no_further() {
     assert_eq!(contents.take(&part, 8, 9, &all()), Ok(9));
     assert!(contents.state.partitions[&key()].halt.is_some());
     assert_eq!(contents.producer_ids, BTreeSet::from([OWNER.id]));
+    let gone = LogPart { entries: vec![map_batch(9, &[MapRecord::ChunkGone(key(), 0)])], ..part.clone() };
+    assert_eq!(contents.take(&gone, 9, 10, &all()), Ok(10));
+    assert_eq!(contents.chunks(&key()).len(), 0);
 
     let mut heads_only = Contents::default();
     heads_only.take(&part, 0, 9, &(Box::new(|_: &PartitionKey| false) as Keep)).unwrap();
@@ -138,15 +144,18 @@ fn chunks_come_before_the_heads_ranges() {
     let of = |numbers: &[u64]| -> BTreeMap<u64, &Chunk> {
         numbers.iter().map(|number| (*number, &chunks[usize::try_from(*number).unwrap()])).collect()
     };
-    let starts = |numbers: &[u64], whole| {
+    let starts = |numbers: &[u64], first_chunk, whole| {
+        let mut mapped = mapped.clone();
+        mapped.head.as_mut().unwrap().first_chunk = first_chunk;
         let map = assemble(&key(), &mapped, &of(numbers), whole)?.map;
         Ok::<_, String>(map.ranges().iter().map(|range| range.source_start.0).collect::<Vec<_>>())
     };
-    assert_eq!(starts(&[0, 1, 2], true), Ok(vec![0, 20, 40, 60]));
-    // The first ones are taken out when both logs start behind them.
-    assert_eq!(starts(&[1, 2], true), Ok(vec![20, 40, 60]));
-    assert_eq!(starts(&[0, 2], true), Err("orders:2 has no chunk 1".into()));
-    assert_eq!(starts(&[], false), Ok(vec![60]));
+    assert_eq!(starts(&[0, 1, 2], 0, true), Ok(vec![0, 20, 40, 60]));
+    // The first ones are taken out when both logs start behind them; the head says so.
+    assert_eq!(starts(&[1, 2], 1, true), Ok(vec![20, 40, 60]));
+    assert_eq!(starts(&[1, 2], 0, true), Err("orders:2 has no chunk 0".into()));
+    assert_eq!(starts(&[0, 2], 0, true), Err("orders:2 has no chunk 1".into()));
+    assert_eq!(starts(&[], 3, false), Ok(vec![60]));
 
     let back = MappedPartition { head: Some(head(1, vec![range(3, 55, 5)])), ..Default::default() };
     let error = assemble(&key(), &back, &of(&[0]), true).unwrap_err();

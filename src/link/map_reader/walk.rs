@@ -33,7 +33,7 @@ impl Walk {
         producer_ids: BTreeSet<i64>,
         end: TargetOffset,
     ) -> Self {
-        let tail = Tail { map, extent, leader_epoch: -1, next_read: extent.next_target };
+        let tail = Tail::new(map, extent, -1, plans.cursor());
         Self { tail, plans, producer_ids, end, stopped: None }
     }
 
@@ -59,8 +59,7 @@ impl Walk {
                     }
                 }
                 LogRead::OutOfRange { start, .. } if TargetOffset(start) > from => {
-                    self.tail.next_read = TargetOffset(start);
-                    self.tail.extent.next_target = TargetOffset(start);
+                    self.tail.skip_to(TargetOffset(start));
                 }
                 LogRead::OutOfRange { end, .. } => {
                     self.stopped = Some(MirrorEnd::Truncated { acknowledged: from, found: TargetOffset(end) });
@@ -86,8 +85,12 @@ impl Walk {
                 break;
             }
             let own_id = if self.producer_ids.contains(&meta.producer_id) { meta.producer_id } else { -1 };
-            if let Found::Foreign(found) = self.tail.take(&self.plans, own_id, meta) {
-                self.stopped = Some(MirrorEnd::Foreign { expected, found });
+            self.stopped = match self.tail.take(&self.plans, own_id, meta) {
+                Found::Foreign(found) => Some(MirrorEnd::Foreign { expected, found }),
+                Found::Behind { acknowledged, found } => Some(MirrorEnd::Truncated { acknowledged, found }),
+                Found::Before | Found::Own | Found::Marker(_) => None,
+            };
+            if self.stopped.is_some() {
                 return;
             }
         }

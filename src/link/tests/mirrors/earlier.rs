@@ -24,7 +24,9 @@ async fn map(link: &str, topic: &str, target_topic_id: TopicId) {
         extent: Extent { synced: SourceOffset(0), next_target: TargetOffset(0) },
         leader_epoch: -1,
         cursor: None,
+        first_chunk: 0,
         chunks: 0,
+        pruned: None,
         ranges: Vec::new(),
     };
     let key = PartitionKey { topic: topic.to_owned(), partition: 0 };

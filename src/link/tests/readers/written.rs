@@ -123,7 +123,8 @@ impl Written {
 
     fn plan(&self, sequence: i32, source: i64) -> Plan {
         let producer = Producer { id: self.owner.id, epoch: self.owner.epoch };
-        Plan { producer, sequence, source_start: SourceOffset(source), leader_epoch: 0 }
+        let (source_start, target_start) = (SourceOffset(source), TargetOffset(1 + i64::from(sequence)));
+        Plan { producer, sequence, source_start, target_start, leader_epoch: 0 }
     }
 
     fn head(&self, extent: (i64, i64), cursor: Option<Plan>, chunks: u64, ranges: Vec<Range>) -> MapRecord {
@@ -134,7 +135,9 @@ impl Written {
             extent: Extent { synced: SourceOffset(extent.0), next_target: TargetOffset(extent.1) },
             leader_epoch: 0,
             cursor,
+            first_chunk: 0,
             chunks,
+            pruned: None,
             ranges,
         };
         MapRecord::Head(self.key(), head)
