@@ -94,8 +94,7 @@ impl Translator {
 }
 
 /// The source partition that the question is about. A target topic is found by what the map says of it: the names in
-/// the
-/// configuration may have changed since.
+/// the configuration may have changed since.
 async fn find(setup: &LinkSetup, question: &Question) -> Result<PartitionKey, Failure> {
     let mut reader = MapReader::open(setup, Box::new(|_| false)).await?.ok_or_else(|| never_run(setup))?;
     let asked = PartitionKey { topic: question.topic.clone(), partition: question.partition };

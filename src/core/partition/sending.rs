@@ -18,8 +18,7 @@ impl Partition {
     }
 
     /// Whether the broker may forget us soon, or has: it goes by the time of our last marker or the newest record of
-    /// our
-    /// last batch. What was sent young is remembered for as long as a batch is young, and half of that again.
+    /// our last batch. What was sent young is remembered for as long as a batch is young, and half of that again.
     pub(super) fn may_be_forgotten(&self, context: &Context<'_>) -> bool {
         self.remembered_ms < context.now.wall_ms - context.producer_expiration_ms / 4 * 3
     }

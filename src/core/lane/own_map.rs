@@ -1,0 +1,204 @@
+//! A lane's partition of the map topic: loaded once its marker is seen, then written to by this lane alone.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use twinlog_wire::error_code::{ErrorCode, Retry};
+
+use super::{Lane, Stage, Timer, forbidden, id};
+use crate::ids::{Now, TargetOffset};
+use crate::io::{Event, Failure, MapEntry, Output, Over, ReadResult};
+use crate::map_record::{MapRecord, PlanList};
+use crate::map_writer::{MapWriter, Then};
+use crate::outbox::Answer;
+use crate::partition::{MARKER_WAIT_MS, Partition, Phase};
+
+impl Lane {
+    pub(super) fn read_map(&mut self) {
+        if let Stage::LoadingMap { next, .. } = &self.stage {
+            self.out.push_back(Output::ReadMap { from: *next });
+        }
+    }
+
+    pub(super) fn map_read(&mut self, now: Now, from: TargetOffset, result: ReadResult<MapEntry>) {
+        let Some(own) = self.producer else { return };
+        let Stage::LoadingMap { state, next, since } = &mut self.stage else { return };
+        if from != *next {
+            return;
+        }
+        match result {
+            ReadResult::Entries { entries, next: after } => {
+                for entry in entries {
+                    match entry {
+                        MapEntry::Marker(producer) if producer == own => return self.loaded(now),
+                        MapEntry::Marker(_) => {}
+                        MapEntry::Record { key, value } => match MapRecord::decode(&key, value.as_deref()) {
+                            Ok(Some(record)) => state.apply(record),
+                            Ok(None) => {}
+                            Err(bad) => {
+                                let key = alloc::string::String::from_utf8_lossy(&key).into_owned();
+                                return self.over(Over::BadMap(format!("record {key:?}: {}", bad.reason)));
+                            }
+                        },
+                    }
+                }
+                let moved = after > *next;
+                *next = (*next).max(after);
+                if moved {
+                    self.attempt = 0;
+                    self.read_map();
+                } else if now.mono_ms - *since > MARKER_WAIT_MS {
+                    // The map's log lost it: another one.
+                    self.stage = Stage::FencingMap;
+                    self.transaction_wanted = true;
+                } else {
+                    self.set_backoff(now, Timer::ReadMap);
+                }
+            }
+            ReadResult::OutOfRange { start, .. } if start > *next => {
+                *next = start;
+                self.read_map();
+            }
+            ReadResult::OutOfRange { .. } => self.set_backoff(now, Timer::ReadMap),
+            ReadResult::Failed(failure) => self.retry(now, failure, "reading the map", Timer::ReadMap),
+        }
+    }
+
+    pub(super) fn loaded(&mut self, now: Now) {
+        let Stage::LoadingMap { state, .. } = core::mem::replace(&mut self.stage, Stage::Running) else { return };
+        let Some(producer) = self.producer else { return };
+        let mut writer = MapWriter::new(producer);
+        match &state.link {
+            None => writer.push(&[MapRecord::Link(self.config.link.clone())], Then::Nothing),
+            Some(link) if *link == self.config.link => {}
+            Some(link) => {
+                let words = format!("it belongs to {link:?}, this is {:?}", self.config.link);
+                return self.over(Over::BadMap(words));
+            }
+        }
+        self.writer = Some(writer);
+        self.attempt = 0;
+        self.plan_record = state.next_plan_record;
+        self.plans_acknowledged = state.next_plan_record;
+        self.plan_uses = state.plan_records.iter().map(|number| (*number, 0)).collect();
+        for mapped in state.partitions.values() {
+            for (number, _) in mapped.plans.later() {
+                *self.plan_uses.entry(*number).or_default() += 1;
+            }
+        }
+        for number in state.plan_records {
+            self.drop_plan_record(number);
+        }
+        self.mapped = state.partitions;
+        self.out.push_back(Output::Event(Event::Taken { producer }));
+        for id in self.ids() {
+            if let Some(partition) = self.partitions.get_mut(id.0 as usize) {
+                let spec = partition.spec().clone();
+                let mapped = self.mapped.remove(&spec.key);
+                let stopped = match partition.phase() {
+                    Phase::Halted(halt) => Some(halt.clone()),
+                    _ => None,
+                };
+                *partition = Partition::new(spec, mapped);
+                if let Some(halt) = stopped {
+                    // Told so while the map was not loaded yet.
+                    self.with(now, id, |partition, context| partition.halt(context, halt));
+                    continue;
+                }
+            }
+            self.with(now, id, Partition::start);
+        }
+    }
+
+    pub(super) fn map_written(&mut self, now: Now, answer: Answer) {
+        let Some(writer) = &mut self.writer else { return };
+        let Some(batch) = writer.in_flight() else { return };
+        let aged = now.wall_ms - batch.timestamp_ms > self.config.producer_expiration_ms / 2;
+        let failure = match answer {
+            Answer::Stored { .. } => {
+                self.attempt = 0;
+                for then in writer.written() {
+                    self.written(now, then);
+                }
+                return;
+            }
+            Answer::Lost => Failure::Lost,
+            Answer::NotSent => Failure::NotSent,
+            Answer::Refused(code, _) => Failure::Code(code),
+        };
+        match failure {
+            // Only another owner's fence puts a newer epoch into the map's partition.
+            Failure::Code(ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED) => self.over(Over::Lost),
+            Failure::Code(code) if forbidden(code) => self.over(Over::Forbidden(code, "writing to the map topic")),
+            Failure::Code(code) if code.retry() == Retry::Never && code != ErrorCode::UNKNOWN_SERVER_ERROR || aged => {
+                self.over(Over::Restart("the map topic refused a write"));
+            }
+            _ if aged => self.over(Over::Restart("the map topic could not be written for long")),
+            failure => self.retry(now, failure, "writing to the map", Timer::WriteMap),
+        }
+    }
+
+    fn written(&mut self, now: Now, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Registered(id) => self.with(now, id, Partition::registered),
+            Then::Head(id, cursor, before) => {
+                let partition = self.partitions.get_mut(id.0 as usize);
+                let gone = partition.map(|partition| partition.head_written(cursor, before));
+                self.plans_gone(gone.unwrap_or_default());
+            }
+            Then::Plans(number) => {
+                self.plans_acknowledged = number + 1;
+                self.drop_plan_record(number);
+                for id in self.planned.remove(&number).unwrap_or_default() {
+                    self.with(now, id, Partition::advance);
+                }
+            }
+        }
+    }
+
+    /// Turns the plans that gathered into one record.
+    pub(super) fn write_plans(&mut self) {
+        let Some(writer) = &mut self.writer else { return };
+        if self.plans.is_empty() {
+            return;
+        }
+        let entries = core::mem::take(&mut self.plans);
+        writer.push(&[MapRecord::Plans(self.plan_record, PlanList { entries })], Then::Plans(self.plan_record));
+        self.plan_record += 1;
+    }
+
+    pub(super) fn write_map(&mut self, now: Now) {
+        if matches!(self.stage, Stage::Over) {
+            return;
+        }
+        if let Some(batch) = self.writer.as_mut().and_then(|writer| writer.next_batch(now)) {
+            self.out.push_back(Output::WriteMap(batch));
+        }
+    }
+
+    /// Progress marks: the heads of all partitions that moved.
+    pub(super) fn mark(&mut self) {
+        // A head says which plans are void: those that it knows of must stand before it.
+        self.write_plans();
+        let Some(writer) = &mut self.writer else { return };
+        for (index, partition) in self.partitions.iter_mut().enumerate() {
+            if !partition.take_dirty() {
+                continue;
+            }
+            let key = partition.spec().key.clone();
+            // A chunk that is there before its head is not counted yet: only the head says how many there are.
+            while let Some((number, chunk)) = partition.take_chunk(self.config.chunk_ranges) {
+                writer.push(&[MapRecord::Chunk(key.clone(), number, chunk)], Then::Nothing);
+            }
+            let gone = partition.prune().map(|number| MapRecord::ChunkGone(key.clone(), number));
+            let gone: Vec<_> = gone.collect();
+            let head = partition.head();
+            let Some(id) = id(index) else { continue };
+            let then = Then::Head(id, head.cursor, self.plan_record);
+            // One group: whoever reads the head does not miss a chunk.
+            let records: Vec<_> = core::iter::once(MapRecord::Head(key, head)).chain(gone).collect();
+            writer.push(&records, then);
+        }
+    }
+}
