@@ -83,7 +83,7 @@ impl World {
         }
     }
 
-    fn truth(&self, partition: usize, stopped: bool) -> Vec<SourceRecord> {
+    pub(super) fn truth(&self, partition: usize, stopped: bool) -> Vec<SourceRecord> {
         let source = &self.sources[partition];
         let gap = matches!(self.cause_of(partition), Some(Cause::Gap));
         // An unclean election took records out of the middle, as the next one may have been appended where they were:

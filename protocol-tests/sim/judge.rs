@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use twinlog_core::halt::Halt;
 use twinlog_core::ids::Producer;
 use twinlog_core::io::{Event as LaneEvent, Output};
 use twinlog_core::lane::Lane;
@@ -12,6 +13,7 @@ use twinlog_core::sequence;
 use super::mistakes::Mistake;
 use super::target::KeyValue;
 use super::world::{Origin, Target, World};
+use crate::checker::{Expect, SourceRecord};
 
 /// What the judge has seen.
 #[derive(Debug)]
@@ -76,12 +78,13 @@ impl World {
         }
     }
 
-    pub(crate) fn judge_output(&mut self, origin: Origin, _lane: &Lane, output: &Output) {
+    pub(crate) fn judge_output(&mut self, origin: Origin, lane: &Lane, output: &Output) {
         match output {
             Output::Send { partition, slot, attempt, producer, sequence } => {
                 self.judge_send(origin, partition.0 as usize, slot.0, *attempt, *producer, *sequence);
             }
             Output::Event(LaneEvent::Resolving(_)) => self.count("resolves"),
+            Output::Event(LaneEvent::GaveWay(..)) => self.count("partitions that give way"),
             Output::Event(LaneEvent::Halted(partition, halt)) => {
                 let (partition, name) = (partition.0 as usize, halt.name());
                 let cause = self.cause_of(partition).filter(|_| self.caused || self.profile.existing > 0);
@@ -91,6 +94,15 @@ impl World {
                     self.fail(format!("partition {partition} stops without a cause: {name}: {halt}"));
                 }
                 self.count(name);
+                if let Halt::Unsupported { offset, .. } | Halt::Unreadable { offset, .. } = halt {
+                    let synced = lane.partitions()[partition].progress().extent.synced;
+                    let skips = |record: &SourceRecord| (synced.0..offset.0).contains(&record.offset);
+                    let truth = self.truth(partition, false);
+                    if let Some(left) = truth.iter().find(|record| record.expect == Expect::Required && skips(record)) {
+                        let at = left.offset;
+                        self.fail(format!("partition {partition} stops at {offset} before {at} is copied"));
+                    }
+                }
             }
             _ => {}
         }

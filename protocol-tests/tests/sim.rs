@@ -10,7 +10,7 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 50] = [
+const HAPPENS: [&str; 51] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -32,6 +32,7 @@ const HAPPENS: [&str; 50] = [
     "leader moves",
     "markers twice",
     "old batches",
+    "partitions that give way",
     "pauses",
     "plans taken out",
     "producers forgotten",

@@ -303,6 +303,8 @@ pub enum Event {
     Copying(LanePartition, SourceOffset),
     /// The partition's tail is read again because the fate of a batch is unknown.
     Resolving(LanePartition),
+    /// The target takes nothing of the partition for now: what is from this position on is fetched again later.
+    GaveWay(LanePartition, SourceOffset),
     /// The partition stopped.
     Halted(LanePartition, Halt),
     /// Something is tried again, for the first time or for another reason than before.

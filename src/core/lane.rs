@@ -29,6 +29,9 @@ const PLANS_MAX: usize = 4096;
 /// How often the ends of idle mirrors are looked at, in ms.
 const LOOK_AFTER_MS: u64 = 10_000;
 
+/// How often stuck partitions are made to give way, in ms.
+const GIVE_WAY_MS: u64 = 500;
+
 /// What a lane must know from the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneConfig {
@@ -68,6 +71,7 @@ enum Timer {
     WriteMap,
     Mark,
     LookAfter,
+    GiveWay,
     Partition(LanePartition),
 }
 
@@ -137,6 +141,7 @@ impl Lane {
         };
         lane.set_timer(now, lane.config.mark_interval_ms, Timer::Mark);
         lane.set_timer(now, LOOK_AFTER_MS, Timer::LookAfter);
+        lane.set_timer(now, GIVE_WAY_MS, Timer::GiveWay);
         lane.settle(now);
         lane
     }
@@ -230,6 +235,12 @@ impl Lane {
                         self.with(now, id, Partition::look_after);
                     }
                     self.set_timer(now, LOOK_AFTER_MS, Timer::LookAfter);
+                }
+                Timer::GiveWay => {
+                    for id in self.ids() {
+                        self.with(now, id, Partition::give_way);
+                    }
+                    self.set_timer(now, GIVE_WAY_MS, Timer::GiveWay);
                 }
                 Timer::Partition(id) => self.with(now, id, Partition::woken),
             }

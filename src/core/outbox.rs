@@ -223,6 +223,24 @@ impl Outbox {
         Some(batch)
     }
 
+    /// Takes out what was never sent, behind the oldest batch, newest first.
+    pub fn shed(&mut self) -> Vec<Outgoing> {
+        let mut shed = Vec::new();
+        while self.batches.len() > 1
+            && let Some(batch) = self.batches.pop_back_if(|batch| batch.state == State::Waiting && !batch.ever_sent)
+        {
+            self.bytes -= u64::from(batch.bytes);
+            self.records -= batch.records();
+            shed.push(batch);
+        }
+        shed
+    }
+
+    /// The newest batch.
+    pub fn back(&self) -> Option<&Outgoing> {
+        self.batches.back()
+    }
+
     /// Lets go of everything.
     pub fn clear(&mut self) -> impl Iterator<Item = Outgoing> {
         self.in_flight = 0;

@@ -149,6 +149,8 @@ pub struct Partition {
     wake_at: Option<u64>,
     fetch_attempt: u32,
     fetch_at: u64,
+    /// Since when the oldest batch in the outbox has been the oldest.
+    waiting_since: u64,
     retrying: Option<Failure>,
     dirty: bool,
     records: u64,
@@ -195,6 +197,7 @@ impl Partition {
             wake_at: None,
             fetch_attempt: 0,
             fetch_at: 0,
+            waiting_since: 0,
             retrying: None,
             dirty: false,
             records: 0,
@@ -283,6 +286,7 @@ impl Partition {
             && self.repacking.is_none()
             && self.halt_next.is_none()
             && self.fetch_at <= now.mono_ms
+            && !self.is_stuck(now)
             && self.outbox.bytes() < queue_bytes_max;
         ready.then_some((self.fetch_position, self.fetch_epoch))
     }
@@ -423,6 +427,9 @@ impl Partition {
             self.planned = Some((run.end(), batch.leader_epoch));
         }
         batch.plan_record = self.newest_plan_record;
+        if self.outbox.is_empty() {
+            self.waiting_since = context.now.mono_ms;
+        }
         self.outbox.push(batch);
     }
 

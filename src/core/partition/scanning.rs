@@ -188,6 +188,7 @@ impl Partition {
         }
         self.old_in_flight = false;
         self.remembered_ms = self.fenced_ms;
+        self.waiting_since = context.now.mono_ms;
         self.attempt = 0;
         self.wake_at = None;
         self.retrying = None;

@@ -8,9 +8,13 @@ use super::remedy::{Remedy, remedy};
 use super::{Context, Need, Partition, Phase};
 use crate::batch::Slot;
 use crate::halt::Halt;
+use crate::ids::Now;
 use crate::io::{Event, Failure, Output};
 use crate::offset_map::{LogStarts, Range};
 use crate::outbox::{Answer, IN_FLIGHT_MAX, Outgoing};
+
+/// A partition whose oldest batch was not taken for so long, in ms, gives way to others.
+const STUCK_MS: u64 = 2_000;
 
 impl Partition {
     fn is_old(&self, context: &Context<'_>, max_timestamp: i64) -> bool {
@@ -101,6 +105,28 @@ impl Partition {
         self.advance(context);
     }
 
+    /// Whether the target has not taken its oldest batch for long.
+    pub(super) fn is_stuck(&self, now: Now) -> bool {
+        !self.outbox.is_empty() && now.mono_ms.saturating_sub(self.waiting_since) >= STUCK_MS
+    }
+
+    /// Where the target does not take its batches, what was never sent goes, and is fetched again later: the lane's
+    /// budget is for those that move.
+    pub fn give_way(&mut self, context: &mut Context<'_>) {
+        if !self.is_stuck(context.now) || self.repacking.is_some() {
+            return;
+        }
+        let shed = self.outbox.shed();
+        let (Some(first), Some(last)) = (shed.last(), self.outbox.back()) else { return };
+        // The plans that were made for it are made anew.
+        (self.next_sequence, self.planned) = (first.sequence, None);
+        (self.fetch_position, self.fetch_epoch) = (last.source_end, last.leader_epoch);
+        // What was found behind it is found again.
+        self.halt_next = None;
+        context.out.extend(shed.iter().map(|batch| Output::Release(batch.slot)));
+        context.out.push_back(Output::Event(Event::GaveWay(context.id, self.fetch_position)));
+    }
+
     fn stored(&mut self, context: &Context<'_>, batch: &Outgoing) {
         for run in &batch.runs {
             let range = Range { source_start: run.start, target_start: self.extent.next_target, len: run.len };
@@ -111,6 +137,7 @@ impl Partition {
         self.extent.synced = batch.source_end;
         self.leader_epoch = batch.leader_epoch;
         self.remembered_ms = batch.max_timestamp.min(context.now.wall_ms);
+        self.waiting_since = context.now.mono_ms;
         self.records += batch.records();
         self.bytes += u64::from(batch.bytes);
         self.attempt = 0;

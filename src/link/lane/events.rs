@@ -36,6 +36,13 @@ impl Events {
                 let (topic, partition) = name(id);
                 tracing::info!(link, lane, topic, partition, "Reading the mirror's tail to find out what is there.");
             }
+            Event::GaveWay(id, position) => {
+                let (topic, partition) = name(id);
+                tracing::warn!(
+                    link, lane, topic, partition, %position,
+                    "The target has taken nothing of a partition for long: what follows is fetched again later."
+                );
+            }
             Event::Halted(id, halt) => {
                 let (topic, partition) = name(id);
                 let state = halt.name();
