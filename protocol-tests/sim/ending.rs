@@ -57,12 +57,14 @@ impl World {
             && partitions.iter().enumerate().all(|(number, partition)| {
                 let synced = partition.progress().extent.synced.0;
                 let reached = synced == self.sources[number].last_stable();
-                let halted = matches!(partition.phase(), Phase::Halted(_));
+                // A zombie stops for other reasons; it will hear that it is one.
+                let stopped_by =
+                    |cause: Cause| matches!(partition.phase(), Phase::Halted(halt) if halt.name() == cause.halt());
                 // An idle mirror that lost its end is noticed when its end is looked at, every ten seconds.
                 let whole = self.targets[number].end() >= partition.progress().extent.next_target.0;
                 let copied = reached && whole && partition.phase() == &Phase::Active;
                 match self.cause_of(number) {
-                    Some(cause) => halted || (cause.may_pass() && copied),
+                    Some(cause) => stopped_by(cause) || (cause.may_pass() && copied),
                     None => reached && partition.phase() == &Phase::Active,
                 }
             })
