@@ -113,7 +113,8 @@ impl Partition {
     /// Where the target does not take its batches, what was never sent goes, and is fetched again later: the lane's
     /// budget is for those that move.
     pub fn give_way(&mut self, context: &mut Context<'_>) {
-        if !self.is_stuck(context.now) || self.repacking.is_some() {
+        // Before a halt the source may no longer have it.
+        if !self.is_stuck(context.now) || self.repacking.is_some() || self.halt_next.is_some() {
             return;
         }
         let shed = self.outbox.shed();
@@ -121,8 +122,6 @@ impl Partition {
         // The plans that were made for it are made anew.
         (self.next_sequence, self.planned) = (first.sequence, None);
         (self.fetch_position, self.fetch_epoch) = (last.source_end, last.leader_epoch);
-        // What was found behind it is found again.
-        self.halt_next = None;
         context.out.extend(shed.iter().map(|batch| Output::Release(batch.slot)));
         context.out.push_back(Output::Event(Event::GaveWay(context.id, self.fetch_position)));
     }
