@@ -36,6 +36,7 @@ impl MirrorMaker {
             "-Xshare:auto".into(),
             "-XX:-UsePerfData".into(),
             "-XX:+ExitOnOutOfMemoryError".into(),
+            scratch.jvm_tmpdir(),
             kit.logging("broker.properties"),
             "-cp".into(),
             kit.classpath().clone(),

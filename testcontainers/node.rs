@@ -76,6 +76,7 @@ impl ProcessNode {
             return Err(Error::Argument("the broker runs already".to_owned()));
         }
         let mut args = self.jvm.clone();
+        args.push(self.scratch.jvm_tmpdir());
         args.push(self.kit.logging("broker.properties"));
         args.extend(["-cp".into(), self.kit.classpath().clone(), "kafka.Kafka".into()]);
         args.push(self.config.clone().into());

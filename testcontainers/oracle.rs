@@ -68,6 +68,7 @@ impl Oracle {
                 "-XX:-UsePerfData".into(),
                 "-XX:+UseSerialGC".into(),
                 "-XX:TieredStopAtLevel=1".into(),
+                scratch.jvm_tmpdir(),
                 kit.logging("tool.properties"),
                 "-cp".into(),
                 kit.classpath_with(&classes),

@@ -5,6 +5,7 @@
 //! when the last of them is gone and no process can write to it any more: after a panic, after `kill -9`, and for
 //! folders held in statics, which are never dropped.
 
+use std::ffi::OsString;
 use std::io::PipeWriter;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,13 @@ impl Scratch {
     /// The folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The argument by which a Java process unpacks its native libraries into the folder, so that they go with it.
+    pub(crate) fn jvm_tmpdir(&self) -> OsString {
+        let mut argument = OsString::from("-Djava.io.tmpdir=");
+        argument.push(&self.path);
+        argument
     }
 
     /// A hold on the folder, to be given to a watchdog: the folder stays until it is closed.

@@ -158,7 +158,7 @@ impl KafkaTool {
         let input = write(scratch.path().join("in"), input)?;
         let mut child = Supervised::start(Launch {
             program: self.kit.java().to_owned(),
-            args: java_args(&self.kit, class, args),
+            args: java_args(&self.kit, &scratch, class, args),
             env: Vec::new(),
             input: Some(input),
             output: Some(out.clone()),
@@ -177,10 +177,11 @@ impl KafkaTool {
 }
 
 /// The arguments that make `java` run a tool of Kafka's.
-pub(crate) fn java_args<A: AsRef<OsStr>>(kit: &Kit, class: &str, args: &[A]) -> Vec<OsString> {
+fn java_args<A: AsRef<OsStr>>(kit: &Kit, scratch: &Scratch, class: &str, args: &[A]) -> Vec<OsString> {
     let jvm = ["-Xmx512m", "-Xshare:auto", "-XX:-UsePerfData", "-XX:+UseSerialGC"];
     let mut all: Vec<OsString> = jvm.map(Into::into).to_vec();
     all.push("-XX:TieredStopAtLevel=1".into());
+    all.push(scratch.jvm_tmpdir());
     all.push(kit.logging("tool.properties"));
     all.extend(["-cp".into(), kit.classpath().clone(), class.into()]);
     all.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
