@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use twinlog_core::config::{
-    BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX, FetchConfig,
-    HostPort, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName, TlsConfig,
+    BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX,
+    FETCH_MAX_WAIT_MIN, FetchConfig, HostPort, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName, TlsConfig,
 };
 use twinlog_core::topics::TopicRules;
 
@@ -230,7 +230,7 @@ impl Checker<'_> {
         let partition_max_bytes =
             self.parse_or(&partition_path, raw.partition_max_bytes.as_ref(), partition_default, fetch_size);
         let max_wait = self.parse_or(&format!("{path}.max_wait"), raw.max_wait.as_ref(), default.max_wait, |text| {
-            duration_within(text, Duration::ZERO, FETCH_MAX_WAIT_MAX)
+            duration_within(text, FETCH_MAX_WAIT_MIN, FETCH_MAX_WAIT_MAX)
         });
         let (max_bytes, partition_max_bytes) = (max_bytes?, partition_max_bytes?);
         if let (Some(text), Some(budget)) = (&raw.max_bytes, budget)

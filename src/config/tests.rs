@@ -182,7 +182,7 @@ fn values_out_of_bounds_are_refused_with_their_bounds() {
         ("    replication_factor: 0\n", "is not a number from 1 to 32767"),
         ("    fetch: {max_bytes: 128MiB}\n", "one answer would not fit into the budget of 64MiB"),
         ("    fetch: {max_bytes: 2MiB, partition_max_bytes: 4MiB}\n", "more than the 2MiB of a whole answer"),
-        ("    fetch: {max_wait: 31s}\n", "links.dr.fetch.max_wait: `31s` is not from 0ms to 30s"),
+        ("    fetch: {max_wait: 31s}\n", "links.dr.fetch.max_wait: `31s` is not from 10ms to 30s"),
         ("    intervals: {topics: 10}\n", "`10` is no duration: write 500ms, 10s, 5m or 1h"),
         ("    intervals: {mark: 10ms}\n", "`10ms` is not from 100ms to 1m"),
         ("    existing: ${env:NOPE}\n", "links.dr.existing: the environment variable NOPE is not set"),

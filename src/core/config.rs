@@ -109,6 +109,9 @@ impl Default for FetchConfig {
     }
 }
 
+/// Below this an idle link would ask its brokers without a pause.
+pub const FETCH_MAX_WAIT_MIN: Duration = Duration::from_millis(10);
+
 /// The broker holds a waiting Fetch that long; above this a stop would take as long as the wait.
 pub const FETCH_MAX_WAIT_MAX: Duration = Duration::from_secs(30);
 
