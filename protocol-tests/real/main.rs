@@ -13,6 +13,7 @@ mod memory;
 mod old_records;
 mod owners;
 mod pair;
+mod pruning;
 mod refusals;
 mod relay;
 mod segments;
