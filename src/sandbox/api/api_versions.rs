@@ -1,0 +1,34 @@
+//! ApiVersions: the table, as every connection begins with it.
+
+use bytes::Bytes;
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+use twinlog_wire::error_code::ErrorCode;
+
+use super::{APIS, Api, ApiRange, Attempt, Context, encode};
+use crate::session::End;
+use crate::shared::Shared;
+
+impl Api for ApiVersionsRequest {
+    const READS_ONLY: bool = true;
+
+    fn attempt(&mut self, _context: &mut Context<'_>) -> Attempt<ApiVersionsResponse> {
+        Attempt::Done(ApiVersionsResponse::default().with_api_keys(APIS.iter().map(range).collect()))
+    }
+
+    fn refusal(&self, code: ErrorCode, _version: i16) -> ApiVersionsResponse {
+        ApiVersionsResponse::default().with_error_code(code.0)
+    }
+}
+
+fn range(range: &ApiRange) -> ApiVersion {
+    ApiVersion::default().with_api_key(range.api as i16).with_min_version(range.min).with_max_version(range.max)
+}
+
+/// The answer to a version that is not offered: in version 0, with the versions of this API alone.
+pub(crate) fn unsupported(_shared: &Shared) -> Result<Bytes, End> {
+    let own = APIS.iter().filter(|range| range.api == ApiKey::ApiVersions).map(range);
+    let answer =
+        ApiVersionsResponse::default().with_error_code(ErrorCode::UNSUPPORTED_VERSION.0).with_api_keys(own.collect());
+    encode(&answer, ApiKey::ApiVersions, 0)
+}
