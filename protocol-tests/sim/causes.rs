@@ -44,7 +44,8 @@ impl World {
         match cause {
             Cause::ForeignWrite => {
                 self.targets[partition].foreign(2, wall);
-                self.appended(partition);
+                // It stays: all replicas have it.
+                self.advance_high_watermark(partition, self.targets[partition].generation);
             }
             Cause::TargetTruncated => self.lose_the_end(partition),
             Cause::TargetTrimmed => self.targets[partition].start = self.targets[partition].high_watermark,
