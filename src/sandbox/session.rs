@@ -59,8 +59,10 @@ where
     let (id, mut cut) = shared.open(node);
     let mut session = Session::new(stream, &shared, node, listener, id);
     let end = tokio::select! {
-        end = session.serve() => end,
+        // The cut first: what has come in together with it is not processed.
+        biased;
         _ = cut.wait_for(|cut| *cut) => End::Cut,
+        end = session.serve() => end,
     };
     tracing::debug!(connection = %id, node, %end, "A connection has ended.");
     shared.close(id);

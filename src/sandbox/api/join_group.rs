@@ -16,6 +16,8 @@ const NULLABLE_SINCE: i16 = 7;
 const INSTANCE_SINCE: i16 = 5;
 /// The rebalance time-out is in the request from here on; before, the session's stands for it.
 const REBALANCE_TIMEOUT_SINCE: i16 = 1;
+/// Nothing is due: something else must change.
+const LOOK_AGAIN_MS: u64 = 100;
 const GENERATION_NONE: i32 = -1;
 
 impl Api for JoinGroupRequest {
@@ -33,7 +35,7 @@ impl Api for JoinGroupRequest {
             Err(code) => Attempt::Done(self.refusal(code, version)),
             Ok(true) => Attempt::Done(joined(group, &self.member_id, version)),
             Ok(false) => {
-                Attempt::Wait { until_ms: group.next_due_ms().unwrap_or(context.now.elapsed_ms.saturating_add(100)) }
+                Attempt::Wait { until_ms: group.next_due_ms().unwrap_or(context.now.elapsed_ms + LOOK_AGAIN_MS) }
             }
         }
     }
