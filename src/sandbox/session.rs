@@ -126,7 +126,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Send + Unpin> Session<'a, S> {
         if !api::is_offered(api, version) {
             if api == ApiKey::ApiVersions {
                 // A client that is newer than the broker learns so, in the oldest version (KIP-511).
-                let answer = api::unsupported_api_versions(self.shared)?;
+                let answer = api::unsupported_api_versions()?;
                 return self.answer(api, 0, correlation_id, &answer).await;
             }
             return Err(End::UnsupportedVersion { api, version });
@@ -151,7 +151,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Send + Unpin> Session<'a, S> {
             shared: self.shared,
             node: self.node,
             listener: self.listener,
-            connection: self.id,
             client_id: &client_id,
             api,
             version,

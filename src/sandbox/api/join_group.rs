@@ -67,11 +67,11 @@ fn join(request: &mut JoinGroupRequest, context: &mut Context<'_>) -> Result<(),
         return Err(codes::INCONSISTENT_GROUP_PROTOCOL);
     }
     let client_id = context.exchange.client_id;
+    let new_member = request.member_id.is_empty().then(|| context.cluster.new_member(client_id));
     let group = context.cluster.groups.entry(request.group_id.to_string()).or_default();
     let instance = request.group_instance_id.as_ref().map(|instance| instance.to_string());
-    if request.member_id.is_empty() {
-        let member_id = format!("{client_id}-{}-{now_ms}", context.exchange.connection);
-        let member_id = text(&member_id);
+    if let Some(member_id) = new_member {
+        let member_id = StrBytes::from_string(member_id);
         if version >= MEMBER_ID_REQUIRED_SINCE && instance.is_none() {
             group.promise(&member_id);
             request.member_id = member_id;

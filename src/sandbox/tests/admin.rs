@@ -198,3 +198,14 @@ async fn a_sandbox_that_cannot_be_is_refused() {
     let unknown = sandbox.forget_producers("nowhere", 0, None);
     assert!(matches!(unknown, Err(SandboxError::UnknownPartition { .. })));
 }
+
+#[tokio::test]
+async fn in_memory_nodes_are_found_by_the_address_that_metadata_gives() {
+    let (sandbox, _clock) = sandbox_of(SandboxSpec::new().nodes(2));
+    let metadata = Client::new(&sandbox, 1).call(&MetadataRequest::default(), 9).await;
+    let second = &metadata.brokers[1];
+    let port = u16::try_from(second.port).unwrap();
+    assert_eq!((second.host.to_string(), port), sandbox.memory_address(2));
+    assert_eq!(sandbox.connect_to(&second.host, port).unwrap().node, 2);
+    assert!(matches!(sandbox.connect_to(&second.host, 1), Err(SandboxError::UnknownAddress { .. })));
+}
