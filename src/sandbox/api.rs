@@ -13,7 +13,7 @@ use crate::clock::Now;
 use crate::cluster::Cluster;
 use crate::decode::decode;
 use crate::faults::{Fate, Verdict};
-use crate::session::{ConnectionId, End};
+use crate::session::End;
 use crate::shared::{Listener, Shared};
 
 mod add_offsets_to_txn;
@@ -126,7 +126,6 @@ pub(crate) struct Exchange<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) node: i32,
     pub(crate) listener: Listener,
-    pub(crate) connection: ConnectionId,
     pub(crate) client_id: &'a str,
     pub(crate) api: ApiKey,
     pub(crate) version: i16,

@@ -111,6 +111,7 @@ pub(crate) struct Cluster {
     /// How many topics were ever made: each begins with another node as its first leader.
     made: usize,
     producers_checked_ms: u64,
+    members: u64,
 }
 
 impl Cluster {
@@ -125,6 +126,7 @@ impl Cluster {
             rng: Rng::new(seed),
             made: 0,
             producers_checked_ms: 0,
+            members: 0,
         }
     }
 
@@ -190,6 +192,12 @@ impl Cluster {
 
     pub(crate) fn check_coordinator(&self, key: &str, node: i32) -> Result<(), ErrorCode> {
         if self.coordinator(key) == node { Ok(()) } else { Err(ErrorCode::NOT_COORDINATOR) }
+    }
+
+    /// An id for a group's new member that nobody had before.
+    pub(crate) fn new_member(&mut self, client_id: &str) -> String {
+        self.members += 1;
+        format!("{client_id}-{}", self.members)
     }
 
     pub(crate) fn topic_name(&self, id: Uuid) -> Option<&str> {

@@ -77,7 +77,8 @@ impl Incoming {
         if meta.record_count == 0 || !meta.is_dense() {
             return Err(Refused::invalid("The record count does not fit the batch's offsets."));
         }
-        let codec = meta.codec().ok_or(Refused::new(ErrorCode::UNKNOWN_SERVER_ERROR, "Unknown compression type."))?;
+        let codec =
+            meta.codec().ok_or_else(|| Refused::new(ErrorCode::UNKNOWN_SERVER_ERROR, "Unknown compression type."))?;
         let plain = decompress(codec, body, UNPACKED_BYTES_MAX)
             .map_err(|_| Refused::new(ErrorCode::CORRUPT_MESSAGE, "The records cannot be unpacked."))?;
         let newest = look_at_records(&meta, &plain, rules, now_ms)?;

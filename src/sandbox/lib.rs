@@ -16,17 +16,18 @@
 //!
 //! # Limits
 //!
-//! | what | here |
-//! |---|---|
-//! | replication | none: one log a partition; replicas, in-sync sets and `min.insync.replicas` are names in answers |
-//! | high watermark | the end of the log, at once |
-//! | compaction | none; `cleanup.policy=compact` only makes keys mandatory |
-//! | retention | by [`Sandbox::retain`], by whole batches, not in the background; offsets never expire |
-//! | transactions | as before KIP-890: AddPartitionsToTxn up to v3, EndTxn up to v4; a transactional Produce from v12 on adds its partitions itself; coordinators never move |
-//! | groups | the classic protocol; no `__consumer_offsets` topic, no KIP-848 |
-//! | fetch sessions | answered in full with session id 0 |
-//! | topic and broker settings | listed with Kafka's defaults; those that do something are the limits on size and timestamps, cleanup.policy, compression.type, message.timestamp.type, retention.* and, of brokers, those on producers, transactions, groups, and the defaults of new topics |
-//! | security, quotas, ACLs, log dirs, tiered storage | none; authorized operations are all that there are |
+//! - Replication: there is none. A partition is one log; replicas, in-sync sets and `min.insync.replicas` are names in
+//!   answers, and the high watermark is the end of the log at once.
+//! - Compaction: none. `cleanup.policy=compact` only makes keys mandatory.
+//! - Retention: by [`Sandbox::retain`], by whole batches, not in the background. Committed offsets never expire.
+//! - Transactions: as before KIP-890 (AddPartitionsToTxn up to v3, EndTxn up to v4), but that a transactional Produce
+//!   from v12 on adds its partitions itself. Coordinators never move and load at once.
+//! - Groups: the classic protocol. There is no `__consumer_offsets` topic, and nothing of KIP-848.
+//! - Fetch sessions (KIP-227): answered in full with session id 0.
+//! - Settings: all of a topic's are listed with Kafka's defaults. Those that do something are the limits on sizes and
+//!   timestamps, `cleanup.policy`, `compression.type`, `message.timestamp.type` and `retention.*`; of brokers those on
+//!   producers, transactions and groups, and the defaults of new topics.
+//! - Security, quotas, ACLs, tiered storage: none. Authorized operations are all that there are.
 //!
 //! [`APIS`] has the APIs and their versions.
 

@@ -230,12 +230,18 @@ impl Log {
         Read { records: records.freeze(), aborted }
     }
 
-    /// How many bytes there are to read from `offset` on.
-    pub(crate) fn readable_bytes(&self, offset: i64, isolation: Isolation) -> usize {
+    /// How many bytes there are to read from `offset` on; not counted further than `enough`.
+    pub(crate) fn readable_bytes(&self, offset: i64, isolation: Isolation, enough: usize) -> usize {
         let limit = self.visible_end(isolation);
         let first = self.batches.partition_point(|batch| batch.meta.next_offset() <= offset);
-        let visible = self.batches.range(first..).take_while(|batch| batch.meta.base_offset < limit);
-        visible.map(|batch| batch.bytes.len()).sum()
+        let mut found = 0;
+        for batch in self.batches.range(first..).take_while(|batch| batch.meta.base_offset < limit) {
+            found += batch.bytes.len();
+            if found >= enough {
+                return enough;
+            }
+        }
+        found
     }
 
     /// The first record whose timestamp is `timestamp` (ms) or later.

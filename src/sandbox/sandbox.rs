@@ -260,8 +260,8 @@ impl Sandbox {
     /// and nothing if that one's timestamps are older than `producer.id.expiration.ms`; they get new leader epochs.
     pub fn restart(&self, node: i32) -> Result<(), SandboxError> {
         self.known(node)?;
-        self.shared.change(|cluster, now| cluster.restart(node, now.wall_ms));
         self.shared.cut(|_, at, _| at == node);
+        self.shared.change(|cluster, now| cluster.restart(node, now.wall_ms));
         Ok(())
     }
 

@@ -59,8 +59,10 @@ where
     let (id, mut cut) = shared.open(node);
     let mut session = Session::new(stream, &shared, node, listener, id);
     let end = tokio::select! {
-        end = session.serve() => end,
+        // The cut first: what has come in together with it is not processed.
+        biased;
         _ = cut.wait_for(|cut| *cut) => End::Cut,
+        end = session.serve() => end,
     };
     tracing::debug!(connection = %id, node, %end, "A connection has ended.");
     shared.close(id);
@@ -124,7 +126,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Send + Unpin> Session<'a, S> {
         if !api::is_offered(api, version) {
             if api == ApiKey::ApiVersions {
                 // A client that is newer than the broker learns so, in the oldest version (KIP-511).
-                let answer = api::unsupported_api_versions(self.shared)?;
+                let answer = api::unsupported_api_versions()?;
                 return self.answer(api, 0, correlation_id, &answer).await;
             }
             return Err(End::UnsupportedVersion { api, version });
@@ -149,7 +151,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Send + Unpin> Session<'a, S> {
             shared: self.shared,
             node: self.node,
             listener: self.listener,
-            connection: self.id,
             client_id: &client_id,
             api,
             version,

@@ -154,7 +154,12 @@ impl Shared {
     pub(crate) fn cut(&self, wanted: impl Fn(ConnectionId, i32, &str) -> bool) -> usize {
         let connections = lock(&self.connections);
         let wanted = connections.open.iter().filter(|(id, open)| wanted(**id, open.node, &open.client_id));
-        wanted.map(|(_, open)| open.cut.send_replace(true)).count()
+        let mut count = 0;
+        for (_, open) in wanted {
+            open.cut.send_replace(true);
+            count += 1;
+        }
+        count
     }
 
     pub(crate) fn connections(&self) -> Vec<(ConnectionId, i32, String)> {

@@ -92,7 +92,7 @@ impl SandboxSpec {
         self
     }
 
-    /// Decides topic ids, member ids and what faults by chance hit.
+    /// Decides topic ids, and what faults by chance hit.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self

@@ -7,7 +7,6 @@ use twinlog_wire::error_code::ErrorCode;
 
 use super::{APIS, Api, ApiRange, Attempt, Context, encode};
 use crate::session::End;
-use crate::shared::Shared;
 
 impl Api for ApiVersionsRequest {
     const READS_ONLY: bool = true;
@@ -26,7 +25,7 @@ fn range(range: &ApiRange) -> ApiVersion {
 }
 
 /// The answer to a version that is not offered: in version 0, with the versions of this API alone.
-pub(crate) fn unsupported(_shared: &Shared) -> Result<Bytes, End> {
+pub(crate) fn unsupported() -> Result<Bytes, End> {
     let own = APIS.iter().filter(|range| range.api == ApiKey::ApiVersions).map(range);
     let answer =
         ApiVersionsResponse::default().with_error_code(ErrorCode::UNSUPPORTED_VERSION.0).with_api_keys(own.collect());

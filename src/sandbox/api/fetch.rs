@@ -68,7 +68,7 @@ impl Reads for FetchRequest {
                 }
                 let limit = usize::try_from(asked.partition_max_bytes).unwrap_or_default();
                 // The first batch comes whole, so one that is larger than the limit counts with the limit at least.
-                found += partition.log.readable_bytes(asked.fetch_offset, isolation).min(limit.max(1));
+                found += partition.log.readable_bytes(asked.fetch_offset, isolation, limit.max(1));
             }
         }
         found >= wanted

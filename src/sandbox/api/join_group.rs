@@ -16,6 +16,8 @@ const NULLABLE_SINCE: i16 = 7;
 const INSTANCE_SINCE: i16 = 5;
 /// The rebalance time-out is in the request from here on; before, the session's stands for it.
 const REBALANCE_TIMEOUT_SINCE: i16 = 1;
+/// Nothing is due: something else must change.
+const LOOK_AGAIN_MS: u64 = 100;
 const GENERATION_NONE: i32 = -1;
 
 impl Api for JoinGroupRequest {
@@ -33,7 +35,7 @@ impl Api for JoinGroupRequest {
             Err(code) => Attempt::Done(self.refusal(code, version)),
             Ok(true) => Attempt::Done(joined(group, &self.member_id, version)),
             Ok(false) => {
-                Attempt::Wait { until_ms: group.next_due_ms().unwrap_or(context.now.elapsed_ms.saturating_add(100)) }
+                Attempt::Wait { until_ms: group.next_due_ms().unwrap_or(context.now.elapsed_ms + LOOK_AGAIN_MS) }
             }
         }
     }
@@ -65,11 +67,11 @@ fn join(request: &mut JoinGroupRequest, context: &mut Context<'_>) -> Result<(),
         return Err(codes::INCONSISTENT_GROUP_PROTOCOL);
     }
     let client_id = context.exchange.client_id;
+    let new_member = request.member_id.is_empty().then(|| context.cluster.new_member(client_id));
     let group = context.cluster.groups.entry(request.group_id.to_string()).or_default();
     let instance = request.group_instance_id.as_ref().map(|instance| instance.to_string());
-    if request.member_id.is_empty() {
-        let member_id = format!("{client_id}-{}-{now_ms}", context.exchange.connection);
-        let member_id = text(&member_id);
+    if let Some(member_id) = new_member {
+        let member_id = StrBytes::from_string(member_id);
         if version >= MEMBER_ID_REQUIRED_SINCE && instance.is_none() {
             group.promise(&member_id);
             request.member_id = member_id;

@@ -7,6 +7,8 @@ use super::{Api, Attempt, Context, text};
 
 /// The answer names type and protocol from here on.
 const NAMES_SINCE: i16 = 5;
+/// Nothing is due: something else must change.
+const LOOK_AGAIN_MS: u64 = 100;
 
 impl Api for SyncGroupRequest {
     fn attempt(&mut self, context: &mut Context<'_>) -> Attempt<SyncGroupResponse> {
@@ -26,7 +28,7 @@ impl Api for SyncGroupRequest {
         }
         match group.synced(&self.member_id, self.generation_id) {
             Err(code) => Attempt::Done(self.refusal(code, version)),
-            Ok(None) => Attempt::Wait { until_ms: group.next_due_ms().unwrap_or(now_ms.saturating_add(100)) },
+            Ok(None) => Attempt::Wait { until_ms: group.next_due_ms().unwrap_or(now_ms + LOOK_AGAIN_MS) },
             Ok(Some(assignment)) => {
                 let response = SyncGroupResponse::default().with_assignment(assignment);
                 Attempt::Done(match version >= NAMES_SINCE {
