@@ -2,6 +2,7 @@
 //! answer as a table or as JSON. Data goes to stdout, words go to stderr.
 
 mod check;
+mod demo;
 mod exit;
 pub(crate) mod failure;
 mod live;
@@ -51,11 +52,12 @@ enum Verb {
     Translate(translate::TranslateArguments),
     Verify(verify::VerifyArguments),
     Check(check::CheckArguments),
+    Demo(demo::DemoArguments),
 }
 
 /// The verbs as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 3] =
-    [("Run", &["run"]), ("Look", &["status", "translate", "verify"]), ("Set up", &["check"])];
+    [("Run", &["run"]), ("Look", &["status", "translate", "verify"]), ("Set up", &["check", "demo"])];
 
 /// What a verb needs besides its own arguments.
 #[derive(Debug)]
@@ -139,19 +141,23 @@ pub(crate) fn main() -> Exit {
 }
 
 fn start(arguments: Arguments) -> Result<Exit, Failures> {
-    let config = config::load(arguments.config.as_deref())?;
-    let context = Context { config, format: arguments.output };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         let failure = Failure::new(FailureKind::Refused, format!("cannot start the runtime: {error}"));
         failure.advise("raise the limits on threads and open files")
     })?;
     runtime.block_on(async {
+        let format = arguments.output;
+        let context = || {
+            let config = config::load(arguments.config.as_deref())?;
+            Ok::<_, Failures>(Context { config, format })
+        };
         match &arguments.verb {
-            Verb::Run(arguments) => run::run(&context, arguments).await,
-            Verb::Status(arguments) => status::run(&context, arguments).await,
-            Verb::Translate(arguments) => translate::run(&context, arguments).await,
-            Verb::Verify(arguments) => verify::run(&context, arguments).await,
-            Verb::Check(arguments) => check::run(&context, arguments).await,
+            Verb::Demo(arguments) => demo::run(arguments, format).await,
+            Verb::Run(arguments) => run::run(&context()?, arguments).await,
+            Verb::Status(arguments) => status::run(&context()?, arguments).await,
+            Verb::Translate(arguments) => translate::run(&context()?, arguments).await,
+            Verb::Verify(arguments) => verify::run(&context()?, arguments).await,
+            Verb::Check(arguments) => check::run(&context()?, arguments).await,
         }
     })
 }

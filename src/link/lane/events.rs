@@ -50,24 +50,41 @@ impl Events {
             }
             Event::Retrying(Some(id), failure, what) => {
                 let (topic, partition) = name(id);
-                let failure = words(*failure);
-                tracing::warn!(link, lane, topic, partition, doing = what, failure, "Trying again.");
+                let failure_words = words(*failure);
+                if belongs_to_a_start(*failure) {
+                    tracing::info!(link, lane, topic, partition, doing = what, failure = failure_words, "Waiting.");
+                } else {
+                    tracing::warn!(
+                        link,
+                        lane,
+                        topic,
+                        partition,
+                        doing = what,
+                        failure = failure_words,
+                        "Trying again."
+                    );
+                }
             }
-            // A coordinator that is loading its state or finishing another transaction is every start's beginning.
-            Event::Retrying(
-                None,
-                Failure::Code(
-                    code @ (ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
-                    | ErrorCode::COORDINATOR_NOT_AVAILABLE
-                    | ErrorCode::CONCURRENT_TRANSACTIONS),
-                ),
-                what,
-            ) => tracing::info!(link, lane, doing = what, %code, "Waiting."),
+            Event::Retrying(None, failure, what) if belongs_to_a_start(*failure) => {
+                tracing::info!(link, lane, doing = what, failure = words(*failure), "Waiting.");
+            }
             Event::Retrying(None, failure, what) => {
                 tracing::warn!(link, lane, doing = what, failure = words(*failure), "Trying again.");
             }
         }
     }
+}
+
+/// A coordinator that is loading its state or finishing another transaction is every start's beginning.
+fn belongs_to_a_start(failure: Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Code(
+            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+                | ErrorCode::COORDINATOR_NOT_AVAILABLE
+                | ErrorCode::CONCURRENT_TRANSACTIONS
+        )
+    )
 }
 
 fn words(failure: Failure) -> String {
