@@ -18,8 +18,6 @@ pub(crate) trait Acts: Send + Sync {
     fn kill(&self, node: i32) -> Result<(), String>;
     /// Starts the broker on the same address and data, and waits until it takes requests.
     fn start(&self, node: i32) -> Result<(), String>;
-    /// Starts the broker and does not wait.
-    fn launch(&self, node: i32) -> Result<(), String>;
     /// Holds the broker: its connections stay, and nothing answers.
     fn pause(&self, node: i32) -> Result<(), String>;
     /// Lets it go on.
@@ -87,10 +85,6 @@ impl Acts for Cluster {
 
     fn start(&self, node: i32) -> Result<(), String> {
         broker(self, node)?.start().map_err(text)
-    }
-
-    fn launch(&self, node: i32) -> Result<(), String> {
-        broker(self, node)?.launch().map_err(text)
     }
 
     fn pause(&self, node: i32) -> Result<(), String> {

@@ -22,6 +22,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use twinlog_wire::batch::{BatchMeta, Batches, Entry};
 use twinlog_wire::fetch_response::{FetchPartition, FetchResponse};
+use uuid::Uuid;
 
 use crate::batch::Producer;
 use crate::peer::{Failed, Peer, Verdict, until};
@@ -160,6 +161,14 @@ impl Peer {
         let answer = self.call(8, request).await?;
         let partitions = answer.topics.into_iter().flat_map(|topic| topic.partitions);
         Ok(partitions.map(|partition| (partition.partition_index, partition)).collect())
+    }
+
+    /// A topic's id.
+    pub(crate) async fn topic_id(&self, name: &str) -> Verdict<Uuid> {
+        let topic = MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+        let answer = self.call(12, MetadataRequest::default().with_topics(Some(vec![topic]))).await?;
+        let id = answer.topics.first().map(|topic| topic.topic_id);
+        id.ok_or_else(|| Failed(format!("no topic {name} in the metadata")))
     }
 
     /// A handle to a partition's leader.

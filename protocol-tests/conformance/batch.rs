@@ -16,7 +16,6 @@ pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
 pub(crate) mod field {
     pub(crate) const CRC: usize = 17;
     pub(crate) const ATTRIBUTES: usize = 21;
-    pub(crate) const BASE_TIMESTAMP: usize = 27;
     pub(crate) const MAX_TIMESTAMP: usize = 35;
 }
 

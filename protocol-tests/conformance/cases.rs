@@ -117,5 +117,5 @@ pub(crate) const CASES: &[Case] = cases![
     ("W3", "fetch sessions", BOTH, Calm, NOTHING, logs::fetch_session);
     ("W4", "idle connections", BOTH, Quick, NOTHING, logs::idle);
     ("W5", "a slow partition", BOTH, Three, NOTHING, cluster::slow_partition);
-    ("W6", "the new leader in answers", BOTH, Three, NOTHING, cluster::new_leader_in_answers);
+    ("W6", "the leader in answers of others", BOTH, Three, NOTHING, cluster::new_leader_in_answers);
 ];

@@ -55,7 +55,7 @@ impl Place {
             Self::Restarted => &[Need::Restart],
             Self::Killed => &[Need::Kill],
             Self::Quick => &[Need::Expiry],
-            Self::Three => &[Need::ThreeBrokers, Need::Long],
+            Self::Three => &[Need::ThreeBrokers],
         }
     }
 

@@ -1,10 +1,11 @@
 //! What only a cluster of several brokers shows: followers, leaders that move, and logs that lose their end.
 
+use kafka_protocol::messages::fetch_request::FetchTopic;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use tokio::task::JoinHandle;
 use twinlog_wire::fetch_response::EpochEnd;
 
-use crate::ask::{PRODUCE_VERSION, accepted, asked_partition, produce_request, refused};
+use crate::ask::{PRODUCE_VERSION, accepted, asked_partition, fetch_request, produce_request, refused};
 use crate::batch::{DAY_MS, Draft, now};
 use crate::peer::{Peer, Verdict, until};
 
@@ -21,9 +22,9 @@ fn codes(answer: &ProduceResponse) -> Vec<i16> {
 
 pub(super) async fn slow_partition(peer: Peer) -> Verdict {
     let topic = "slow-partition";
-    // Partition 0 stands on broker 1 alone, partition 1 on 1 and 2.
+    // Broker 1 leads both; the follower of partition 1 will be slow.
     let peer = peer.at(1);
-    peer.topic_on(topic, &[&[1], &[1, 2]], &[("min.insync.replicas", "1")]).await?;
+    peer.topic_on(topic, &[&[1, 3], &[1, 2]], &[("min.insync.replicas", "1")]).await?;
     let batch = Draft::new(1).build();
     for partition in [0, 1] {
         peer.same("before", accepted(0), peer.produce_to(topic, partition, &batch).await?)?;
@@ -47,16 +48,38 @@ pub(super) async fn slow_partition(peer: Peer) -> Verdict {
 
 pub(super) async fn new_leader_in_answers(peer: Peer) -> Verdict {
     let topic = "new-leader";
-    let peer = peer.at(2);
     peer.topic_on(topic, &[&[1, 2]], &[]).await?;
     let batch = Draft::new(1).build();
-    let answer = peer.produce_at(10, topic, 0, &batch).await?;
-    peer.same("Produce v10 to a follower", (6, 1), (answer.error_code, answer.current_leader.leader_id.0))?;
-    let mut asked = asked_partition(0, 0);
-    asked.current_leader_epoch = -1;
-    // A follower serves fetches with a leader epoch only to other brokers and refuses older clients' ones.
-    let fetched = peer.fetch_asked(topic, asked, 0).await?;
-    peer.same("Fetch v12 from a follower", 0, fetched.error.0)
+    peer.same("the leader", accepted(0), peer.at(1).produce(topic, &batch).await?)?;
+    let leader = peer.at(1).address()?;
+    for (who, node) in [("a follower", 2), ("a stranger", 3)] {
+        let request = produce_request(&[(topic, 0, &batch)]);
+        let answer = peer.at(node).call(10, request).await?;
+        let partition = &answer.responses[0].partition_responses[0];
+        let found = (partition.error_code, partition.current_leader.leader_id.0);
+        peer.same(&format!("Produce v10 to {who}: code and leader"), (6, 1), found)?;
+        let endpoints = answer.node_endpoints.iter();
+        let endpoints: Vec<_> = endpoints.map(|node| (node.node_id.0, node.host.to_string(), node.port)).collect();
+        let expected = vec![(1, leader.host.clone(), i32::from(leader.port))];
+        peer.same("and where the leader is", expected, endpoints)?;
+    }
+    let fetched = until("the follower has the record", async || {
+        let fetched = peer.at(2).fetch(topic, 0, 0, 0).await?;
+        Ok((fetched.high_watermark == 1).then_some(fetched))
+    })
+    .await?;
+    peer.same("Fetch v12 from a follower is served", (0, false), (fetched.error.0, fetched.records.is_empty()))?;
+    let asked = fetch_request(topic, asked_partition(0, 0), 0);
+    let by_name = peer.at(3).fetch_whole(12, asked.clone()).await?;
+    peer.same("Fetch v12 from a stranger", 6, by_name.topics[0].partitions[0].error.0)?;
+    let id = peer.topic_id(topic).await?;
+    let by_id = FetchTopic::default().with_topic_id(id).with_partitions(vec![asked_partition(0, 0)]);
+    let answer = peer.at(3).fetch_whole(16, asked.with_topics(vec![by_id])).await?;
+    let partition = &answer.topics[0].partitions[0];
+    let found = (partition.error.0, partition.current_leader.map(|leader| leader.id));
+    peer.same("Fetch v16 from a stranger: code and leader", (6, Some(1)), found)?;
+    let endpoints: Vec<i32> = answer.node_endpoints.iter().map(|node| node.id).collect();
+    peer.same("and where the leader is", vec![1], endpoints)
 }
 
 /// Loses the acknowledged end of partition 0, which stands on brokers 1 and 2: `write` writes to broker 1 while 2 is

@@ -154,10 +154,13 @@ async fn commit_in_transaction(
         .with_generation_id(-1)
         .with_topics(vec![topic]);
     let coordinator = peer.coordinator(group, 0).await?;
-    let answer = coordinator.call(3, request).await?;
-    let answered = answer.topics.first().and_then(|topic| topic.partitions.first());
-    let partition = answered.ok_or_else(|| Failed("a TxnOffsetCommit answer without a partition".to_owned()))?;
-    Ok(partition.error_code)
+    until("the group's coordinator is ready", async || {
+        let answer = coordinator.call(3, request.clone()).await?;
+        let answered = answer.topics.first().and_then(|topic| topic.partitions.first());
+        let code = answered.ok_or_else(|| Failed("a TxnOffsetCommit answer without a partition".to_owned()))?;
+        Ok(Some(code.error_code).filter(|code| ![14, 15, 16].contains(code)))
+    })
+    .await
 }
 
 pub(super) async fn transactional_commit(peer: Peer) -> Verdict {

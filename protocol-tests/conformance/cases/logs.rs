@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::FetchTopic;
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{FetchRequest, MetadataRequest, ProduceRequest};
+use kafka_protocol::messages::{FetchRequest, ProduceRequest};
 use kafka_protocol::protocol::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,7 +15,7 @@ use twinlog_wire::topic::Topic;
 
 use crate::ask::{accepted, asked_partition, fetch_request, topic_name};
 use crate::batch::{DAY_MS, Draft, now};
-use crate::peer::{Failed, LONG, Peer, Verdict, until};
+use crate::peer::{LONG, Peer, Verdict, until};
 
 pub(super) async fn start_after_kill(peer: Peer) -> Verdict {
     peer.topic("start-after-kill", 1, &[]).await?;
@@ -140,14 +139,11 @@ pub(super) async fn topic_ids(peer: Peer) -> Verdict {
     let topic = "topic-ids";
     peer.topic(topic, 1, &[]).await?;
     peer.same("a batch", accepted(0), peer.produce(topic, &Draft::new(2).build()).await?)?;
-    let asked = MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
-    let metadata = peer.call(12, MetadataRequest::default().with_topics(Some(vec![asked]))).await?;
-    let id = metadata.topics.first().map(|topic| topic.topic_id);
-    let id = id.ok_or_else(|| Failed("no topic in the metadata".to_owned()))?;
+    let id = peer.topic_id(topic).await?;
     let asked = FetchTopic::default().with_topic_id(id).with_partitions(vec![asked_partition(0, 0)]);
     let request = fetch_request(topic, asked_partition(0, 0), 0).with_topics(vec![asked]);
     let answer = peer.fetch_whole(13, request).await?;
-    let found = answer.topics.first().map(|answered| (&answered.topic == &Topic::Id(id), answered.partitions.len()));
+    let found = answer.topics.first().map(|answered| (answered.topic == Topic::Id(id), answered.partitions.len()));
     peer.same("Fetch v13 by id", Some((true, 1)), found)?;
     peer.same("and its high watermark", 2, answer.topics[0].partitions[0].high_watermark)?;
     let newest = peer.connection().await?.versions().range(ProduceRequest::KEY).map(|range| range.max);
