@@ -13,6 +13,7 @@ mod batch;
 mod cases;
 mod peer;
 mod place;
+mod rows;
 mod run;
 
 use twinlog_testcontainers::KafkaVersion;

@@ -73,6 +73,8 @@ impl Place {
             ],
             Self::Three => &[("replica.lag.time.max.ms", "6000"), ("unclean.leader.election.enable", "true")],
             _ => &[
+                // Not within a run: a kill must find the log start as it was.
+                ("log.flush.start.offset.checkpoint.interval.ms", "3600000"),
                 // Everything is allowed where nothing is forbidden by name.
                 ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
                 ("allow.everyone.if.no.acl.found", "true"),

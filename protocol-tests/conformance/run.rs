@@ -1,7 +1,6 @@
 //! Runs all cases on a kind of peers and reports each.
 
 use std::cell::Cell;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
@@ -27,10 +26,11 @@ const ONLY: &str = "TWINLOG_CASE";
 /// No case is that slow; a broker that hangs must not hang the test.
 const CASE_WITHIN: Duration = Duration::from_secs(240);
 
-struct Result {
+struct Ended {
     case: &'static Case,
-    /// How many checks were made, and what failed.
-    end: std::result::Result<usize, String>,
+    /// What failed.
+    end: Result<(), String>,
+    /// How many checks were made.
     checks: usize,
     took: Duration,
 }
@@ -42,7 +42,7 @@ pub(crate) fn run(kind: &dyn Kind) {
     let (cases, not_run) = choose(kind);
     let started = Instant::now();
     let grounds = [Place::Calm, Place::Quick, Place::Three];
-    let results: Vec<Result> = std::thread::scope(|scope| {
+    let results: Vec<Ended> = std::thread::scope(|scope| {
         let threads = grounds.map(|ground| {
             let cases: Vec<_> = cases.iter().copied().filter(|case| case.place.ground() == ground).collect();
             // The cluster of three wants the machine for itself.
@@ -89,11 +89,12 @@ fn choose(kind: &dyn Kind) -> (Vec<&'static Case>, Vec<String>) {
 }
 
 /// Runs the cases of all places that share a peer.
-fn on_ground(kind: &dyn Kind, ground: Place, cases: &[&'static Case], flipped: Option<usize>) -> Vec<Result> {
-    let running = match kind.start(ground) {
+fn on_ground(kind: &dyn Kind, ground: Place, cases: &[&'static Case], flipped: Option<usize>) -> Vec<Ended> {
+    let start = || match kind.start(ground) {
         Ok(running) => running,
         Err(error) => panic!("{} does not start for {ground:?}: {error}", kind.name()),
     };
+    let mut running = start();
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.unwrap_or_else(|error| panic!("no runtime: {error}"));
     let mut results = Vec::new();
@@ -102,26 +103,40 @@ fn on_ground(kind: &dyn Kind, ground: Place, cases: &[&'static Case], flipped: O
         if here.is_empty() {
             continue;
         }
-        let together = LocalSet::new();
-        if place == Place::Three {
-            for case in here {
-                results.extend(together.block_on(&runtime, at_place(kind, &running, &[case], flipped)));
+        let tasks = LocalSet::new();
+        if place != Place::Three {
+            results.extend(tasks.block_on(&runtime, at_place(kind, place, &running, &here, flipped)));
+            continue;
+        }
+        let mut is_whole = true;
+        for case in here {
+            if !is_whole {
+                running = start();
             }
-        } else {
-            results.extend(together.block_on(&runtime, at_place(kind, &running, &here, flipped)));
+            let ended = tasks.block_on(&runtime, at_place(kind, place, &running, &[case], flipped));
+            // A case that failed may have left brokers that are dead or held.
+            is_whole = ended.iter().all(|ended| ended.end.is_ok());
+            results.extend(ended);
         }
     }
     results
 }
 
 /// Runs these cases at the same time.
-async fn at_place(kind: &dyn Kind, running: &Running, cases: &[&'static Case], flipped: Option<usize>) -> Vec<Result> {
+async fn at_place(
+    kind: &dyn Kind,
+    place: Place,
+    running: &Running,
+    cases: &[&'static Case],
+    flipped: Option<usize>,
+) -> Vec<Ended> {
     let nodes = Rc::new(running.nodes.clone());
     let round = Rc::new(Round::new(cases.len()));
     let mut tasks = Vec::new();
     for case in cases.iter().copied() {
         let checks = Rc::new(Checks { made: Cell::new(0), flipped });
-        let peer = Peer::new(kind.version(), &nodes, &running.acts, Some(Rc::clone(&round)), &checks);
+        let shared = [Place::Restarted, Place::Killed].contains(&place).then(|| Rc::clone(&round));
+        let peer = Peer::new(kind.version(), &nodes, &running.acts, shared, &checks);
         let round = Rc::clone(&round);
         tasks.push(tokio::task::spawn_local(async move {
             let started = Instant::now();
@@ -134,11 +149,11 @@ async fn at_place(kind: &dyn Kind, running: &Running, cases: &[&'static Case], f
             };
             round.leave();
             let checks = checks.made.get();
-            let end = match (end, checks) {
-                (Ok(()), 0) => Err("it checked nothing".to_owned()),
-                (end, checks) => end.map(|()| checks),
+            let end = match end {
+                Ok(()) if checks == 0 => Err("it checked nothing".to_owned()),
+                end => end,
             };
-            Result { case, end, checks, took: started.elapsed() }
+            Ended { case, end, checks, took: started.elapsed() }
         }));
     }
     round.lead(&running.acts, nodes.keys().next().copied().unwrap_or_default()).await;
@@ -149,16 +164,16 @@ async fn at_place(kind: &dyn Kind, running: &Running, cases: &[&'static Case], f
     results
 }
 
-fn report(kind: &dyn Kind, results: &[Result], not_run: &[String], took: Duration, flipped: Option<usize>) {
+fn report(kind: &dyn Kind, results: &[Ended], not_run: &[String], took: Duration, flipped: Option<usize>) {
     let mut failed = String::new();
     let mut text = String::new();
     let mut count = 0;
-    for Result { case, end, checks, took } in results {
+    for Ended { case, end, checks, took } in results {
         let mark = match end {
-            Ok(checks) => format!("{checks} checks"),
+            Ok(()) => format!("{checks} checks"),
             Err(_) => "FAILED".to_owned(),
         };
-        let _ = writeln!(text, "  {:<4} {} ({:.1} s): {mark}", case.row, case.name, took.as_secs_f64());
+        text.push_str(&format!("  {:<4} {} ({:.1} s): {mark}\n", case.row, case.name, took.as_secs_f64()));
         // With a check turned round, a case that has that check must fail there, and at no other.
         let right = match flipped {
             None => end.is_ok(),
@@ -168,11 +183,11 @@ fn report(kind: &dyn Kind, results: &[Result], not_run: &[String], took: Duratio
         if !right {
             count += 1;
             let why = end.as_ref().err().map_or("a check turned round was not reported", String::as_str);
-            let _ = writeln!(failed, "  {} ({}): {why}", case.name, case.row);
+            failed.push_str(&format!("  {} ({}): {why}\n", case.name, case.row));
         }
     }
     for line in not_run {
-        let _ = writeln!(text, "  not run: {line}");
+        text.push_str(&format!("  not run: {line}\n"));
     }
     let head = format!(
         "conformance of {}: {} cases in {:.1} s, {count} failed, {} not run",
