@@ -89,7 +89,7 @@ pub(crate) const CASES: &[Case] = cases![
     ("T5", "data fences", BOTH, Calm, NOTHING, transactions::data_fences);
     ("T6", "fifty empty transactions", BOTH, Calm, NOTHING, transactions::fifty_transactions);
     ("T7", "a transaction over 200 partitions", BOTH, Calm, NOTHING, transactions::many_partitions);
-    ("T7", "a transaction over 5 000 partitions", BOTH, Calm, &[Need::Long], transactions::five_thousand_partitions);
+    ("T7", "a transaction over 5 000 partitions", BOTH, Last, &[Need::Long], transactions::five_thousand_partitions);
     ("T8", "a zombie after a restart", BOTH, Restarted, NOTHING, transactions::zombie_after_restart);
     ("T9", "a fence of another id", BOTH, Calm, NOTHING, transactions::fence_of_another_id);
     ("T10", "epochs run out", BOTH, Calm, &[Need::Long], transactions::epochs_run_out);

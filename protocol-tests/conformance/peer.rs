@@ -17,7 +17,7 @@ use twinlog_testcontainers::KafkaVersion;
 use crate::acts::{Act, Acts, Round};
 
 /// Longer than anything here should take on a busy machine.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// Why a case failed.
 #[derive(Debug)]

@@ -28,6 +28,8 @@ pub(crate) enum Place {
     Restarted,
     /// The same broker; the cases kill it, all together.
     Killed,
+    /// The same broker when all else is done: cases that leave a load behind.
+    Last,
     /// One broker that forgets within a second what others forget within minutes.
     Quick,
     /// Three brokers; cases run one after the other.
@@ -38,7 +40,7 @@ impl Place {
     /// The place whose broker this one uses.
     pub(crate) fn ground(self) -> Self {
         match self {
-            Self::Restarted | Self::Killed => Self::Calm,
+            Self::Restarted | Self::Killed | Self::Last => Self::Calm,
             other => other,
         }
     }
@@ -51,7 +53,7 @@ impl Place {
     /// What every case there needs.
     pub(crate) fn needs(self) -> &'static [Need] {
         match self {
-            Self::Calm => &[],
+            Self::Calm | Self::Last => &[],
             Self::Restarted => &[Need::Restart],
             Self::Killed => &[Need::Kill],
             Self::Quick => &[Need::Expiry],

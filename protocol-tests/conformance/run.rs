@@ -98,7 +98,7 @@ fn on_ground(kind: &dyn Kind, ground: Place, cases: &[&'static Case], flipped: O
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.unwrap_or_else(|error| panic!("no runtime: {error}"));
     let mut results = Vec::new();
-    for place in [Place::Calm, Place::Quick, Place::Restarted, Place::Killed, Place::Three] {
+    for place in [Place::Calm, Place::Quick, Place::Restarted, Place::Killed, Place::Last, Place::Three] {
         let here: Vec<_> = cases.iter().copied().filter(|case| case.place == place).collect();
         if here.is_empty() {
             continue;

@@ -9,9 +9,10 @@ use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, ConsumerGroupHeartbeatRequest, GroupId, JoinGroupRequest, OffsetCommitRequest,
-    OffsetFetchRequest, ProducerId, SyncGroupRequest, TransactionalId, TxnOffsetCommitRequest,
+    AddOffsetsToTxnRequest, ConsumerGroupHeartbeatRequest, GroupId, JoinGroupRequest, LeaveGroupRequest,
+    OffsetCommitRequest, OffsetFetchRequest, ProducerId, SyncGroupRequest, TransactionalId, TxnOffsetCommitRequest,
 };
+use kafka_protocol::protocol::StrBytes;
 use twinlog_wire::batch::BatchMeta;
 
 use crate::ask::{topic_name, words};
@@ -62,8 +63,8 @@ async fn committed(peer: &Peer, group: &str, topic: &str) -> Verdict<i64> {
     }
 }
 
-/// Makes a classic group with one member that is alive for half a minute.
-async fn join(peer: &Peer, group: &str) -> Verdict {
+/// Makes a classic group with one member that is alive for half a minute. Gives the member's id.
+async fn join(peer: &Peer, group: &str) -> Verdict<StrBytes> {
     let coordinator = peer.coordinator(group, 0).await?;
     let protocol = JoinGroupRequestProtocol::default().with_name(words("range")).with_metadata(Bytes::new());
     let request = JoinGroupRequest::default()
@@ -84,10 +85,11 @@ async fn join(peer: &Peer, group: &str) -> Verdict {
     let request = SyncGroupRequest::default()
         .with_group_id(group_id(group))
         .with_generation_id(joined.generation_id)
-        .with_member_id(joined.member_id)
+        .with_member_id(joined.member_id.clone())
         .with_assignments(vec![assignment]);
     let synced = coordinator.call(3, request).await?;
-    peer.same("SyncGroup", 0, synced.error_code)
+    peer.same("SyncGroup", 0, synced.error_code)?;
+    Ok(joined.member_id)
 }
 
 pub(super) async fn commit_for_unused(peer: Peer) -> Verdict {
@@ -100,9 +102,13 @@ pub(super) async fn commit_for_unused(peer: Peer) -> Verdict {
 pub(super) async fn commit_for_classic(peer: Peer) -> Verdict {
     peer.topic("classic-group", 1, &[]).await?;
     peer.same("before", 0, commit(&peer, "classic-group", "classic-group", 7, None).await?)?;
-    join(&peer, "classic-group").await?;
+    let member = join(&peer, "classic-group").await?;
     peer.same("a group in use", 25, commit(&peer, "classic-group", "classic-group", 8, None).await?)?;
-    peer.same("its offset", 7, committed(&peer, "classic-group", "classic-group").await?)
+    peer.same("its offset", 7, committed(&peer, "classic-group", "classic-group").await?)?;
+    let leave = LeaveGroupRequest::default().with_group_id(group_id("classic-group")).with_member_id(member);
+    let left = peer.coordinator("classic-group", 0).await?.call(1, leave).await?;
+    peer.same("LeaveGroup", 0, left.error_code)?;
+    peer.same("an empty group", 0, commit(&peer, "classic-group", "classic-group", 9, None).await?)
 }
 
 pub(super) async fn commit_for_kip_848(peer: Peer) -> Verdict {
@@ -122,7 +128,13 @@ pub(super) async fn commit_for_kip_848(peer: Peer) -> Verdict {
     .await?;
     peer.same("ConsumerGroupHeartbeat", 0, joined.error_code)?;
     peer.same("a group in use", 25, commit(&peer, group, group, 8, None).await?)?;
-    peer.same("its offset", -1, committed(&peer, group, group).await?)
+    peer.same("its offset", -1, committed(&peer, group, group).await?)?;
+    let leave = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(group_id(group))
+        .with_member_id(joined.member_id.unwrap_or_default())
+        .with_member_epoch(-1);
+    peer.same("leaving", 0, coordinator.call(0, leave).await?.error_code)?;
+    peer.same("an empty group", 0, commit(&peer, group, group, 9, None).await?)
 }
 
 /// Puts an offset for partition 0 of `topic` into a transaction.
