@@ -102,13 +102,13 @@ pub(super) async fn one_batch_after_restart(peer: Peer) -> Verdict {
     peer.same("the next", accepted(5), peer.produce("restart-five", &producer.batch(5, 1)).await?)
 }
 
-/// Waits until the broker has looked for forgotten producers of a topic, after the time of this call: it forgets one
-/// that writes an old batch now. Gives the answer to the batch after that.
-async fn await_expiry_check(peer: &Peer, topic: &str) -> Verdict<Answered> {
+/// Waits until the broker has looked for forgotten producers of a partition, after the time of this call: it forgets
+/// one that writes an old batch now. Gives the answer to that batch's second coming.
+async fn await_expiry_check(peer: &Peer, topic: &str, partition: i32) -> Verdict<Answered> {
     let canary = peer.producer().await?.batch_of(0, 1, now() - OLD_MS);
-    let first = peer.produce(topic, &canary).await?;
+    let first = peer.produce_to(topic, partition, &canary).await?;
     until("the broker forgets an old producer", async || {
-        let again = peer.produce(topic, &canary).await?;
+        let again = peer.produce_to(topic, partition, &canary).await?;
         Ok((again != first).then_some(again))
     })
     .await
@@ -122,7 +122,7 @@ pub(super) async fn forgotten_at_check(peer: Peer) -> Verdict {
     for (batch, offset) in [(&old, 0), (&young, 2)] {
         peer.same("the first time", accepted(offset), peer.produce("expiry-resend", batch).await?)?;
     }
-    let canary = await_expiry_check(&peer, "expiry-resend").await?;
+    let canary = await_expiry_check(&peer, "expiry-resend", 0).await?;
     peer.same("the old producer that was waited for is stored again", accepted(5), canary)?;
     peer.same("a young one again", accepted(2), peer.produce("expiry-resend", &young).await?)?;
     peer.same("an old one is stored again", accepted(6), peer.produce("expiry-resend", &old).await?)
@@ -140,7 +140,9 @@ pub(super) async fn last_batch_counts(peer: Peer) -> Verdict {
             peer.same("the first time", accepted(index as i64), answer)?;
         }
     }
-    await_expiry_check(&peer, "last-batch-counts").await?;
+    for partition in [0, 1] {
+        await_expiry_check(&peer, "last-batch-counts", partition).await?;
+    }
     let answer = peer.produce_to("last-batch-counts", 1, &of(1, 1)).await?;
     peer.same("a young last batch keeps the state", accepted(1), answer)?;
     let end = peer.end("last-batch-counts", 0).await?;
@@ -153,7 +155,7 @@ pub(super) async fn gap_without_state(peer: Peer) -> Verdict {
     let producer = peer.producer().await?;
     let batch = |sequence| producer.batch_of(sequence, 1, now() - OLD_MS);
     peer.same("batch 1", accepted(0), peer.produce("expiry-gap", &batch(0)).await?)?;
-    await_expiry_check(&peer, "expiry-gap").await?;
+    await_expiry_check(&peer, "expiry-gap", 0).await?;
     let end = peer.end("expiry-gap", 0).await?;
     peer.same("batch 3 without batch 2", accepted(end), peer.produce("expiry-gap", &batch(2)).await?)?;
     peer.same("batch 2 after it", refused(45), peer.produce("expiry-gap", &batch(1)).await?)?;
@@ -167,13 +169,13 @@ pub(super) async fn marker_keeps_state(peer: Peer) -> Verdict {
     peer.same("the owner", accepted(0), peer.produce("expiry-marker", &old(zombie, 0)).await?)?;
     let owner = peer.init(Some("expiry-marker")).await?;
     peer.same("the marker", 1, peer.fence("expiry-marker", owner, "expiry-marker").await?)?;
-    await_expiry_check(&peer, "expiry-marker").await?;
+    await_expiry_check(&peer, "expiry-marker", 0).await?;
     let answer = peer.produce("expiry-marker", &old(zombie, 1)).await?;
     peer.same("the fenced one after the check", refused(47), answer)?;
     let end = peer.end("expiry-marker", 0).await?;
     let answer = peer.produce("expiry-marker", &old(owner, 0)).await?;
     peer.same("the new owner writes an old batch", accepted(end), answer)?;
-    await_expiry_check(&peer, "expiry-marker").await?;
+    await_expiry_check(&peer, "expiry-marker", 0).await?;
     let end = peer.end("expiry-marker", 0).await?;
     let answer = peer.produce("expiry-marker", &old(zombie, 1)).await?;
     peer.same("the fenced one when that is forgotten", accepted(end), answer)
