@@ -43,25 +43,15 @@ pub(crate) fn run(kind: &dyn Kind) {
     let started = Instant::now();
     let grounds = [Place::Calm, Place::Quick, Place::Three];
     let results: Vec<Ended> = std::thread::scope(|scope| {
-        let threads = grounds.map(|ground| {
+        let mut threads = Vec::new();
+        for ground in grounds {
             let cases: Vec<_> = cases.iter().copied().filter(|case| case.place.ground() == ground).collect();
-            // The cluster of three wants the machine for itself.
-            let alone = ground == Place::Three;
-            let thread = (!alone && !cases.is_empty()).then(|| {
-                let cases = cases.clone();
-                scope.spawn(move || on_ground(kind, ground, &cases, flipped))
-            });
-            (ground, cases, thread)
-        });
-        let mut results = Vec::new();
-        for (ground, cases, thread) in threads {
-            match thread {
-                Some(thread) => results.extend(thread.join().unwrap_or_else(|error| std::panic::resume_unwind(error))),
-                None if cases.is_empty() => {}
-                None => results.extend(on_ground(kind, ground, &cases, flipped)),
+            if !cases.is_empty() {
+                threads.push(scope.spawn(move || on_ground(kind, ground, &cases, flipped)));
             }
         }
-        results
+        let ended = threads.into_iter().map(|thread| thread.join());
+        ended.flat_map(|ended| ended.unwrap_or_else(|error| std::panic::resume_unwind(error))).collect()
     });
     report(kind, &results, &not_run, started.elapsed(), flipped);
 }
