@@ -31,7 +31,8 @@ Examples:
   twinlog demo --records 2000000 -o json")]
 pub(super) struct DemoArguments {
     /// Records that are written to the source
-    #[arg(long, value_name = "COUNT", default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 400_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
     records: u64,
 
     /// Stay up at the end, with the link running, and print commands to look around

@@ -282,12 +282,22 @@ fn record(topic: &str, number: u64) -> String {
     let cents = 199 + number.wrapping_mul(48_271) % 90_000;
     match topic {
         "payments" => format!(
-            r#"{{"payment":{number},"customer":"c-{customer:05}","amount":{{"value":"{}.{:02}","currency":"EUR"}},"method":"card","state":"authorised"}}"#,
+            concat!(
+                r#"{{"payment":{},"customer":"c-{:05}","amount":{{"value":"{}.{:02}","currency":"EUR"}},"#,
+                r#""method":"card","state":"authorised"}}"#
+            ),
+            number,
+            customer,
             cents / 100,
             cents % 100
         ),
         _ => format!(
-            r#"{{"order":{number},"customer":"c-{customer:05}","items":[{{"sku":"s-{:04}","quantity":{},"price":"{}.{:02}"}}],"channel":"web","note":null}}"#,
+            concat!(
+                r#"{{"order":{},"customer":"c-{:05}","items":[{{"sku":"s-{:04}","quantity":{},"#,
+                r#""price":"{}.{:02}"}}],"channel":"web","note":null}}"#
+            ),
+            number,
+            customer,
             number % 1_999,
             1 + number % 4,
             cents / 100,
