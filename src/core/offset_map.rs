@@ -156,21 +156,10 @@ impl OffsetMap {
         if let Some(pruned) = self.pruned.filter(|pruned| position < pruned.source_end()) {
             return Translation::Clamped(target_log_start.max(pruned.target_end()));
         }
-        let following = self.ranges.partition_point(|range| range.source_start <= position);
-        let inside = following
-            .checked_sub(1)
-            .and_then(|index| self.ranges.get(index))
-            .filter(|range| position < range.source_end());
-        let found = match (inside, self.ranges.get(following)) {
-            (Some(range), _) => Translation::Exact(range.target_start.plus(position.since(range.source_start))),
-            (None, Some(next)) => Translation::Next(next.target_start),
-            (None, None) => Translation::End(extent.next_target),
-        };
-        match found {
-            Translation::Exact(at) | Translation::Next(at) | Translation::End(at) if at < target_log_start => {
-                Translation::Clamped(target_log_start)
-            }
-            found => found,
+        match self.find(position.0, |range| (range.source_start.0, range.target_start.0)) {
+            Found::Inside(at) => clamped(Translation::Exact, TargetOffset(at), target_log_start),
+            Found::Before(at) => clamped(Translation::Next, TargetOffset(at), target_log_start),
+            Found::Behind => clamped(Translation::End, extent.next_target, target_log_start),
         }
     }
 
@@ -187,23 +176,37 @@ impl OffsetMap {
         if let Some(pruned) = self.pruned.filter(|pruned| position < pruned.target_end()) {
             return Translation::Clamped(source_log_start.max(pruned.source_end()));
         }
-        let following = self.ranges.partition_point(|range| range.target_start <= position);
-        let inside = following
-            .checked_sub(1)
-            .and_then(|index| self.ranges.get(index))
-            .filter(|range| position < range.target_end());
-        let found = match (inside, self.ranges.get(following)) {
-            (Some(range), _) => Translation::Exact(range.source_start.plus(position.since(range.target_start))),
-            (None, Some(next)) => Translation::Next(next.source_start),
-            (None, None) => Translation::End(extent.synced),
-        };
-        match found {
-            Translation::Exact(at) | Translation::Next(at) | Translation::End(at) if at < source_log_start => {
-                Translation::Clamped(source_log_start)
-            }
-            found => found,
+        match self.find(position.0, |range| (range.target_start.0, range.source_start.0)) {
+            Found::Inside(at) => clamped(Translation::Exact, SourceOffset(at), source_log_start),
+            Found::Before(at) => clamped(Translation::Next, SourceOffset(at), source_log_start),
+            Found::Behind => clamped(Translation::End, extent.synced, source_log_start),
         }
     }
+
+    /// Where a position lies on the other side. `starts` gives a range's start on this side and on the other.
+    fn find(&self, position: i64, starts: impl Fn(&Range) -> (i64, i64)) -> Found {
+        let following = self.ranges.partition_point(|range| starts(range).0 <= position);
+        let before = following.checked_sub(1).and_then(|index| self.ranges.get(index));
+        let into = before.map(|range| (position - starts(range).0, range));
+        match into.filter(|(into, range)| into.unsigned_abs() < range.len) {
+            Some((into, range)) => Found::Inside(starts(range).1 + into),
+            None => self.ranges.get(following).map_or(Found::Behind, |next| Found::Before(starts(next).1)),
+        }
+    }
+}
+
+/// Where a position lies among the ranges, and the offset on the other side.
+enum Found {
+    /// In a range.
+    Inside(i64),
+    /// Before a range: that range's start.
+    Before(i64),
+    /// Behind all of them.
+    Behind,
+}
+
+fn clamped<T: Ord, S>(kind: fn(T) -> Translation<T, S>, at: T, log_start: T) -> Translation<T, S> {
+    if at < log_start { Translation::Clamped(log_start) } else { kind(at) }
 }
 
 #[cfg(test)]
