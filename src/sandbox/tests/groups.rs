@@ -69,7 +69,7 @@ fn join(member: &StrBytes) -> JoinGroupRequest {
     JoinGroupRequest::default()
         .with_group_id(group())
         .with_session_timeout_ms(10_000)
-        .with_rebalance_timeout_ms(20_000)
+        .with_rebalance_timeout_ms(5_000)
         .with_member_id(member.clone())
         .with_protocol_type(text("consumer"))
         .with_protocols(vec![protocol])

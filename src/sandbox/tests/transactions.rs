@@ -108,7 +108,7 @@ async fn who_names_a_former_epoch_is_fenced_and_a_lost_answer_can_be_had_again()
     assert_eq!(client.init_as(ID, Some(first)).await, Ok(second), "the same request again");
     let third = client.init(ID).await.unwrap();
     assert_eq!(client.init_as(ID, Some(second)).await, Err(ErrorCode::PRODUCER_FENCED));
-    assert_eq!(client.init_as(ID, Some((third.0 + 1, 0))).await, Err(ErrorCode::PRODUCER_FENCED));
+    assert_eq!(client.init_as(ID, Some((third.0 + 1, third.1))).await, Err(ErrorCode::PRODUCER_FENCED));
     let old_version = InitProducerIdRequest::default()
         .with_transactional_id(Some(TransactionalId(text(ID))))
         .with_transaction_timeout_ms(1000)
