@@ -233,7 +233,7 @@ impl World {
         self.plan(true, 3_000, Event::Trim);
         let partition = self.rng.index(self.profile.partitions);
         if self.rng.chance(500) {
-            let known = self.judge.known_target_end(partition, self.targets[self.map()].high_watermark);
+            let known = self.known_target_end(partition);
             // Retention that takes the last batch before the tail takes the evidence of a lost end with it.
             let evident = self.cause_of(partition) != Some(Cause::TargetTruncated);
             let log = &mut self.targets[partition];

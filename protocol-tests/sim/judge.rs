@@ -11,7 +11,7 @@ use twinlog_core::outbox::IN_FLIGHT_MAX;
 use twinlog_core::sequence;
 
 use super::mistakes::Mistake;
-use super::target::KeyValue;
+use super::target::{KeyValue, Payload};
 use super::world::{Origin, Target, World};
 use crate::checker::{Expect, SourceRecord};
 
@@ -20,8 +20,6 @@ use crate::checker::{Expect, SourceRecord};
 pub(crate) struct Judge {
     /// Plans of each partition, each with the end of the map when it was written.
     plans: Vec<Vec<(i64, Plan)>>,
-    /// Target ends in the heads of each partition, each with the end of the map when it was written.
-    target_ends: Vec<Vec<(i64, i64)>>,
     /// Markers in each partition's log.
     markers: Vec<BTreeSet<(i64, i16)>>,
     /// Which slot a life sent under which sequence.
@@ -32,7 +30,6 @@ impl Judge {
     pub(crate) fn new(partitions: usize) -> Self {
         Self {
             plans: vec![Vec::new(); partitions],
-            target_ends: vec![Vec::new(); partitions],
             markers: vec![BTreeSet::new(); partitions + 1],
             sequences: BTreeMap::new(),
         }
@@ -40,12 +37,6 @@ impl Judge {
 
     pub(crate) fn marked(&mut self, partition: usize, producer: Producer) {
         self.markers[partition].insert((producer.id, producer.epoch));
-    }
-
-    /// Up to where the map knows a mirror.
-    pub(crate) fn known_target_end(&self, partition: usize, map_end: i64) -> i64 {
-        let heads = self.target_ends[partition].iter().filter(|(end, _)| *end <= map_end);
-        heads.map(|(_, known)| *known).next_back().unwrap_or(0)
     }
 
     fn planned(&self, partition: usize, producer: Producer, at: i32, map_end: i64) -> Option<i64> {
@@ -66,9 +57,6 @@ impl World {
                         self.judge.plans[key.partition as usize].push((end, plan));
                     }
                 }
-                Ok(Some(MapRecord::Head(key, head))) => {
-                    self.judge.target_ends[key.partition as usize].push((end, head.extent.next_target.0));
-                }
                 Ok(Some(MapRecord::Chunk(..))) => self.count("chunks written"),
                 Ok(Some(MapRecord::ChunkGone(..))) => self.count("chunks taken out"),
                 Ok(Some(MapRecord::PlansGone(_))) => self.count("plans taken out"),
@@ -76,6 +64,22 @@ impl World {
                 Err(bad) => self.fail(format!("a map record that cannot be read: {bad:?}")),
             }
         }
+    }
+
+    /// Up to where the map knows a mirror.
+    pub(crate) fn known_target_end(&self, partition: usize) -> i64 {
+        let mut known = 0;
+        for batch in self.targets[self.map()].read(0) {
+            let Payload::Map(records) = &batch.payload else { continue };
+            for (key, value) in records.iter() {
+                if let Ok(Some(MapRecord::Head(key, head))) = MapRecord::decode(key, value.as_deref())
+                    && key.partition as usize == partition
+                {
+                    known = head.extent.next_target.0;
+                }
+            }
+        }
+        known
     }
 
     pub(crate) fn judge_output(&mut self, origin: Origin, lane: &Lane, output: &Output) {
