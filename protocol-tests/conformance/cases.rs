@@ -36,6 +36,7 @@ pub(crate) struct Case {
 const BOTH: &[KafkaVersion] = &[KafkaVersion::V4_1_1, KafkaVersion::V3_9_1];
 const V4: &[KafkaVersion] = &[KafkaVersion::V4_1_1];
 const NOTHING: &[Need] = &[];
+const BEYOND: &[Need] = &[Need::KafkaItself];
 
 macro_rules! cases {
     ($(($row:literal, $name:literal, $on:expr, $place:ident, $needs:expr, $run:path);)*) => {
@@ -97,15 +98,15 @@ pub(crate) const CASES: &[Case] = cases![
     ("T11", "a forbidden topic in a transaction", BOTH, Calm, &[Need::Acls], transactions::forbidden_topic);
     ("T12", "a transaction ends without a leader", BOTH, Three, NOTHING, cluster::end_without_leader);
     ("T13", "a hanging transaction", BOTH, Calm, NOTHING, transactions::hanging);
-    ("T14", "EndTxn v5 changes the epoch", V4, Calm, NOTHING, transactions::end_changes_epoch);
+    ("T14", "EndTxn v5 changes the epoch", V4, Calm, BEYOND, transactions::end_changes_epoch);
 
     ("G1", "commit for an unused group", BOTH, Calm, NOTHING, groups::commit_for_unused);
     ("G1", "commit for a classic group in use", BOTH, Calm, NOTHING, groups::commit_for_classic);
-    ("G1", "commit for a KIP-848 group in use", V4, Calm, NOTHING, groups::commit_for_kip_848);
+    ("G1", "commit for a KIP-848 group in use", V4, Calm, BEYOND, groups::commit_for_kip_848);
     ("G2", "transactional commit for a group in use", BOTH, Calm, NOTHING, groups::transactional_commit);
-    ("G3", "aborted commit", BOTH, Calm, NOTHING, groups::aborted_commit);
-    ("G4", "offsets expire by the commit's own time", BOTH, Quick, NOTHING, groups::offsets_expire);
-    ("G4", "offsets expire by the setting", BOTH, Quick, &[Need::Long], groups::offsets_expire_by_setting);
+    ("G3", "aborted commit", BOTH, Calm, BEYOND, groups::aborted_commit);
+    ("G4", "offsets expire by the commit's own time", BOTH, Quick, BEYOND, groups::offsets_expire);
+    ("G4", "offsets expire by the setting", BOTH, Quick, &[Need::Long, Need::KafkaItself], groups::offsets_expire_by_setting);
 
     ("L1", "log start after a kill", BOTH, Killed, NOTHING, logs::start_after_kill);
     ("L2", "old records and retention", BOTH, Quick, NOTHING, logs::retention);
@@ -114,8 +115,8 @@ pub(crate) const CASES: &[Case] = cases![
 
     ("W1", "oldest versions", BOTH, Calm, NOTHING, logs::oldest_versions);
     ("W2", "topic ids", BOTH, Calm, NOTHING, logs::topic_ids);
-    ("W3", "fetch sessions", BOTH, Calm, NOTHING, logs::fetch_session);
-    ("W4", "idle connections", BOTH, Quick, NOTHING, logs::idle);
+    ("W3", "fetch sessions", BOTH, Calm, BEYOND, logs::fetch_session);
+    ("W4", "idle connections", BOTH, Quick, BEYOND, logs::idle);
     ("W5", "a slow partition", BOTH, Three, NOTHING, cluster::slow_partition);
     ("W6", "the leader in answers of others", BOTH, Three, NOTHING, cluster::new_leader_in_answers);
 ];

@@ -1,4 +1,5 @@
-//! What real brokers answer, case by case: each row of docs/wire-facts.md against real Apache Kafka.
+//! What real brokers answer, case by case: each row of docs/wire-facts.md against real Apache Kafka and the
+//! sandbox.
 //!
 //! A new kind of peers implements [`Kind`](acts::Kind) and gets a test below.
 #![allow(
@@ -11,6 +12,7 @@ mod acts;
 mod ask;
 mod batch;
 mod cases;
+mod memory;
 mod peer;
 mod place;
 mod rows;
@@ -19,6 +21,12 @@ mod run;
 use twinlog_testcontainers::KafkaVersion;
 
 use crate::acts::Kafka;
+use crate::memory::Memory;
+
+#[test]
+fn sandbox() {
+    run::run(&Memory);
+}
 
 #[test]
 fn kafka_4_1_1() {

@@ -17,6 +17,8 @@ pub(crate) enum Need {
     ThreeBrokers,
     /// A minute or more, or thousands of requests.
     Long,
+    /// What Apache Kafka has and a stand-in need not have.
+    KafkaItself,
 }
 
 /// Where a case runs. Cases of one place run at the same time, each with topics of its own.

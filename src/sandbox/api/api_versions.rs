@@ -21,7 +21,9 @@ impl Api for ApiVersionsRequest {
 }
 
 fn range(range: &ApiRange) -> ApiVersion {
-    ApiVersion::default().with_api_key(range.api as i16).with_min_version(range.min).with_max_version(range.max)
+    // As Kafka 4.0 and 4.1 do: librdkafka took a higher one for a broker without compression (KAFKA-18659).
+    let min = if range.api == ApiKey::Produce { 0 } else { range.min };
+    ApiVersion::default().with_api_key(range.api as i16).with_min_version(min).with_max_version(range.max)
 }
 
 /// The answer to a version that is not offered: in version 0, with the versions of this API alone.

@@ -1,5 +1,7 @@
 //! Produce: one batch a partition, appended or refused by itself.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
@@ -33,6 +35,7 @@ impl Api for ProduceRequest {
             let code = ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
             return Attempt::Done(self.refusal(code, context.version()));
         }
+        self.keep_last_of_each();
         let mut moved = Vec::new();
         let mut response = ProduceResponse::default();
         for topic in &self.topic_data {
@@ -89,11 +92,24 @@ impl Api for ProduceRequest {
 }
 
 trait Appends {
+    fn keep_last_of_each(&mut self);
     fn has_transactional_batch(&self) -> bool;
     fn append(&self, context: &mut Context<'_>, topic: &str, data: &PartitionProduceData) -> Result<Appended, Refused>;
 }
 
 impl Appends for ProduceRequest {
+    /// A partition that is named twice gets the last batch alone, as in the map that brokers make of a request.
+    fn keep_last_of_each(&mut self) {
+        let mut seen = BTreeSet::new();
+        for topic in self.topic_data.iter_mut().rev() {
+            let (name, id) = (topic.name.to_string(), topic.topic_id);
+            topic.partition_data.reverse();
+            topic.partition_data.retain(|data| seen.insert((name.clone(), id, data.index)));
+            topic.partition_data.reverse();
+        }
+        self.topic_data.retain(|topic| !topic.partition_data.is_empty());
+    }
+
     fn has_transactional_batch(&self) -> bool {
         let mut batches = self.topic_data.iter().flat_map(|topic| &topic.partition_data);
         batches.any(|data| {
