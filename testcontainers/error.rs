@@ -8,7 +8,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum Error {
     /// A program is not there, or is too old.
-    #[error("{what} is needed to run Apache Kafka for tests, but {detail}; install it, on Debian by `{install}`")]
+    #[error("{what} is needed for tests, but {detail}; install it, on Debian by `{install}`")]
     Missing {
         /// The program, with the version asked for.
         what: &'static str,
@@ -74,6 +74,16 @@ pub enum Error {
         /// The command line sent.
         command: String,
         /// Its answer.
+        message: String,
+    },
+    /// A program that answers lines did not.
+    #[error("{name} on `{question}`: {message}")]
+    Dialogue {
+        /// The program.
+        name: String,
+        /// The line sent.
+        question: String,
+        /// What came instead of an answer.
         message: String,
     },
     /// The container engine refused.

@@ -1,4 +1,4 @@
-//! Finds Java and Maven, or says how to get them.
+//! Finds Java, Maven and other programs, or says how to get them.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -80,6 +80,12 @@ impl Finder {
         })
     }
 
+    /// The program `name` in `PATH`; without one, an error that names it as `what` and says how to `install` it.
+    pub fn needed(&self, name: &str, what: &'static str, install: &'static str) -> Result<PathBuf> {
+        let detail = || format!("there is no `{name}` in PATH");
+        self.program(name).ok_or_else(|| Error::Missing { what, detail: detail(), install })
+    }
+
     fn program(&self, name: &str) -> Option<PathBuf> {
         let folders = std::env::split_paths(OsStr::new(&self.path));
         let mut files = folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(name));
@@ -143,6 +149,12 @@ mod tests {
         let java = finder.java().unwrap();
         let error = finder.compiler(&java).unwrap_err().to_string();
         assert!(error.contains("apt-get install openjdk-17-jdk-headless"), "{error}");
+    }
+
+    #[test]
+    fn any_other_missing_program_is_named_with_its_package() {
+        let error = Finder::in_path("/nowhere").needed("kcat", "kcat", "apt-get install kcat").unwrap_err().to_string();
+        assert!(error.contains("kcat is needed") && error.contains("`apt-get install kcat`"), "{error}");
     }
 
     #[test]

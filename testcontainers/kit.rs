@@ -1,16 +1,13 @@
-//! Apache Kafka itself: its jars from Maven Central, in a cache that all tests of a machine share.
-//!
-//! The cache is `$TWINLOG_TEST_CACHE`, else `$XDG_CACHE_HOME/twinlog-tests`, else `~/.cache/twinlog-tests`. A folder
-//! in it is made beside its place under a file lock and then renamed, so it is whole or not there, and two test
-//! processes that start at once fetch it once.
+//! Apache Kafka itself: its jars from Maven Central, in the cache that all tests of a machine share.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::{Cache, fingerprint};
 use crate::error::{Doing, Error, Result, tail, text_of, write};
 use crate::java::{Finder, Java};
 use crate::scratch::Scratch;
@@ -70,15 +67,15 @@ pub struct Kit {
 impl Kit {
     /// Takes the release from the cache, or fetches it.
     pub fn install(version: KafkaVersion) -> Result<Arc<Self>> {
-        Self::install_with(version, Finder::from_env(), &cache()?)
+        Self::install_with(version, Finder::from_env(), &Cache::from_env()?)
     }
 
     /// The same with the programs of `finder` and the cache `cache`.
-    pub fn install_with(version: KafkaVersion, finder: Finder, cache: &Path) -> Result<Arc<Self>> {
+    pub fn install_with(version: KafkaVersion, finder: Finder, cache: &Cache) -> Result<Arc<Self>> {
         let java = finder.java()?;
         let pom = pom(version);
         let name = format!("kafka-{version}-{:08x}", fingerprint(pom.as_bytes()) as u32);
-        let folder = keep(cache, &name, |folder| fetch(version, &pom, &finder, &java, folder))?;
+        let folder = cache.keep(&name, |folder| fetch(version, &pom, &finder, &java, folder))?;
         let classpath = classpath(&folder)?;
         Ok(Arc::new(Self { version, finder, java, folder, classpath }))
     }
@@ -131,7 +128,7 @@ impl Kit {
             all.push_str(text);
         }
         let name = format!("{name}-{:016x}", fingerprint(all.as_bytes()));
-        keep(self.folder.parent().unwrap_or(&self.folder), &name, |folder| {
+        Cache::at(self.folder.parent().unwrap_or(&self.folder)).keep(&name, |folder| {
             let mut args: Vec<OsString> = vec!["-nowarn".into(), "-d".into(), folder.into()];
             args.extend(["-cp".into(), self.classpath.clone()]);
             for (file, text) in sources {
@@ -140,38 +137,6 @@ impl Kit {
             run("javac", self.finder.compiler(&self.java)?, args, &self.java, FORMAT_WITHIN)
         })
     }
-}
-
-fn cache() -> Result<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    folder("TWINLOG_TEST_CACHE")
-        .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("twinlog-tests")))
-        .or_else(|| Some(folder("HOME")?.join(".cache/twinlog-tests")))
-        .ok_or_else(|| Error::Argument("no cache: set TWINLOG_TEST_CACHE or HOME".to_owned()))
-}
-
-/// The folder `name` in the cache, made by `make` if it is not there.
-fn keep(cache: &Path, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let folder = cache.join(name);
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    fs::create_dir_all(cache).doing(|| format!("make {}", cache.display()))?;
-    let lock = cache.join(format!("{name}.lock"));
-    let lock = File::create(&lock).doing(|| format!("make {}", lock.display()))?;
-    lock.lock().doing(|| format!("lock {name}"))?;
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    // Left behind by a process that was killed while it held the lock.
-    let part = cache.join(format!("{name}.part"));
-    if part.exists() {
-        fs::remove_dir_all(&part).doing(|| format!("remove {}", part.display()))?;
-    }
-    fs::create_dir(&part).doing(|| format!("make {}", part.display()))?;
-    make(&part)?;
-    fs::rename(&part, &folder).doing(|| format!("rename {}", part.display()))?;
-    Ok(folder)
 }
 
 fn fetch(version: KafkaVersion, pom: &str, finder: &Finder, java: &Java, folder: &Path) -> Result<()> {
@@ -283,62 +248,17 @@ fn log_files(version: KafkaVersion) -> [(&'static str, String); 2] {
     [("broker.properties", of("info", "OUT")), ("tool.properties", of("warn", "ERR"))]
 }
 
-/// FNV-1a: tells two contents apart, and is the same in every build.
-fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::thread;
-
     use super::*;
-
-    #[test]
-    fn a_folder_is_made_once_by_many_and_never_seen_half() {
-        let scratch = Scratch::new("kit").unwrap();
-        let made = AtomicU32::new(0);
-        let make = |folder: &Path| {
-            made.fetch_add(1, Ordering::Relaxed);
-            write(folder.join("first"), "1")?;
-            write(folder.join("second"), "2").map(drop)
-        };
-        thread::scope(|threads| {
-            for _ in 0..8 {
-                threads.spawn(|| {
-                    let folder = keep(scratch.path(), "thing", make).unwrap();
-                    assert!(folder.join("second").is_file());
-                });
-            }
-        });
-        assert_eq!(made.into_inner(), 1);
-    }
-
-    #[test]
-    fn what_a_killed_process_left_is_made_anew() {
-        let scratch = Scratch::new("kit").unwrap();
-        fs::create_dir(scratch.path().join("thing.part")).unwrap();
-        fs::write(scratch.path().join("thing.part/junk"), "").unwrap();
-        let folder = keep(scratch.path(), "thing", |_| Ok(())).unwrap();
-        assert!(!folder.join("junk").exists());
-    }
-
-    #[test]
-    fn a_failure_leaves_nothing_that_looks_whole() {
-        let scratch = Scratch::new("kit").unwrap();
-        let error = Error::Argument("no network".to_owned());
-        keep(scratch.path(), "thing", |_| Err(error)).unwrap_err();
-        assert!(!scratch.path().join("thing").exists());
-        keep(scratch.path(), "thing", |_| Ok(())).unwrap();
-    }
 
     #[test]
     fn without_maven_and_an_empty_cache_the_error_names_maven() {
         let scratch = Scratch::new("kit").unwrap();
         let java = Finder::from_env().java().unwrap();
         let finder = Finder::in_path(java.program.canonicalize().unwrap().parent().unwrap());
-        let error = Kit::install_with(KafkaVersion::V4_1_1, finder, scratch.path()).unwrap_err();
+        let cache = Cache::at(scratch.path());
+        let error = Kit::install_with(KafkaVersion::V4_1_1, finder, &cache).unwrap_err();
         assert!(error.to_string().contains("Maven is needed"), "{error}");
     }
 }

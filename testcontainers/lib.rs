@@ -14,7 +14,9 @@
 #![allow(clippy::panic, reason = "this crate supports tests: a panic is how a test fails")]
 
 mod broker;
+mod cache;
 mod cluster;
+mod dialogue;
 #[cfg(feature = "docker")]
 mod docker;
 mod error;
@@ -37,7 +39,9 @@ mod tool;
 mod words;
 
 pub use broker::Broker;
+pub use cache::Cache;
 pub use cluster::Cluster;
+pub use dialogue::Dialogue;
 pub use error::{Error, Result};
 pub use eventually::eventually;
 pub use java::{Finder, Java};

@@ -5,18 +5,16 @@
 //! process serves several clusters, since a command names its bootstrap servers: [`Oracle::at`].
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, Write};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Result, tail, text_of};
+use crate::dialogue::Dialogue;
+use crate::error::{Error, Result};
 use crate::kit::{KafkaVersion, Kit};
 use crate::oracle_at::OracleAt;
 use crate::scratch::Scratch;
-use crate::supervised::{Launch, Supervised};
+use crate::supervised::Launch;
 use crate::words;
 
 const SOURCES: [(&str, &str); 5] = [
@@ -32,17 +30,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(180);
 /// Kafka's own Java clients, to be asked. Dropped, or with the end of the test process, it ends.
 #[derive(Debug)]
 pub struct Oracle {
-    line: Mutex<Line>,
-    log: PathBuf,
+    dialogue: Dialogue,
     scratch: Arc<Scratch>,
-}
-
-#[derive(Debug)]
-struct Line {
-    child: Supervised,
-    answers: Receiver<String>,
-    /// After a missing answer, the next one would belong to another question.
-    lost: bool,
 }
 
 /// The words of an answer.
@@ -59,8 +48,7 @@ impl Oracle {
     pub fn start_with(kit: &Kit) -> Result<Self> {
         let classes = kit.compiled("oracle", &SOURCES)?;
         let scratch = Arc::new(Scratch::new("oracle")?);
-        let log = scratch.path().join("log");
-        let mut child = Supervised::start(Launch {
+        let dialogue = Dialogue::launch(Launch {
             program: kit.java().to_owned(),
             args: vec![
                 "-Xmx384m".into(),
@@ -77,19 +65,10 @@ impl Oracle {
             env: Vec::new(),
             input: None,
             output: None,
-            log: log.clone(),
+            log: scratch.path().join("log"),
             scratch: Arc::clone(&scratch),
         })?;
-        let output = child.output();
-        let (send, answers) = channel();
-        thread::spawn(move || {
-            for line in output.into_iter().flat_map(BufRead::lines).map_while(|line| line.ok()) {
-                if send.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self { line: Mutex::new(Line { child, answers, lost: false }), log, scratch })
+        Ok(Self { dialogue, scratch })
     }
 
     /// The oracle's view on one cluster.
@@ -103,8 +82,7 @@ impl Oracle {
         for (key, value) in words {
             command += &format!(" {}={}", words::encode(key), words::encode(value));
         }
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = line.exchange(&command).map_err(|message| self.failed(&command, &message))?;
+        let answer = self.dialogue.ask(&command, ANSWER_WITHIN)?;
         let (kind, rest) = answer.split_once(' ').unwrap_or((&answer, ""));
         match (kind, words::parse(rest)) {
             ("ok", Some(answer)) => Ok(answer),
@@ -113,47 +91,22 @@ impl Oracle {
                 let message = format!("{}: {}", word("class"), word("message"));
                 Err(Error::Oracle { command, message })
             }
-            _ => Err(self.failed(&command, &format!("answered {answer:?}"))),
+            _ => Err(self.dialogue.failed(&command, &format!("answered {answer:?}"))),
         }
     }
 
     /// What the clients wrote to their log: warnings, and the traces of failed commands.
     pub fn log(&self) -> String {
-        text_of(&self.log)
+        self.dialogue.log()
     }
 
     /// Its process number.
     pub fn pid(&self) -> u32 {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner).child.pid()
+        self.dialogue.pid()
     }
 
     /// A folder for files of its answers.
     pub(crate) fn folder(&self) -> &Path {
         self.scratch.path()
-    }
-
-    fn failed(&self, command: &str, message: &str) -> Error {
-        let message = format!("{message}; the end of its log:\n{}", tail(&self.log()));
-        Error::Oracle { command: command.to_owned(), message }
-    }
-}
-
-impl Line {
-    fn exchange(&mut self, command: &str) -> std::result::Result<String, String> {
-        if self.lost {
-            return Err("an earlier command was not answered".to_owned());
-        }
-        self.lost = true;
-        let input = self.child.input().ok_or("it has no standard input")?;
-        let sent = input.write_all(format!("{command}\n").as_bytes()).and_then(|()| input.flush());
-        sent.map_err(|error| format!("it takes no command: {error}"))?;
-        match self.answers.recv_timeout(ANSWER_WITHIN) {
-            Ok(answer) => {
-                self.lost = false;
-                Ok(answer)
-            }
-            Err(RecvTimeoutError::Timeout) => Err(format!("no answer within {ANSWER_WITHIN:?}")),
-            Err(RecvTimeoutError::Disconnected) => Err("it ended".to_owned()),
-        }
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::error::{Result, text_of};
+use crate::error::{Error, Result, tail, text_of};
 use crate::scratch::Scratch;
 use crate::supervised::{Launch, Supervised};
+use crate::tool::Output;
 
 /// A temporary folder that is removed with its last user, however that ends.
 #[derive(Clone, Debug)]
@@ -25,11 +26,16 @@ impl Folder {
     pub fn path(&self) -> &Path {
         self.0.path()
     }
+
+    pub(crate) fn scratch(&self) -> &Arc<Scratch> {
+        &self.0
+    }
 }
 
 /// A program that runs in a folder, its output in files there. Dropped, or with the end of the test process, it ends.
 #[derive(Debug)]
 pub struct Program {
+    name: String,
     child: Supervised,
     stdout: PathBuf,
     stderr: PathBuf,
@@ -55,7 +61,7 @@ impl Program {
             log: stderr.clone(),
             scratch: Arc::clone(&folder.0),
         })?;
-        Ok(Self { child, stdout, stderr })
+        Ok(Self { name: name.to_owned(), child, stdout, stderr })
     }
 
     /// Its process number.
@@ -76,6 +82,24 @@ impl Program {
     /// Its exit code once it has ended, 128 + n after signal n; none while it runs on after `timeout`.
     pub fn wait(&mut self, timeout: Duration) -> Result<Option<i32>> {
         Ok(self.child.wait(timeout)?.map(|status| status.code().unwrap_or(-1)))
+    }
+
+    /// What it wrote, once it has ended with success; an error that shows all of it otherwise.
+    pub fn finish(&mut self, within: Duration) -> Result<Output> {
+        let status = self.child.wait(within)?;
+        let output = Output { stdout: self.stdout(), stderr: self.stderr() };
+        match status {
+            Some(status) if status.success() => Ok(output),
+            Some(status) => {
+                let Output { stdout, stderr } = output;
+                Err(Error::Tool { tool: self.name.clone(), status: status.to_string(), stderr, stdout })
+            }
+            None => Err(Error::TimedOut {
+                what: format!("{} ends", self.name),
+                within,
+                log: tail(&format!("{}\n{}", output.stdout, output.stderr)),
+            }),
+        }
     }
 
     /// kill -9, and waits for its end.
