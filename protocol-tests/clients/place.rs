@@ -31,6 +31,11 @@ pub(crate) trait Place {
     /// The clusters to read from, the one that is written to first.
     fn peers(&self) -> Vec<Peer>;
 
+    /// The cluster that the story is about: the last one.
+    fn reading(&self) -> Peer {
+        self.peers().pop().expect("a cluster to read from")
+    }
+
     fn create(&self, topic: &str, partitions: i32);
 
     /// Returns when everything that was written can be read everywhere.

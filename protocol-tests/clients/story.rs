@@ -5,7 +5,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::client::{Client, Header, How, Read, Record, Skills, Writing};
-use crate::place::Place;
+use crate::place::{Peer, Place};
 
 /// Records of one writing: enough that compression is worth it.
 const RECORDS: usize = 60;
@@ -32,38 +32,40 @@ pub(crate) fn tell(client: &dyn Client, place: &dyn Place, name: &str) {
     place.settle();
     assert_codecs(place, &log, client.skills());
 
+    let committed: Vec<&Written> = in_log.iter().filter(|one| !one.aborted).collect();
+    let mut reads = Vec::new();
     for peer in place.peers() {
-        let told = format!("{name} at {}", peer.name);
-        // What was aborted is not on a mirror at all.
-        let all: Vec<&Written> = in_log.iter().filter(|one| !(peer.is_mirror && one.aborted)).collect();
-        let committed: Vec<&Written> = in_log.iter().filter(|one| !one.aborted).collect();
-        let found = client.read(&peer.at, &log, 1, true, committed.len());
-        assert_written(&found, &committed, &format!("{told}, read committed"));
-        let uncommitted = client.read(&peer.at, &log, 1, false, all.len());
-        assert_written(&uncommitted, &all, &format!("{told}, read uncommitted"));
-        assert_ends(client, &peer.at, &log, &found, &told);
-
-        let topics = client.topics(&peer.at);
-        assert_eq!(topics.get(&log), Some(&1), "{told}: {topics:?}");
-        assert_eq!(topics.get(&shared), Some(&PARTITIONS), "{told}: {topics:?}");
+        let read = client.read(&peer.at, &log, 1, true, committed.len());
+        assert_written(&read, &committed, &format!("{name} at {}, read committed", peer.name));
+        reads.push(read);
     }
-    assert_mirrored(client, place, &log, 1, in_log.iter().filter(|one| !one.aborted).count());
-    assert_mirrored(client, place, &shared, PARTITIONS, first.len());
+    let peer = place.reading();
+    let told = format!("{name} at {}", peer.name);
+    assert_mirrored(&reads, &told);
+    assert_ends(client, &peer.at, &log, reads.last().expect("a peer"), &told);
+    // What was aborted is not on a mirror at all.
+    let all: Vec<&Written> = in_log.iter().filter(|one| !(peer.is_mirror && one.aborted)).collect();
+    let uncommitted = client.read(&peer.at, &log, 1, false, all.len());
+    assert_written(&uncommitted, &all, &format!("{told}, read uncommitted"));
+
+    let topics = client.topics(&peer.at);
+    assert_eq!(topics.get(&log), Some(&1), "{told}: {topics:?}");
+    assert_eq!(topics.get(&shared), Some(&PARTITIONS), "{told}: {topics:?}");
 
     let group = format!("{name}.group");
-    for peer in place.peers() {
-        let read = client.read_in_group(&peer.at, &group, &shared, first.len());
-        assert_any_order(read, &first, &format!("{name}, the group's first look at {}", peer.name));
-    }
+    let read = client.read_in_group(&peer.at, &group, &shared, first.len());
+    assert_any_order(read, &first, &format!("{told}, the group's first look"));
     let second = writer.write(&shared, How::Plain, "none");
     place.settle();
-    for peer in place.peers() {
-        let told = format!("{name}, the group at {}", peer.name);
-        let read = client.read_in_group(&peer.at, &group, &shared, second.len());
-        assert_any_order(read, &second, &format!("{told}, second look"));
-        if client.skills().shares {
-            assert_shares(client, &peer.at, &format!("{name}.sharing"), &shared, &told);
-        }
+    let read = client.read_in_group(&peer.at, &group, &shared, second.len());
+    assert_any_order(read, &second, &format!("{told}, the group's second look"));
+    if client.skills().shares {
+        assert_shares(client, &peer.at, &format!("{name}.sharing"), &shared, &told);
+    }
+    if peer.is_mirror {
+        let count = first.len() + second.len();
+        let read = |peer: Peer| in_order(client.read(&peer.at, &shared, PARTITIONS, true, count));
+        assert_mirrored(&place.peers().into_iter().map(read).collect::<Vec<_>>(), &told);
     }
 }
 
@@ -187,18 +189,18 @@ fn assert_any_order(mut found: Vec<Read>, wanted: &[Written], told: &str) {
     assert_eq!(found.len(), wanted.len(), "{told}: records");
 }
 
+/// Partition after partition.
+fn in_order(mut reads: Vec<Read>) -> Vec<Read> {
+    reads.sort_by_key(|read| (read.partition, read.offset));
+    reads
+}
+
 /// Source and mirror, read by the same client, differ in nothing but the offsets.
-fn assert_mirrored(client: &dyn Client, place: &dyn Place, topic: &str, partitions: i32, count: usize) {
-    let mut reads = place.peers().into_iter().map(|peer| {
-        let mut read = client.read(&peer.at, topic, partitions, true, count);
-        read.sort_by_key(|read| (read.partition, read.offset));
-        (peer.name, read)
-    });
-    let Some((_, source)) = reads.next() else { panic!("nowhere to read") };
-    assert_eq!(source.len(), count, "{topic}");
-    for (name, mirror) in reads {
-        let without = |reads: &[Read]| reads.iter().map(|read| Read { offset: 0, ..read.clone() }).collect::<Vec<_>>();
-        assert_eq!(without(&source), without(&mirror), "{topic} at the source and at {name}");
+#[track_caller]
+fn assert_mirrored(reads: &[Vec<Read>], told: &str) {
+    let without = |reads: &[Read]| reads.iter().map(|read| Read { offset: 0, ..read.clone() }).collect::<Vec<_>>();
+    for two in reads.windows(2) {
+        assert_eq!(without(&two[0]), without(&two[1]), "{told}: source and mirror");
     }
 }
 

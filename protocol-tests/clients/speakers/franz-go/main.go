@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sort"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -91,8 +93,12 @@ func do(ctx context.Context, ask question) (map[string]any, error) {
 }
 
 func client(ask question, more ...kgo.Opt) (*kgo.Client, error) {
-	seeds := kgo.SeedBrokers(strings.Split(ask.Bootstrap, ",")...)
-	return kgo.NewClient(append([]kgo.Opt{seeds, kgo.FetchMaxWait(100 * time.Millisecond)}, more...)...)
+	options := []kgo.Opt{
+		kgo.SeedBrokers(strings.Split(ask.Bootstrap, ",")...), kgo.FetchMaxWait(100 * time.Millisecond),
+		// A failed test shows the end of it.
+		kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelInfo, nil)),
+	}
+	return kgo.NewClient(append(options, more...)...)
 }
 
 func write(ctx context.Context, ask question) error {
@@ -117,7 +123,7 @@ func write(ctx context.Context, ask question) error {
 	}
 	defer producer.Close()
 	if inTransaction {
-		if err := producer.BeginTransaction(); err != nil {
+		if err := begin(ctx, producer); err != nil {
 			return err
 		}
 	}
@@ -139,6 +145,18 @@ func write(ctx context.Context, ask question) error {
 		return producer.EndTransaction(ctx, kgo.TransactionEndTry(ask.How == "commit"))
 	}
 	return nil
+}
+
+// While the markers of this id's last transaction are being written, a broker answers CONCURRENT_TRANSACTIONS, and
+// franz-go leaves it to its user to try again.
+func begin(ctx context.Context, producer *kgo.Client) error {
+	for {
+		err := producer.BeginTransaction()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, kerr.ConcurrentTransactions) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 func bytes(text *string) []byte {
