@@ -22,6 +22,7 @@ mod alter_configs;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
@@ -112,6 +113,7 @@ apis! {
     AlterConfigs(AlterConfigsRequest) 0 to 2,
     DescribeLogDirs(DescribeLogDirsRequest) 1 to 4,
     CreatePartitions(CreatePartitionsRequest) 0 to 3,
+    DeleteGroups(DeleteGroupsRequest) 0 to 2,
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest) 0 to 1,
     DescribeCluster(DescribeClusterRequest) 0 to 2,
 }

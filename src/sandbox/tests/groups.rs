@@ -12,8 +12,8 @@ use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    DescribeGroupsRequest, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
-    ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest, TransactionalId,
+    DeleteGroupsRequest, DescribeGroupsRequest, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest, TransactionalId,
     TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
@@ -24,6 +24,8 @@ use crate::kit::{Client, TOPIC, simple, text, topic_name};
 
 const REBALANCE_IN_PROGRESS: ErrorCode = ErrorCode(27);
 const MEMBER_ID_REQUIRED: ErrorCode = ErrorCode(79);
+const NON_EMPTY_GROUP: ErrorCode = ErrorCode(68);
+const GROUP_ID_NOT_FOUND: ErrorCode = ErrorCode(69);
 const ILLEGAL_GENERATION: ErrorCode = ErrorCode(22);
 
 fn group() -> GroupId {
@@ -149,6 +151,25 @@ async fn a_silent_member_is_left_behind() {
     assert_eq!(heartbeat(&mut one, &joined).await, ErrorCode::UNKNOWN_MEMBER_ID);
     let listed = Client::new(&sandbox, 1).call(&ListGroupsRequest::default(), 4).await;
     assert_eq!(listed.groups[0].group_id, group());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_deleted_with_its_offsets_once_nobody_is_in_it() {
+    async fn delete(client: &mut Client) -> ErrorCode {
+        let request = DeleteGroupsRequest::default().with_groups_names(vec![group()]);
+        ErrorCode(client.call(&request, 2).await.results[0].error_code)
+    }
+    let (_sandbox, _clock, mut client) = simple();
+    assert_eq!(delete(&mut client).await, GROUP_ID_NOT_FOUND);
+    assert_eq!(commit(&mut client, "", -1, 7).await, ErrorCode::NONE);
+    let joined = join_anew(&mut client).await;
+    assert_eq!(delete(&mut client).await, NON_EMPTY_GROUP);
+    let leaving = MemberIdentity::default().with_member_id(joined.member_id.clone());
+    client.call(&LeaveGroupRequest::default().with_group_id(group()).with_members(vec![leaving]), 4).await;
+    assert_eq!(delete(&mut client).await, ErrorCode::NONE);
+    let found = client.call(&offset_fetch(false), 7).await.topics[0].partitions[0].committed_offset;
+    assert_eq!(found, -1);
+    assert_eq!(delete(&mut client).await, GROUP_ID_NOT_FOUND);
 }
 
 #[tokio::test(start_paused = true)]
