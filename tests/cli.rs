@@ -65,6 +65,7 @@ Look:
 
 Set up:
   check      Look at both clusters before a start; changes nothing
+  demo       Show what twinlog does, on two clusters of its own
 
 Options:
 ";
