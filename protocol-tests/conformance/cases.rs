@@ -37,6 +37,7 @@ const BOTH: &[KafkaVersion] = &[KafkaVersion::V4_1_1, KafkaVersion::V3_9_1];
 const V4: &[KafkaVersion] = &[KafkaVersion::V4_1_1];
 const NOTHING: &[Need] = &[];
 const BEYOND: &[Need] = &[Need::KafkaItself];
+const LONG_BEYOND: &[Need] = &[Need::Long, Need::KafkaItself];
 
 macro_rules! cases {
     ($(($row:literal, $name:literal, $on:expr, $place:ident, $needs:expr, $run:path);)*) => {
@@ -106,7 +107,7 @@ pub(crate) const CASES: &[Case] = cases![
     ("G2", "transactional commit for a group in use", BOTH, Calm, NOTHING, groups::transactional_commit);
     ("G3", "aborted commit", BOTH, Calm, BEYOND, groups::aborted_commit);
     ("G4", "offsets expire by the commit's own time", BOTH, Quick, BEYOND, groups::offsets_expire);
-    ("G4", "offsets expire by the setting", BOTH, Quick, &[Need::Long, Need::KafkaItself], groups::offsets_expire_by_setting);
+    ("G4", "offsets expire by the setting", BOTH, Quick, LONG_BEYOND, groups::offsets_expire_by_setting);
 
     ("L1", "log start after a kill", BOTH, Killed, NOTHING, logs::start_after_kill);
     ("L2", "old records and retention", BOTH, Quick, NOTHING, logs::retention);
