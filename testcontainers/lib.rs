@@ -3,7 +3,8 @@
 //! [`ClusterSpec`] starts a [`Cluster`] of Java processes from Kafka's Maven jars (or of containers, see [`Backend`]);
 //! its [`Broker`]s can be killed, stopped, paused and started again. [`KafkaTool`] runs the programs that come with
 //! Kafka, [`MirrorMaker`] is the rival, and [`Oracle`] is one long-lived Java process that creates topics, produces
-//! records that follow from a seed, and tells by hashes what a topic holds. Everything here blocks.
+//! records that follow from a seed, and tells by hashes what a topic holds. Any other program is a [`Program`] or a
+//! [`Dialogue`]; what it needs is made once in the [`Cache`]. Everything here blocks.
 //!
 //! Nothing of this outlives the test process, whatever its end: each child has a watchdog that reads from a pipe of
 //! the test process and kills the child at the pipe's end, and the folders go when the last watchdog has gone. So a

@@ -1,6 +1,6 @@
-//! The story that each client tells: it writes in all ways and codecs that it has, reads it back, lists topics and ends,
-//! and reads in a group that remembers where it was and shares its work. On a mirror it reads what it wrote to the
-//! source, and it must be the same.
+//! The story that each client tells: it writes in all ways and codecs that it has, reads it back, lists topics and
+//! ends, and reads in a group that remembers where it was and shares its work. On a mirror it reads what it wrote to
+//! the source, and it must be the same.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -41,7 +41,7 @@ fn files() -> Vec<File> {
 }
 
 fn is_written_by_people(path: &Path) -> bool {
-    let known = ["rs", "toml", "md", "java", "sh", "yaml", "yml"];
+    let known = ["rs", "toml", "md", "java", "py", "go", "js", "sh", "yaml", "yml"];
     path.extension().is_some_and(|end| known.iter().any(|known| end == *known)) || path.ends_with(".ci/run")
 }
 
