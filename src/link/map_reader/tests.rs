@@ -194,26 +194,26 @@ fn what_comes_behind_the_end_is_left_to_the_next_look() {
 #[test]
 fn a_marker_of_a_new_owner_with_another_id_is_ours() {
     let successor = Producer { id: 4777, epoch: 0 };
-    let entries = || part(vec![data(1, OWNER, 0, 5), marker(6, successor)]);
-    let mut known = walk(7, &[OWNER.id, successor.id]);
+    let entries = || part(vec![data(2, OWNER, 0, 5), marker(7, successor)]);
+    let mut known = walk(8, &[OWNER.id, successor.id]);
     known.take(&entries());
     let (_, extent, end) = known.finish();
     assert!(matches!(end, MirrorEnd::Ours), "{end:?}");
-    assert_eq!(extent, Extent { synced: SourceOffset(105), next_target: TargetOffset(7) });
+    assert_eq!(extent, Extent { synced: SourceOffset(105), next_target: TargetOffset(8) });
 
-    let mut unknown = walk(7, &[OWNER.id]);
+    let mut unknown = walk(8, &[OWNER.id]);
     unknown.take(&entries());
     let (_, _, end) = unknown.finish();
-    assert!(matches!(end, MirrorEnd::Foreign { expected: TargetOffset(6), found: TargetOffset(6) }), "{end:?}");
+    assert!(matches!(end, MirrorEnd::Foreign { expected: TargetOffset(7), found: TargetOffset(7) }), "{end:?}");
 }
 
 #[test]
 fn somebody_elses_batch_ends_the_walk_with_both_offsets() {
-    for foreign in [data(6, Producer { id: -1, epoch: -1 }, 0, 1), data(6, Producer { id: 17, epoch: 0 }, 0, 1)] {
+    for foreign in [data(7, Producer { id: -1, epoch: -1 }, 0, 1), data(7, Producer { id: 17, epoch: 0 }, 0, 1)] {
         let mut walk = walk(20, &[OWNER.id]);
-        walk.take(&part(vec![data(1, OWNER, 0, 5), foreign, data(7, OWNER, 5, 5)]));
+        walk.take(&part(vec![data(2, OWNER, 0, 5), foreign, data(8, OWNER, 5, 5)]));
         let (_, extent, end) = walk.finish();
-        assert!(matches!(end, MirrorEnd::Foreign { expected: TargetOffset(6), found: TargetOffset(6) }), "{end:?}");
+        assert!(matches!(end, MirrorEnd::Foreign { expected: TargetOffset(7), found: TargetOffset(7) }), "{end:?}");
         assert_eq!(extent.synced, SourceOffset(105));
     }
 }
