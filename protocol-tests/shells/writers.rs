@@ -190,7 +190,7 @@ impl Writer {
             let mut value = format!("{number}:").into_bytes();
             value.resize(value.len() + self.rng.usize(0..=self.value_bytes_max), b'a' + (number % 26) as u8);
             let key = number.to_be_bytes();
-            let key = (number % 5 != 0).then_some(&key[..]);
+            let key = (!number.is_multiple_of(5)).then_some(&key[..]);
             let headers = [("n", Some(&b"1"[..]))];
             let headers = &headers[..usize::from(number.is_multiple_of(7))];
             builder.push(&NewRecord { timestamp, key, value: Some(&value), headers });
