@@ -57,9 +57,9 @@ impl Audit {
         }
     }
 
-    /// The position behind the last record that is copied when this one is synced. Named rule `skipped tail`: of what is
-    /// skipped behind it (markers, aborted records) the map hears only with the next progress mark, so a link that is
-    /// killed before that asks for it again, and calls it a gap if it is gone.
+    /// The position behind the last record that is copied when this one is synced. Named rule `skipped tail`: of what
+    /// is skipped behind it (markers, aborted records) the map hears only with the next progress mark, so a link that
+    /// is killed before that asks for it again, and calls it a gap if it is gone.
     pub(crate) fn copied_before(&self, synced: i64) -> i64 {
         let copied = |record: &&SourceRecord| record.offset < synced && record.expect == Expect::Required;
         self.records.iter().rfind(copied).map_or(0, |record| record.offset + 1)
