@@ -22,6 +22,7 @@ use twinlog_client::{Cluster, DialConfig};
 use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig};
 use twinlog_core::report::{Failure, FailureKind, Side, TranslateAnswer, Translation, VerifyProgress};
 use twinlog_core::topics::{Pattern, TopicRules};
+use twinlog_link::environment::Environment;
 use twinlog_link::supervisor::LinkSetup;
 use twinlog_link::translate::Question;
 
@@ -193,7 +194,7 @@ fn setup(clusters: &Clusters) -> Result<LinkSetup, Failure> {
         intervals: Intervals::default(),
     };
     let (source, target) = (cluster(Side::Source, clusters)?, cluster(Side::Target, clusters)?);
-    Ok(LinkSetup { name: LINK.to_owned(), config, source, target })
+    Ok(LinkSetup { name: LINK.to_owned(), config, source, target, environment: Environment::default() })
 }
 
 /// An offset in the middle of the payments, where transactions have made the two sides' offsets differ: to the target

@@ -7,6 +7,7 @@ use twinlog_core::config::{ClusterConfig, Config, LinkConfig, LinkName};
 use twinlog_core::report::{CheckReport, Failure, TranslateAnswer, VerifyProgress, VerifyReport};
 use twinlog_core::topics::Pattern;
 use twinlog_link::check::Addresses;
+use twinlog_link::environment::Environment;
 use twinlog_link::status::Seen;
 use twinlog_link::supervisor::LinkSetup;
 pub(crate) use twinlog_link::translate::Question;
@@ -36,7 +37,13 @@ impl NamedLink<'_> {
     /// The link as the link crate takes it. Nothing is dialled yet; certificate files are read.
     fn setup(self) -> Result<LinkSetup, Failure> {
         let (source, target) = connect::clusters(self)?;
-        Ok(LinkSetup { name: self.name.as_str().to_owned(), config: self.link.clone(), source, target })
+        Ok(LinkSetup {
+            name: self.name.as_str().to_owned(),
+            config: self.link.clone(),
+            source,
+            target,
+            environment: Environment::default(),
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use twinlog_client::{Address, Cluster, DialConfig, Side as Dialled};
 use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, LinkConfig};
 use twinlog_core::report::{Side, Translation};
 use twinlog_core::topics::TopicRules;
+use twinlog_link::environment::Environment;
 use twinlog_link::supervisor::LinkSetup;
 use twinlog_link::translate::Question;
 
@@ -44,6 +45,7 @@ impl Translator {
             config,
             source: cluster(Dialled::Source, source),
             target: cluster(Dialled::Target, target),
+            environment: Environment::default(),
         };
         Self { runtime: Runtime::new().expect("a runtime"), setup }
     }

@@ -1,4 +1,4 @@
-//! From an address to a connection: lookup, TCP with its options, TLS, API versions.
+//! From an address to a connection: lookup, TCP with its options (or another transport), TLS, API versions.
 
 #[cfg(test)]
 mod tests;
@@ -17,10 +17,13 @@ use tokio::time::timeout;
 use crate::connection::{Connection, ConnectionConfig};
 use crate::error::{Cause, Error, Outcome, Peer, Result, Step};
 use crate::tls::{Tls, TlsConfig};
+use crate::transport::{Connector, Stream, Transport};
 
 /// How brokers are connected to.
 #[derive(Clone, Debug)]
 pub struct DialConfig {
+    /// How streams are opened.
+    pub transport: Transport,
     /// TLS; none: plain text.
     pub tls: Option<TlsConfig>,
     /// Sent with each request; brokers show it in logs and apply quotas by it.
@@ -49,6 +52,7 @@ impl Default for DialConfig {
         let ConnectionConfig { client_id, request_timeout, in_flight_max, frame_bytes_max } =
             ConnectionConfig::default();
         Self {
+            transport: Transport::Tcp,
             tls: None,
             client_id,
             connect_timeout: Duration::from_secs(10),
@@ -119,17 +123,31 @@ impl Dialer {
     }
 
     pub(crate) async fn dial(&self, address: &Address, peer: Peer) -> Result<Connection> {
+        // Each transport keeps its own type: over TCP, slices go to the socket without a call in between.
+        match &self.config.transport {
+            Transport::Tcp => {
+                let stream = self.in_time(&peer, Step::Connect, self.connect(address, &peer)).await?;
+                self.start(stream, address, peer).await
+            }
+            Transport::Custom(connector) => {
+                let stream = self.in_time(&peer, Step::Connect, open(connector.as_ref(), address, &peer)).await?;
+                self.start(stream, address, peer).await
+            }
+        }
+    }
+
+    /// From an open stream to a connection that is ready for requests.
+    async fn start<S: Stream + 'static>(&self, stream: S, address: &Address, peer: Peer) -> Result<Connection> {
         let config = ConnectionConfig {
             client_id: self.config.client_id.clone(),
             request_timeout: self.config.request_timeout,
             in_flight_max: self.config.in_flight_max,
             frame_bytes_max: self.config.frame_bytes_max,
         };
-        let tcp = self.in_time(&peer, Step::Connect, self.connect(address, &peer)).await?;
         match &self.tls {
-            None => Connection::start(tcp, peer, config).await,
+            None => Connection::start(stream, peer, config).await,
             Some(tls) => {
-                let handshake = tls.connect(tcp, &address.host, &peer);
+                let handshake = tls.connect(stream, &address.host, &peer);
                 let stream = self.in_time(&peer, Step::Tls, handshake).await?;
                 Connection::start(stream, peer, config).await
             }
@@ -185,4 +203,15 @@ impl Dialer {
         options.set_tcp_user_timeout(self.config.user_timeout)?;
         socket.connect(address).await
     }
+}
+
+/// Opens a stream by a transport of the caller's.
+async fn open(connector: &dyn Connector, address: &Address, peer: &Peer) -> Result<Box<dyn Stream>> {
+    connector.open(address).await.map_err(|error| {
+        let cause = match error.kind() {
+            io::ErrorKind::ConnectionRefused => Cause::Refused,
+            _ => Cause::Io(error),
+        };
+        Error::new(peer.clone(), Step::Connect, Outcome::NotSent, cause)
+    })
 }

@@ -14,6 +14,7 @@ pub mod metadata;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod transport;
 
 pub use backoff::Backoff;
 pub use cluster::{Cluster, CoordinatorType, Purpose};
@@ -22,5 +23,6 @@ pub use dial::{Address, AddressError, DialConfig};
 pub use error::{Cause, Error, Outcome, Peer, Result, Step};
 pub use metadata::Metadata;
 pub use tls::TlsConfig;
+pub use transport::{Connector, Opening, Stream, Transport};
 pub use twinlog_core::report::Side;
 pub use twinlog_wire::error_code::{ErrorCode, Retry};

@@ -12,7 +12,7 @@ mod outgoing;
 mod target_reads;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -31,6 +31,7 @@ use self::events::Events;
 use self::intake::{FetchDone, Intake};
 use self::outgoing::{Outgoing, ProduceDone};
 use self::target_reads::TargetReads;
+use crate::environment::WallClock;
 
 /// Everything that a lane's shell needs.
 #[derive(Clone, Debug)]
@@ -44,6 +45,7 @@ pub(crate) struct LaneSetup {
     pub(crate) fetch: FetchConfig,
     /// Bytes of frames that may be held.
     pub(crate) budget_bytes: u64,
+    pub(crate) clock: WallClock,
 }
 
 /// What a lane is told from outside.
@@ -90,7 +92,7 @@ impl LaneShell {
     pub(crate) fn new(setup: Arc<LaneSetup>, status: watch::Sender<Vec<PartitionStatus>>) -> Self {
         let (sender, inbox) = mpsc::unbounded_channel();
         let begun = Instant::now();
-        let core = Lane::new(setup.config.clone(), now(begun));
+        let core = Lane::new(setup.config.clone(), now(begun, &setup.clock));
         Self {
             slots: Slots::new(setup.budget_bytes),
             intake: Intake::default(),
@@ -128,7 +130,7 @@ impl LaneShell {
                 }
                 command = commands.recv() => self.command(command.unwrap_or(Command::Drain)),
                 () = sleep_until(wake) => {
-                    let now = now(self.begun);
+                    let now = self.now();
                     self.core.handle_timeout(now);
                     self.slots.unpin_slow(now.mono_ms);
                 }
@@ -137,7 +139,7 @@ impl LaneShell {
     }
 
     fn command(&mut self, command: Command) {
-        let now = now(self.begun);
+        let now = self.now();
         match command {
             Command::Add(specs) => {
                 for spec in specs {
@@ -155,7 +157,7 @@ impl LaneShell {
     }
 
     fn take(&mut self, message: Message) {
-        let now = now(self.begun);
+        let now = self.now();
         match message {
             Message::Core(input) => self.core.handle(now, input),
             Message::Many(inputs) => inputs.into_iter().for_each(|input| self.core.handle(now, input)),
@@ -183,7 +185,7 @@ impl LaneShell {
     /// Carries out what the core asks for, until it asks for nothing more.
     fn carry_out(&mut self) -> Option<Over> {
         loop {
-            let now = now(self.begun);
+            let now = self.now();
             while let Some(output) = self.core.poll_output(now) {
                 if let Some(over) = self.output(output) {
                     return Some(over);
@@ -196,7 +198,8 @@ impl LaneShell {
             refused.into_iter().for_each(|input| self.core.handle(now, input));
         }
         self.reads.flush(&self.setup, &self.core, &self.sender);
-        self.intake.fetch_more(&self.setup, &mut self.slots, &self.core, now(self.begun), &self.sender);
+        let now = self.now();
+        self.intake.fetch_more(&self.setup, &mut self.slots, &self.core, now, &self.sender);
         None
     }
 
@@ -213,7 +216,7 @@ impl LaneShell {
             Output::LookAtEnds { partition, expected } => self.reads.look_at_ends(partition, expected),
             Output::Repack { partition, slot, from } => {
                 let result = self.slots.repack(slot, from);
-                self.core.handle(now(self.begun), Input::Repacked(partition, result));
+                self.core.handle(self.now(), Input::Repacked(partition, result));
             }
             Output::Send { partition, slot, attempt, producer, sequence } => {
                 self.outgoing.push(partition, slot, attempt, producer, sequence);
@@ -225,6 +228,10 @@ impl LaneShell {
         None
     }
 
+    fn now(&self) -> Now {
+        now(self.begun, &self.setup.clock)
+    }
+
     fn publish(&mut self) {
         self.status_at = Instant::now() + STATUS_PAUSE;
         let lane = u16::try_from(self.setup.lane).unwrap_or(u16::MAX);
@@ -234,12 +241,8 @@ impl LaneShell {
 }
 
 /// Both clocks, as the core wants them.
-fn now(begun: Instant) -> Now {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now {
-        mono_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),
-    }
+fn now(begun: Instant, clock: &WallClock) -> Now {
+    Now { mono_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), wall_ms: clock.now_ms() }
 }
 
 /// Sends a message to the lane, which may be over by now.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
 use twinlog_client::{Cluster, Error};
@@ -23,6 +24,7 @@ use twinlog_core::map_record::{LinkRecord, PartitionKey};
 use twinlog_core::report::{Missing, RunEnd};
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 
+use crate::environment::{Environment, LanePlace};
 use crate::lane::{Command, LaneSetup, LaneShell};
 use crate::map_topic::{MapTopicError, ensure_map_topic, producer_expiration_ms};
 use crate::mirrors::Mirrors;
@@ -55,6 +57,8 @@ pub struct LinkSetup {
     pub source: Cluster,
     /// The cluster that is written.
     pub target: Cluster,
+    /// Where it runs.
+    pub environment: Environment,
 }
 
 /// Why a link ended.
@@ -170,13 +174,21 @@ struct LaneHandle {
     commands: mpsc::UnboundedSender<Command>,
     status: watch::Receiver<Vec<PartitionStatus>>,
     drained: bool,
+    task: AbortHandle,
 }
 
-/// A thread with a runtime of its own: its lanes share it and nothing else.
+impl Drop for LaneHandle {
+    /// A lane does not outlive its link: what the link was when it was dropped is what a killed process is.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A runtime for lanes, which share it and nothing else.
 struct Worker {
     handle: Handle,
-    /// Dropping it ends the thread.
-    _end: oneshot::Sender<()>,
+    /// Of a thread with a runtime of its own; dropping it ends the thread.
+    _end: Option<oneshot::Sender<()>>,
 }
 
 impl Running {
@@ -203,9 +215,7 @@ impl Running {
             queue_bytes_max: QUEUE_BYTES,
             chunk_ranges: CHUNK_RANGES,
         };
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = cores.min(usize::from(setup.config.lanes)).max(1);
-        let workers = (0..threads).map(worker).collect::<Result<Vec<_>, _>>()?;
+        let workers = workers(setup.environment.lanes, usize::from(setup.config.lanes))?;
         let (over_sender, overs) = mpsc::unbounded_channel();
         let mirrors = Mirrors::new(
             &setup.name,
@@ -236,35 +246,35 @@ impl Running {
                 config: config.clone(),
                 fetch: running.setup.config.fetch,
                 budget_bytes: running.setup.config.budget_bytes / u64::from(lanes),
+                clock: running.setup.environment.clock.clone(),
             };
-            let handle = running.spawn(Arc::new(lane_setup), Duration::ZERO);
-            running.lanes.push(handle);
+            if let Some(handle) = running.spawn(Arc::new(lane_setup), Duration::ZERO) {
+                running.lanes.push(handle);
+            }
         }
         Ok(running)
     }
 
     /// Begins a lane after a pause.
-    fn spawn(&self, setup: Arc<LaneSetup>, after: Duration) -> LaneHandle {
+    fn spawn(&self, setup: Arc<LaneSetup>, after: Duration) -> Option<LaneHandle> {
         let (commands, mut inbox) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Vec::new());
         let overs = self.over_sender.clone();
-        let handle = LaneHandle { setup: Arc::clone(&setup), commands, status, drained: false };
-        let worker = usize::try_from(setup.lane).unwrap_or(0) % self.workers.len().max(1);
-        if let Some(worker) = self.workers.get(worker) {
-            let lane = setup.lane;
-            let running = worker.handle.spawn(async move {
-                sleep(after).await;
-                LaneShell::new(setup, status_sender).run(&mut inbox).await
-            });
-            worker.handle.spawn(async move {
-                // A lane that broke one of its own rules is like one that was killed: its map and the mirrors tell the
-                // next one what is there. It must not stand still without a word.
-                let over = running.await.unwrap_or(Over::Restart("it panicked, which is a bug: please report it"));
-                // The supervisor is gone only at the end of the process.
-                drop(overs.send((lane, over)));
-            });
-        }
-        handle
+        let (lane, shell) = (setup.lane, Arc::clone(&setup));
+        let worker = self.workers.get(usize::try_from(lane).unwrap_or(0) % self.workers.len().max(1))?;
+        let running = worker.handle.spawn(async move {
+            sleep(after).await;
+            LaneShell::new(shell, status_sender).run(&mut inbox).await
+        });
+        let task = running.abort_handle();
+        worker.handle.spawn(async move {
+            // A lane that broke one of its own rules is like one that was killed: its map and the mirrors tell the
+            // next one what is there. It must not stand still without a word.
+            let over = running.await.unwrap_or(Over::Restart("it panicked, which is a bug: please report it"));
+            // The supervisor is gone only when the link has ended.
+            drop(overs.send((lane, over)));
+        });
+        Some(LaneHandle { setup, commands, status, drained: false, task })
     }
 
     /// One round of mirrors; whether the source could be asked.
@@ -343,7 +353,7 @@ impl Running {
             }
         };
         let index = usize::try_from(lane).ok()?;
-        let fresh = self.spawn(Arc::clone(&self.lanes.get(index)?.setup), pause);
+        let fresh = self.spawn(Arc::clone(&self.lanes.get(index)?.setup), pause)?;
         let lanes = u32::from(self.setup.config.lanes);
         let own = |key: &PartitionKey| lane_of(&key.topic, key.partition, lanes) == lane;
         let specs = self.specs.values().filter(|spec| own(&spec.key)).cloned().collect();
@@ -492,6 +502,17 @@ impl Running {
     }
 }
 
+fn workers(place: LanePlace, lanes: usize) -> Result<Vec<Worker>, LinkError> {
+    match place {
+        LanePlace::SameRuntime => Ok(vec![Worker { handle: Handle::current(), _end: None }]),
+        LanePlace::OwnThreads => {
+            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+            (0..cores.min(lanes).max(1)).map(worker).collect()
+        }
+    }
+}
+
+/// A thread with a runtime of its own.
 fn worker(number: usize) -> Result<Worker, LinkError> {
     let runtime =
         Builder::new_current_thread().enable_all().build().map_err(|error| LinkError::Thread(error.to_string()))?;
@@ -504,5 +525,5 @@ fn worker(number: usize) -> Result<Worker, LinkError> {
             drop(runtime.block_on(ended));
         })
         .map_err(|error| LinkError::Thread(error.to_string()))?;
-    Ok(Worker { handle, _end: end })
+    Ok(Worker { handle, _end: Some(end) })
 }

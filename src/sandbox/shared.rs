@@ -47,12 +47,16 @@ pub(crate) struct Shared {
     changed: Notify,
     clock: Clock,
     began: Instant,
+    /// What in-memory clients know the nodes by, after their numbers: the cluster's id, so that no node of another
+    /// sandbox has the same name.
+    domain: String,
     pub(crate) tcp: OnceLock<BTreeMap<i32, SocketAddr>>,
 }
 
 impl Shared {
     pub(crate) fn new(cluster: Cluster, faults: Faults, clock: Clock) -> Self {
         Self {
+            domain: cluster.id.clone(),
             nodes: cluster.nodes.iter().map(|node| (*node, watch::Sender::new(false))).collect(),
             cluster: Mutex::new(cluster),
             faults: Mutex::new(faults),
@@ -182,7 +186,7 @@ impl Shared {
         let tcp = self.tcp.get().and_then(|tcp| tcp.get(&node)).filter(|_| listener == Listener::Tcp);
         match tcp {
             Some(address) => (address.ip().to_string(), address.port()),
-            None => (format!("node-{node}"), MEMORY_PORT),
+            None => (format!("node-{node}.{}", self.domain), MEMORY_PORT),
         }
     }
 }

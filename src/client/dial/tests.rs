@@ -79,6 +79,41 @@ async fn a_broker_that_hangs_up_during_the_greeting_is_an_error() {
     assert!(error.to_string().contains("(ApiVersions)"), "{error}");
 }
 
+/// Opens one pipe, and nothing after that.
+#[derive(Debug)]
+struct OnePipe(std::sync::Mutex<Option<tokio::io::DuplexStream>>);
+
+impl Connector for OnePipe {
+    fn open<'a>(&'a self, address: &'a Address) -> crate::Opening<'a> {
+        assert_eq!(address.to_string(), "node-1:9092");
+        let pipe = self.0.lock().unwrap().take();
+        Box::pin(async move {
+            match pipe {
+                Some(pipe) => Ok(Box::new(pipe) as Box<dyn Stream>),
+                None => Err(io::ErrorKind::ConnectionRefused.into()),
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn another_transport_is_asked_instead_of_tcp() {
+    let (near, far) = tokio::io::duplex(7);
+    let connector = std::sync::Arc::new(OnePipe(std::sync::Mutex::new(Some(near))));
+    let dialer = dialer(DialConfig { transport: Transport::Custom(connector), ..Default::default() });
+    let address: Address = "node-1:9092".parse().unwrap();
+    let broker = async {
+        let mut script = Script { stream: far };
+        script.greet().await;
+        script
+    };
+    let (connection, _script) = tokio::join!(dialer.dial(&address, peer(&address)), broker);
+    assert!(!connection.unwrap().is_closed());
+    let error = dialer.dial(&address, peer(&address)).await.unwrap_err();
+    assert!(matches!(error.cause(), Cause::Refused), "{error}");
+    assert_eq!(error.outcome(), Outcome::NotSent);
+}
+
 #[test]
 fn addresses_are_read_and_written() {
     for (text, host, port) in [("a.b:1", "a.b", 1), ("10.0.0.1:9092", "10.0.0.1", 9092), ("[::1]:9092", "::1", 9092)] {

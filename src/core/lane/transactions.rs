@@ -167,6 +167,7 @@ impl Lane {
     }
 
     fn not_added(&mut self, now: Now, members: &[Member], codes: &[(Member, ErrorCode)]) {
+        let mut open_failure = None;
         for member in members {
             let code = codes.iter().find(|(other, _)| other == member).map(|(_, code)| *code);
             let failure = code.filter(|code| !code.is_ok() && *code != ErrorCode::OPERATION_NOT_ATTEMPTED);
@@ -183,11 +184,18 @@ impl Lane {
                     if failure.is_some_and(|code| code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION || forbidden(code)) {
                         self.open_members.remove(member);
                     }
+                    if self.open_members.contains(member) {
+                        open_failure = open_failure.or(failure);
+                    }
                     self.with(now, *id, |partition, context| {
                         partition.fence_failed(context, failure.map(Failure::Code));
                     });
                 }
             }
+        }
+        // What may be open is committed whether its partition waits or not: the lane itself has to wait.
+        if let Some(code) = open_failure {
+            self.retry(now, Failure::Code(code), "writing markers", Timer::Transaction);
         }
     }
 

@@ -105,7 +105,7 @@ async fn run(
                 })
                 .collect();
             if !codes.is_empty() {
-                return FenceOutcome::NotAdded(codes);
+                return not_added(codes);
             }
         }
         Err(error) => {
@@ -126,6 +126,34 @@ async fn run(
                 }
                 _ => FenceOutcome::Unknown,
             }
+        }
+    }
+}
+
+/// What is known of a fence whose partitions were not added. A coordinator whose write to its own log was not
+/// acknowledged says 15 or 16 (7 in old versions), and that write may come to stand there all the same: then the
+/// transaction is open.
+fn not_added(codes: Vec<(Member, ErrorCode)>) -> FenceOutcome {
+    let is_unknown = |code: ErrorCode| {
+        matches!(code, ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR | ErrorCode::REQUEST_TIMED_OUT)
+    };
+    match codes.iter().any(|(_, code)| is_unknown(*code)) {
+        true => FenceOutcome::Unknown,
+        false => FenceOutcome::NotAdded(codes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_coordinator_may_have_written_is_not_taken_for_undone() {
+        for code in [ErrorCode::NOT_COORDINATOR, ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::REQUEST_TIMED_OUT] {
+            assert_eq!(not_added(vec![(Member::Map, code)]), FenceOutcome::Unknown, "{code}");
+        }
+        for code in [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::CONCURRENT_TRANSACTIONS] {
+            assert_eq!(not_added(vec![(Member::Map, code)]), FenceOutcome::NotAdded(vec![(Member::Map, code)]));
         }
     }
 }

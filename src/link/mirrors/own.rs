@@ -8,6 +8,7 @@ use twinlog_core::map_record::Head;
 use twinlog_core::report::Failure;
 
 use super::{Look, Mirrors, TopicProblem};
+use crate::environment::Environment;
 use crate::map_reader::MapReader;
 use crate::names;
 use crate::supervisor::LinkSetup;
@@ -32,6 +33,7 @@ impl Mirrors {
             config: self.config.clone(),
             source: self.source.clone(),
             target: self.target.clone(),
+            environment: Environment::default(),
         };
         // Only heads are looked at: older ranges need not be kept.
         let Some(mut map) = MapReader::open(&setup, Box::new(|_| false)).await? else { return Ok(BTreeMap::new()) };

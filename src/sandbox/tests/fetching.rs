@@ -191,7 +191,7 @@ async fn leader_epochs_of_readers_are_compared() {
     by_id.topics[0].topic_id = sandbox.topic_id(TOPIC).unwrap();
     let answer = former.call(&by_id, 16).await;
     assert_eq!(answer.responses[0].partitions[0].current_leader.leader_id.0, 2);
-    assert_eq!(answer.node_endpoints[0].host, text("node-2"));
+    assert_eq!(answer.node_endpoints[0].host, text("node-2.twinlog-sandbox"));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use twinlog_client::admin::{IsolationLevel, NewTopic, OffsetAt, ProducerId, Topi
 use twinlog_client::{Address, Cluster, DialConfig, Purpose, Result, Side};
 use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig};
 use twinlog_core::topics::TopicRules;
+use twinlog_link::environment::Environment;
 use twinlog_link::supervisor::LinkSetup;
 use twinlog_testcontainers::ClusterSpec;
 
@@ -49,7 +50,7 @@ pub(crate) fn setup(link: &str, topic: &str) -> LinkSetup {
         intervals: Intervals::default(),
     };
     let (source, target) = (cluster(Side::Source, addresses()), cluster(Side::Target, addresses()));
-    LinkSetup { name: link.to_owned(), config, source, target }
+    LinkSetup { name: link.to_owned(), config, source, target, environment: Environment::default() }
 }
 
 fn deadline() -> Instant {

@@ -1,0 +1,336 @@
+//! One world: two sandboxes, writers, a link, and what befalls them, all in one runtime whose time is paused.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::{Instant, sleep, timeout};
+use twinlog_link::environment::WallClock;
+use twinlog_link::supervisor::LinkError;
+use twinlog_sandbox::{Clock, FaultId, Sandbox, SandboxSpec, TopicSpec};
+
+use crate::faults::arm;
+use crate::instance::{Instance, setup};
+use crate::judge::{Audit, judge, verify_all};
+use crate::network::Network;
+use crate::profile::{Mistake, Profile};
+use crate::writers::{Kind, Writer};
+
+/// How often something happened.
+pub(crate) type Coverage = BTreeMap<&'static str, u64>;
+
+/// Ms since 1970 at which each world begins.
+const START_MS: i64 = 1_700_000_000_000;
+/// How long a link may take to catch up when nothing goes wrong any more.
+const CATCH_UP: Duration = Duration::from_secs(120);
+/// A world is over long before that.
+const WORLD: Duration = Duration::from_secs(3_600);
+
+/// What all parts of a world share.
+pub(crate) struct Shared {
+    begun: Instant,
+    number: Cell<u64>,
+    coverage: RefCell<Coverage>,
+    trace: RefCell<Vec<String>>,
+}
+
+impl Shared {
+    /// A number that no record has had yet.
+    pub(crate) fn number(&self) -> u64 {
+        self.number.update(|number| number + 1);
+        self.number.get()
+    }
+
+    pub(crate) fn happened(&self, what: &'static str) {
+        self.count(what, 1);
+    }
+
+    pub(crate) fn count(&self, what: &'static str, times: u64) {
+        if times > 0 {
+            *self.coverage.borrow_mut().entry(what).or_default() += times;
+        }
+    }
+
+    pub(crate) fn wall_ms(&self) -> i64 {
+        START_MS + i64::try_from(self.begun.elapsed().as_millis()).unwrap()
+    }
+
+    pub(crate) fn trace(&self, line: impl Into<String>) {
+        let line = format!("{:>7} {}", self.begun.elapsed().as_millis(), line.into());
+        tracing::info!("=== {line}");
+        self.trace.borrow_mut().push(line);
+    }
+}
+
+/// What came of a world.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) failure: Option<String>,
+    pub(crate) coverage: Coverage,
+    /// What befell it, with the time in ms.
+    pub(crate) trace: Vec<String>,
+}
+
+/// Runs the world of a seed.
+pub(crate) fn run(seed: u64, mistake: Option<Mistake>) -> Outcome {
+    // The client's pauses and its choice of brokers.
+    fastrand::seed(seed);
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let mut rng = Rng::with_seed(seed);
+        let profile = Profile::of(&mut rng, mistake);
+        let shared = Rc::new(Shared {
+            begun: Instant::now(),
+            number: Cell::new(0),
+            coverage: RefCell::default(),
+            trace: RefCell::default(),
+        });
+        shared.trace(format!("{profile:?}"));
+        let mut world = World::new(seed, mistake, profile, rng, Rc::clone(&shared));
+        let result = timeout(WORLD, world.live()).await;
+        let failure = result.unwrap_or_else(|_| Err("the world does not end".to_owned())).err();
+        let (coverage, trace) = (shared.coverage.take(), shared.trace.take());
+        Outcome { failure, coverage, trace }
+    })
+}
+
+pub(crate) struct World {
+    pub(crate) shared: Rc<Shared>,
+    pub(crate) profile: Profile,
+    pub(crate) mistake: Option<Mistake>,
+    pub(crate) rng: Rng,
+    pub(crate) source: Sandbox,
+    pub(crate) target: Sandbox,
+    pub(crate) topics: Vec<(String, i32)>,
+    pub(crate) audits: BTreeMap<(String, i32), Audit>,
+    pub(crate) instances: Vec<Instance>,
+    started: u64,
+    /// A link may be fenced by a request that was carried out late: a killed link's, or its own.
+    pub(crate) leftovers: bool,
+    writers: Vec<JoinHandle<()>>,
+    pub(crate) stop_writers: watch::Sender<bool>,
+}
+
+impl World {
+    fn new(seed: u64, mistake: Option<Mistake>, profile: Profile, rng: Rng, shared: Rc<Shared>) -> Self {
+        let sandbox = |name: &str, nodes: i32| {
+            let expiration = profile.expiration_ms.to_string();
+            let spec = SandboxSpec::new()
+                .nodes(nodes)
+                .cluster_id(name)
+                .seed(seed ^ u64::from(name.as_bytes()[0]))
+                .clock(Clock::with_tokio(START_MS))
+                .setting("producer.id.expiration.ms", expiration)
+                .marker_delay(Duration::from_millis(profile.marker_delay_ms))
+                .pipe_bytes(profile.pipe_bytes);
+            Sandbox::new(spec).unwrap()
+        };
+        let (source, target) = (sandbox("source", profile.nodes.0), sandbox("target", profile.nodes.1));
+        Self {
+            shared,
+            mistake,
+            rng,
+            source,
+            target,
+            topics: Vec::new(),
+            audits: BTreeMap::new(),
+            instances: Vec::new(),
+            started: 0,
+            // A lane that asks twice for its first producer id may be fenced by its own first request, if a broker
+            // carries that one out last. It cannot know that nobody else was it.
+            leftovers: profile.late && (profile.delays > 0 || profile.pauses_ms > 0),
+            writers: Vec::new(),
+            stop_writers: watch::Sender::new(false),
+            profile,
+        }
+    }
+
+    /// Makes a topic with its writers.
+    pub(crate) fn add_topic(&mut self) {
+        let name = format!("topic-{}", self.topics.len());
+        let partitions = self.rng.i32(1..=self.profile.partitions_max);
+        self.source.create_topic(&TopicSpec::new(&name, partitions)).unwrap();
+        for partition in 0..partitions {
+            self.audits.insert((name.clone(), partition), Audit::default());
+        }
+        for _ in 0..self.rng.usize(1..=self.profile.writers_max) {
+            let writer = Writer {
+                shared: Rc::clone(&self.shared),
+                source: self.source.clone(),
+                topic: name.clone(),
+                partitions,
+                kind: [Kind::Plain, Kind::Idempotent, Kind::Transactional][self.rng.usize(0..3)],
+                ages: self.profile.ages,
+                number: u32::try_from(self.writers.len()).unwrap(),
+                rng: self.rng.fork(),
+                pause_ms: self.profile.write_pause_ms,
+                records_max: self.profile.records_max,
+                value_bytes_max: self.profile.value_bytes_max,
+                stop: self.stop_writers.subscribe(),
+            };
+            self.writers.push(spawn_local(writer.run()));
+        }
+        self.shared.trace(format!("{name} with {partitions} partitions"));
+        self.topics.push((name, partitions));
+    }
+
+    pub(crate) fn clock(&self) -> WallClock {
+        let (begun, start_ms) = (self.shared.begun, START_MS);
+        let behind = if self.mistake == Some(Mistake::ClockBehind) { 2 * 86_400_000 } else { 0 };
+        let elapsed = move || i64::try_from(begun.elapsed().as_millis()).unwrap();
+        WallClock::new(move || start_ms - behind + elapsed())
+    }
+
+    pub(crate) fn start(&mut self, until_caught_up: bool) {
+        let network = Network::default();
+        let setup = setup(&self.profile, &network, (&self.source, &self.target), self.clock());
+        let mut instance = Instance::start(self.started, setup, network, until_caught_up);
+        self.shared.trace(format!("instance {} starts", self.started));
+        self.shared.happened("starts");
+        self.started += 1;
+        if !self.instances.is_empty() {
+            instance.has_rival = true;
+            self.instances.iter_mut().for_each(|other| other.has_rival = true);
+        }
+        self.instances.push(instance);
+    }
+
+    async fn live(&mut self) -> Result<(), String> {
+        for _ in 0..self.profile.topics {
+            self.add_topic();
+        }
+        let mut armed: Vec<(&'static str, Sandbox, FaultId)> = Vec::new();
+        for sandbox in [self.source.clone(), self.target.clone()] {
+            let faults = arm(&sandbox, &self.profile, &mut self.rng);
+            armed.extend(faults.into_iter().map(|(name, id)| (name, sandbox.clone(), id)));
+        }
+        self.faulty_time().await?;
+        for (name, sandbox, id) in armed {
+            self.shared.count(name, sandbox.hits(id));
+        }
+        self.source.clear_faults();
+        self.target.clear_faults();
+        self.shared.trace("no more faults");
+        // What is written now is what a link that was fenced finds out by.
+        sleep(Duration::from_secs(1)).await;
+        self.stop_writers.send_replace(true);
+        for writer in std::mem::take(&mut self.writers) {
+            writer.await.map_err(|error| format!("a writer broke off: {error}"))?;
+        }
+        // The sandbox writes markers a little later.
+        sleep(Duration::from_secs(1)).await;
+        self.catch_up().await?;
+        self.judge().await
+    }
+
+    /// Looks after instances that are over; the reason if one ended as it must not.
+    pub(crate) async fn look_after(&mut self, calm: bool) -> Result<(), String> {
+        // One that was fenced and has not noticed takes what its successor wrote for somebody else's. It says so until
+        // it tries to write that down: then it is over.
+        match self.instances.iter().find_map(Instance::halted) {
+            Some(_) if self.instances.len() > 1 => self.shared.happened("halts of a link that was fenced"),
+            Some(halted) => return Err(halted),
+            None => {}
+        }
+        let mut index = 0;
+        while index < self.instances.len() {
+            if !self.instances[index].task.is_finished() {
+                index += 1;
+                continue;
+            }
+            let mut instance = self.instances.remove(index);
+            // A process is over with all that it has begun.
+            instance.network.kill();
+            let end = (&mut instance.task).await.map_err(|error| format!("a link broke off: {error}"))?;
+            self.shared.trace(format!("instance {} ends: {end:?}", instance.number));
+            match end {
+                Ok(_) if instance.is_stopped => self.shared.happened("ends in order"),
+                Ok(end) => return Err(format!("a link ended without being told: {end:?}")),
+                Err(LinkError::Lost { .. }) if instance.has_rival => self.shared.happened("lost to a rival"),
+                Err(LinkError::Lost { .. }) if self.leftovers => self.shared.happened("lost to a late request"),
+                Err(LinkError::Client(_)) if !calm => self.shared.happened("starts that failed"),
+                Err(LinkError::MapTopic(_)) if !calm => self.shared.happened("starts that failed at the map topic"),
+                Err(error) => return Err(format!("a link ended: {error:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What is missing on the target, as the last started link says.
+    fn behind(&self) -> Option<String> {
+        let Some(link) = self.instances.last() else { return Some("no link runs".to_owned()) };
+        self.audits.keys().find_map(|(topic, partition)| {
+            let end = self.source.offsets(topic, *partition).unwrap().1;
+            let synced = link.synced(topic, *partition);
+            (synced < Some(end)).then(|| {
+                let row = link.rows().into_iter().find(|row| row.topic == *topic && row.partition == *partition);
+                format!("{topic}:{partition} is at {synced:?} of {end}: {row:?}")
+            })
+        })
+    }
+
+    /// One link is left, and it catches up.
+    async fn catch_up(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + CATCH_UP;
+        loop {
+            self.look_after(true).await?;
+            if self.instances.is_empty() {
+                self.start(false);
+            }
+            match self.behind() {
+                None if self.instances.len() == 1 && !self.instances[0].is_stopped => break,
+                None if Instant::now() > deadline => return Err("two links live on side by side".to_owned()),
+                Some(behind) if Instant::now() > deadline => return Err(format!("not caught up: {behind}")),
+                _ => sleep(Duration::from_millis(100)).await,
+            }
+        }
+        self.shared.trace("caught up");
+        match self.rng.u32(0..3) {
+            // It is judged while it runs. Of markers at the end the map hears with the next progress mark.
+            0 => {
+                sleep(Duration::from_millis(2 * self.profile.mark_ms)).await;
+                self.shared.happened("maps read beside their owner");
+                return Ok(());
+            }
+            1 => {
+                self.instances[0].stop();
+                while !self.instances.is_empty() {
+                    self.look_after(true).await?;
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+            _ => self.instances.remove(0).kill(),
+        }
+        // Nothing is left to do but to find that out.
+        self.start(true);
+        let mut last = self.instances.remove(0);
+        let end = timeout(CATCH_UP, &mut last.task).await;
+        last.network.kill();
+        match end {
+            Ok(Ok(Ok(end))) if end.missing.is_empty() => Ok(()),
+            other => Err(format!("--until-caught-up: {other:?}")),
+        }
+    }
+
+    async fn judge(&mut self) -> Result<(), String> {
+        let network = Network::default();
+        let setup = setup(&self.profile, &network, (&self.source, &self.target), self.clock());
+        let mut copied = 0;
+        for ((topic, partition), audit) in &mut self.audits {
+            let at = (topic.as_str(), *partition);
+            audit.read_on(&self.source, at).await;
+            copied += judge((&self.source, &self.target), audit, at, &setup).await?;
+            self.shared.count("source records", u64::try_from(audit.records()).unwrap());
+            let end = self.target.offsets(&crate::instance::mirror(topic), *partition).unwrap();
+            self.shared.trace(format!("{topic}:{partition} ends at {end:?}"));
+        }
+        self.shared.count("records copied", u64::try_from(copied).unwrap());
+        verify_all(&setup, self.audits.len()).await?;
+        self.look_after(true).await
+    }
+}

@@ -1,0 +1,56 @@
+//! What a link has from the machine: threads for its lanes, and the wall clock. A simulation gives it others.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Where a link runs and by which clock. The default is what a program wants.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// Where its lanes run.
+    pub lanes: LanePlace,
+    /// What time it is.
+    pub clock: WallClock,
+}
+
+/// Where lanes run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LanePlace {
+    /// On threads of their own, as many as there are cores, each with a runtime that its lanes share.
+    #[default]
+    OwnThreads,
+    /// In the runtime that runs the link: under a clock that is paused all must be in one.
+    SameRuntime,
+}
+
+/// Where wall-clock time comes from. What has passed is measured by tokio's clock in any case.
+#[derive(Clone)]
+pub struct WallClock(Arc<dyn Fn() -> i64 + Send + Sync>);
+
+impl WallClock {
+    /// A clock that asks a function for ms since 1970.
+    pub fn new(now_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now_ms))
+    }
+
+    /// Ms since 1970.
+    pub fn now_ms(&self) -> i64 {
+        (self.0)()
+    }
+}
+
+impl Default for WallClock {
+    /// The system's.
+    fn default() -> Self {
+        Self::new(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
+    }
+}
+
+impl fmt::Debug for WallClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WallClock")
+    }
+}
