@@ -25,6 +25,7 @@ use crate::session::ConnectionId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     Delay(Duration),
+    Overtake(Duration),
     LoseRequest,
     LoseAnswer,
     CutBefore,
@@ -61,6 +62,12 @@ impl Fault {
     /// The request waits before it is processed, and those behind it on the connection with it.
     pub fn delay(time: Duration) -> Self {
         Self::new(Effect::Delay(time))
+    }
+
+    /// The request waits until another one of its API has been processed on another connection, at most this long: the
+    /// two change places.
+    pub fn overtake(within: Duration) -> Self {
+        Self::new(Effect::Overtake(within))
     }
 
     /// The request is never processed. Answers come in the order of their requests, so nothing that follows on the
@@ -178,6 +185,7 @@ pub(crate) enum Fate {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) delay: Duration,
+    pub(crate) overtaken_within: Option<Duration>,
     pub(crate) before: Fate,
     pub(crate) twice: bool,
     pub(crate) after: Fate,
@@ -239,6 +247,7 @@ impl Faults {
             armed.hits += 1;
             match armed.fault.effect {
                 Effect::Delay(time) => verdict.delay += time,
+                Effect::Overtake(within) => verdict.overtaken_within = Some(within),
                 Effect::LoseRequest => verdict.before = Fate::Lose,
                 Effect::LoseAnswer => verdict.after = Fate::Lose,
                 Effect::CutBefore => verdict.before = Fate::Cut,

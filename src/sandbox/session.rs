@@ -142,6 +142,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Send + Unpin> Session<'a, S> {
             sleep(verdict.delay).await;
             self.resumed().await;
         }
+        if let Some(within) = verdict.overtaken_within {
+            self.shared.overtaken(api, within).await;
+            self.resumed().await;
+        }
         match verdict.before {
             Fate::Cut => return Err(End::Cut),
             Fate::Lose => return std::future::pending().await,
@@ -156,6 +160,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Send + Unpin> Session<'a, S> {
             version,
         };
         let answer = api::dispatch(&exchange, body, &verdict).await?;
+        self.shared.note_processed(api);
         match verdict.after {
             Fate::Cut => return Err(End::Cut),
             Fate::Lose => self.is_mute = true,

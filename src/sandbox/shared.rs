@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use kafka_protocol::messages::ApiKey;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock::{Clock, Now};
 use crate::cluster::Cluster;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     connections: Mutex<Connections>,
     /// Whether each node is paused.
     nodes: BTreeMap<i32, watch::Sender<bool>>,
+    /// How many requests of each API have been processed, by the API's number.
+    processed: watch::Sender<BTreeMap<i16, u64>>,
     /// Told after whatever somebody may wait for.
     changed: Notify,
     clock: Clock,
@@ -61,6 +64,7 @@ impl Shared {
             cluster: Mutex::new(cluster),
             faults: Mutex::new(faults),
             connections: Mutex::default(),
+            processed: watch::Sender::default(),
             changed: Notify::new(),
             clock,
             began: Instant::now(),
@@ -126,6 +130,20 @@ impl Shared {
 
     pub(crate) fn judge(&self, seen: Seen<'_>) -> Verdict {
         self.faults().judge(seen)
+    }
+
+    /// A request of this API has been processed.
+    pub(crate) fn note_processed(&self, api: ApiKey) {
+        self.processed.send_modify(|processed| *processed.entry(api as i16).or_default() += 1);
+    }
+
+    /// Waits until a request of this API has been processed, at most so long. The one that waits holds its own
+    /// connection, so it is one on another.
+    pub(crate) async fn overtaken(&self, api: ApiKey, within: Duration) {
+        let count = |processed: &BTreeMap<i16, u64>| processed.get(&(api as i16)).copied();
+        let mut processed = self.processed.subscribe();
+        let before = count(&processed.borrow());
+        let _in_time_or_not = timeout(within, processed.wait_for(|processed| count(processed) > before)).await;
     }
 
     pub(crate) fn request_bytes_max(&self) -> usize {

@@ -21,6 +21,25 @@ async fn a_delay_holds_one_request_and_those_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_overtaken_request_changes_places_with_the_next() {
+    let (sandbox, _clock, mut first) = simple();
+    let mut second = Client::new(&sandbox, 1);
+    let fault = Fault::overtake(Duration::from_secs(5)).on(ApiKey::Produce).nth(1);
+    sandbox.fault(fault.clone());
+    first.send(&produce_request(None, plain(1)), 9).await;
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(second.append(plain(2)).await, Ok(0), "what came later is there first");
+    let answer = first.receive::<ProduceRequest>(9).await;
+    assert_eq!(answer.unwrap().responses[0].partition_responses[0].base_offset, 2);
+
+    // Nobody comes: it goes on by itself.
+    sandbox.fault(fault);
+    let began = Instant::now();
+    assert_eq!(first.append(plain(1)).await, Ok(3));
+    assert_eq!(began.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_request_is_never_processed_and_a_lost_answer_is() {
     let (sandbox, _clock, mut client) = simple();
     sandbox.fault(Fault::lose_request().on(ApiKey::Produce).times(1));
