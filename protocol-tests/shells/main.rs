@@ -1,9 +1,9 @@
 //! The simulation's second level: the true link and client against two sandboxes, over memory and under a paused
 //! clock, hundreds of worlds in seconds; a failing one says how to replay it.
 //!
-//! A seed decides what befalls a world, the client's pauses and the order in which brokers are tried. Only the branch
-//! that `tokio::select!` looks at first is drawn anew in each run, so a replay may differ where two things happen at
-//! the same moment; in practice it rarely does (`a_seed_is_one_world`).
+//! A seed decides what befalls a world, the client's pauses and the order in which brokers are tried; each
+//! `tokio::select!` of client, link and sandbox looks at its branches in their order. So a replay is the same world
+//! (`a_seed_is_one_world`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 #![allow(clippy::future_not_send, reason = "a world lives on one thread")]
 
@@ -144,7 +144,7 @@ fn every_world_ends_well() {
     if let Some((seed, failure)) = found.first() {
         let trace = run(*seed, None).trace;
         let last = trace[trace.len().saturating_sub(40)..].join("\n");
-        panic!("{last}\nseed {seed}: {failure}\nreplay (the same but for ties in time): {}", replay(*seed));
+        panic!("{last}\nseed {seed}: {failure}\nreplay: {}", replay(*seed));
     }
     let missing: Vec<_> = HAPPENS.iter().filter(|what| !coverage.contains_key(**what)).collect();
     assert!(missing.is_empty(), "in no world there was: {missing:?}");

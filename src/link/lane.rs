@@ -122,17 +122,19 @@ impl LaneShell {
             let timer = self.core.poll_timeout().map(|ms| self.begun + Duration::from_millis(ms));
             let wake = timer.map_or(self.status_at, |timer| timer.min(self.status_at));
             tokio::select! {
+                // The rare ones first: a full inbox must hold up neither time nor commands.
+                biased;
+                () = sleep_until(wake) => {
+                    let now = self.now();
+                    self.core.handle_timeout(now);
+                    self.slots.unpin_slow(now.mono_ms);
+                }
+                command = commands.recv() => self.command(command.unwrap_or(Command::Drain)),
                 Some(message) = self.inbox.recv() => {
                     self.take(message);
                     while let Ok(message) = self.inbox.try_recv() {
                         self.take(message);
                     }
-                }
-                command = commands.recv() => self.command(command.unwrap_or(Command::Drain)),
-                () = sleep_until(wake) => {
-                    let now = self.now();
-                    self.core.handle_timeout(now);
-                    self.slots.unpin_slow(now.mono_ms);
                 }
             }
         }

@@ -136,6 +136,7 @@ pub async fn run(
             break Ok(end);
         }
         tokio::select! {
+            biased;
             _ = stop.wait_for(|stop| *stop) => break Ok(RunEnd::default()),
             Some((lane, over)) = link.overs.recv() => {
                 if let Some(error) = link.lane_over(lane, over) {

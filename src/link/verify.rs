@@ -121,6 +121,7 @@ async fn work(
     let (mut done, mut verdicts) = (0, Vec::new());
     loop {
         tokio::select! {
+            biased;
             Some(Moved { topic, partition, offsets }) = moves.recv() => {
                 done += offsets;
                 progress(VerifyProgress { topic, partition, done, total });

@@ -242,6 +242,7 @@ where
         match attempt {
             Attempt::Done(answer) => return answer,
             Attempt::Wait { until_ms } => tokio::select! {
+                biased;
                 () = changed => {}
                 () = sleep_until(shared.instant(until_ms)) => {}
             },

@@ -116,6 +116,7 @@ impl Shared {
             };
             match due {
                 Some(due) => tokio::select! {
+                    biased;
                     () = changed => {}
                     () = sleep_until(self.instant(due)) => {}
                 },
