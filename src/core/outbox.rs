@@ -126,18 +126,12 @@ pub struct Outbox {
     batches: VecDeque<Outgoing>,
     in_flight: usize,
     bytes: u64,
-    records: u64,
 }
 
 impl Outbox {
     /// Bytes of all batches.
     pub fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// Records of all batches.
-    pub fn records(&self) -> u64 {
-        self.records
     }
 
     /// Whether nothing is on its way.
@@ -158,7 +152,6 @@ impl Outbox {
     /// Adds a batch at the end.
     pub fn push(&mut self, batch: Outgoing) {
         self.bytes += u64::from(batch.bytes);
-        self.records += batch.records();
         self.batches.push_back(batch);
     }
 
@@ -219,7 +212,6 @@ impl Outbox {
             self.in_flight -= 1;
         }
         self.bytes -= u64::from(batch.bytes);
-        self.records -= batch.records();
         Some(batch)
     }
 
@@ -230,7 +222,6 @@ impl Outbox {
             && let Some(batch) = self.batches.pop_back_if(|batch| batch.state == State::Waiting && !batch.ever_sent)
         {
             self.bytes -= u64::from(batch.bytes);
-            self.records -= batch.records();
             shed.push(batch);
         }
         shed
@@ -245,7 +236,6 @@ impl Outbox {
     pub fn clear(&mut self) -> impl Iterator<Item = Outgoing> {
         self.in_flight = 0;
         self.bytes = 0;
-        self.records = 0;
         self.batches.drain(..)
     }
 

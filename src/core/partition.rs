@@ -408,7 +408,9 @@ impl Partition {
     fn push(&mut self, context: &mut Context<'_>, mut batch: Outgoing) {
         let Some(producer) = self.producer else { return };
         batch.sequence = self.next_sequence;
-        let mut target_start = self.extent.next_target.plus(self.outbox.records());
+        // Sequences and records are one for one: so many records wait before it.
+        let before = self.outbox.front().and_then(|front| sequence::ahead(front.sequence, self.next_sequence));
+        let mut target_start = self.extent.next_target.plus(before.unwrap_or(0));
         for run in &batch.runs {
             if self.planned != Some((run.start, batch.leader_epoch)) {
                 let plan = Plan {

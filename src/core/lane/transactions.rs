@@ -37,7 +37,7 @@ impl Lane {
                 match (self.bump, self.open_members.is_empty()) {
                     (true, true) if !wanting.is_empty() => self.init(),
                     // It only closes what is open: who asked for a new epoch is not served by a marker of this one.
-                    (true, false) => self.commit_open(),
+                    (true, false) => self.commit(self.open_members.iter().copied().collect()),
                     _ if wanting.is_empty() && self.open_members.is_empty() => {}
                     _ => self.fence(now, wanting.union(&self.open_members).copied().collect()),
                 }
@@ -51,15 +51,7 @@ impl Lane {
         self.out.push_back(Output::InitProducerId { current: self.producer });
     }
 
-    fn commit_open(&mut self) {
-        let Some(producer) = self.producer else { return };
-        let members: Vec<_> = self.open_members.iter().copied().collect();
-        self.transaction = Transaction::Fence(members.clone());
-        self.out.push_back(Output::Fence { producer, members });
-    }
-
     fn fence(&mut self, now: Now, members: Vec<Member>) {
-        let Some(producer) = self.producer else { return };
         for member in &members {
             if let Member::Data(id) = member
                 && let Some(partition) = self.partitions.get_mut(id.0 as usize)
@@ -68,6 +60,11 @@ impl Lane {
                 partition.fencing(now);
             }
         }
+        self.commit(members);
+    }
+
+    fn commit(&mut self, members: Vec<Member>) {
+        let Some(producer) = self.producer else { return };
         self.transaction = Transaction::Fence(members.clone());
         self.out.push_back(Output::Fence { producer, members });
     }
