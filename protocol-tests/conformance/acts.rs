@@ -57,7 +57,7 @@ impl Kind for Kafka {
     }
 
     fn cannot(&self, need: Need) -> Option<&'static str> {
-        (need == Need::Long && !crate::place::is_long()).then_some("long: set TWINLOG_TEST=long")
+        (need == Need::Long && !twinlog_protocol_tests::is_long()).then_some("long: set TWINLOG_TEST=long")
     }
 
     fn start(&self, place: Place) -> Result<Running, String> {
@@ -68,7 +68,7 @@ impl Kind for Kafka {
         let cluster = Arc::new(spec.start().map_err(text)?);
         let mut nodes = BTreeMap::new();
         for broker in cluster.brokers() {
-            nodes.insert(broker.id(), broker.address().to_string().parse().map_err(text)?);
+            nodes.insert(broker.id(), broker.address().into());
         }
         Ok(Running { nodes, acts: cluster })
     }

@@ -55,7 +55,7 @@ impl Kind for Memory {
         });
         let mut nodes = std::collections::BTreeMap::new();
         for (node, address) in sandbox.nodes().into_iter().zip(addresses) {
-            nodes.insert(node, address.to_string().parse().map_err(text)?);
+            nodes.insert(node, address.into());
         }
         Ok(Running { nodes, acts: Arc::new(Held { sandbox, _runtime: runtime }) })
     }

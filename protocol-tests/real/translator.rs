@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use tokio::runtime::Runtime;
-use twinlog_client::{Address, Cluster, DialConfig, Side as Dialled};
+use twinlog_client::{Cluster, DialConfig, Side as Dialled};
 use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, LinkConfig};
 use twinlog_core::report::{Side, Translation};
 use twinlog_core::topics::TopicRules;
@@ -22,9 +22,7 @@ pub(crate) struct Translator {
 impl Translator {
     pub(crate) fn new(link: &Link<'_>) -> Self {
         let cluster = |side, of: &twinlog_testcontainers::Cluster| {
-            let address =
-                |address: std::net::SocketAddr| Address { host: address.ip().to_string(), port: address.port() };
-            let bootstrap = of.brokers().iter().map(|broker| address(broker.address())).collect();
+            let bootstrap = of.brokers().iter().map(|broker| broker.address().into()).collect();
             Cluster::new(side, bootstrap, DialConfig::default()).expect("a cluster")
         };
         // Only the clusters and the name count: the map knows the rest.

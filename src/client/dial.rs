@@ -85,6 +85,12 @@ impl fmt::Display for Address {
     }
 }
 
+impl From<SocketAddr> for Address {
+    fn from(at: SocketAddr) -> Self {
+        Self { host: at.ip().to_string(), port: at.port() }
+    }
+}
+
 /// The text is not `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not host:port")]

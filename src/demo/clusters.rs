@@ -55,11 +55,9 @@ async fn sandbox(id: &str, seed: u64) -> Result<(Sandbox, Vec<Address>), Failure
     let failed = |error: twinlog_sandbox::SandboxError| Failure::new(FailureKind::Refused, error.to_string());
     let sandbox = Sandbox::new(SandboxSpec::new().nodes(3).cluster_id(id).seed(seed)).map_err(failed)?;
     let addresses = sandbox.listen(&[]).await.map_err(failed)?;
-    let addresses = addresses.iter().map(|at| Address { host: at.ip().to_string(), port: at.port() }).collect();
-    Ok((sandbox, addresses))
+    Ok((sandbox, addresses.into_iter().map(Address::from).collect()))
 }
 
 fn real_addresses(cluster: &Cluster) -> Vec<Address> {
-    let address = |at: std::net::SocketAddr| Address { host: at.ip().to_string(), port: at.port() };
-    cluster.brokers().iter().map(|broker| address(broker.address())).collect()
+    cluster.brokers().iter().map(|broker| broker.address().into()).collect()
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 use twinlog_client::Cluster;
 use twinlog_client::admin::{IsolationLevel, TopicPartition};
 use twinlog_core::report::{Failure, FailureKind};
 use twinlog_link::log::{LogRead, LogReader};
 use twinlog_link::reach::out_of_reach;
-use twinlog_wire::batch::{Entry, split_head};
+use twinlog_wire::batch::{BatchMeta, Entry, split_head};
 use twinlog_wire::compression::decompress;
 use twinlog_wire::records::Records;
 
@@ -67,19 +68,18 @@ async fn numbers(log: &LogReader) -> Result<Vec<u64>, Failure> {
         for entry in &part.entries {
             let Entry::V2(meta, bytes) = entry else { return Err(bad(&log.at, "a batch in an old format")) };
             if !meta.is_control() && meta.base_offset >= next {
-                numbers_of(&log.at, bytes, meta.record_count, &mut numbers)?;
+                numbers_of(&log.at, meta, bytes, &mut numbers)?;
             }
             next = next.max(meta.next_offset());
         }
     }
 }
 
-fn numbers_of(at: &TopicPartition, batch: &bytes::Bytes, records: i32, out: &mut Vec<u64>) -> Result<(), Failure> {
-    let meta = twinlog_wire::batch::BatchMeta::parse(batch).map_err(|error| bad(at, &error.to_string()))?;
+fn numbers_of(at: &TopicPartition, meta: &BatchMeta, batch: &Bytes, out: &mut Vec<u64>) -> Result<(), Failure> {
     let (_, body) = split_head(batch).map_err(|error| bad(at, &error.to_string()))?;
     let codec = meta.codec().ok_or_else(|| bad(at, "an unknown codec"))?;
     let plain = decompress(codec, &body, UNPACKED_BYTES_MAX).map_err(|error| bad(at, &error.to_string()))?;
-    for record in Records::new(&plain, records) {
+    for record in Records::new(&plain, meta.record_count) {
         let record = record.map_err(|error| bad(at, &error.to_string()))?;
         let key = record.key.and_then(|key| core::str::from_utf8(key).ok());
         let number = key.and_then(|key| key.rsplit_once('-')?.1.parse().ok());

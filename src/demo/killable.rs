@@ -22,13 +22,7 @@ impl KillableLink {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| Failure::new(FailureKind::Refused, format!("no runtime: {error}")))?;
         let (stop, stopped) = watch::channel(false);
-        let (sender, status) = watch::channel(LinkStatus {
-            link: setup.name.clone(),
-            source: setup.config.source.clone(),
-            target: setup.config.target.clone(),
-            lanes: setup.config.lanes,
-            partitions: Vec::new(),
-        });
+        let (sender, status) = watch::channel(setup.status(Vec::new()));
         let end = runtime.spawn(supervisor::run(setup, false, stopped, sender));
         Ok(Self { runtime, status, stop, end })
     }

@@ -24,13 +24,7 @@ pub(crate) async fn run(
     let mut running = JoinSet::new();
     for (index, link) in links.iter().enumerate() {
         let setup = link.setup()?;
-        let (sender, mut receiver) = watch::channel(LinkStatus {
-            link: link.name.as_str().to_owned(),
-            source: link.link.source.clone(),
-            target: link.link.target.clone(),
-            lanes: link.link.lanes,
-            partitions: Vec::new(),
-        });
+        let (sender, mut receiver) = watch::channel(setup.status(Vec::new()));
         let snapshots = snapshots.clone();
         tokio::spawn(async move {
             while receiver.changed().await.is_ok() {

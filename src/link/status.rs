@@ -51,13 +51,9 @@ pub async fn status(setup: &LinkSetup) -> Result<Seen, Failure> {
         let (end, halt) = (ends.get(key), stopped.remove(key));
         rows.entry(key.clone()).or_insert_with(|| not_begun(key, target_topic, lanes, end, halt));
     }
-    let status = LinkStatus {
-        link: setup.name.clone(),
-        source: setup.config.source.clone(),
-        target: setup.config.target.clone(),
-        lanes: u16::try_from(lanes).unwrap_or(u16::MAX),
-        partitions: rows.into_values().collect(),
-    };
+    // The map knows better than the configuration how many lanes there are.
+    let lanes = u16::try_from(lanes).unwrap_or(u16::MAX);
+    let status = LinkStatus { lanes, ..setup.status(rows.into_values().collect()) };
     Ok(Seen { status, words })
 }
 

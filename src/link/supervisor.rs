@@ -61,6 +61,19 @@ pub struct LinkSetup {
     pub environment: Environment,
 }
 
+impl LinkSetup {
+    /// What it shows of itself, with these partitions.
+    pub fn status(&self, partitions: Vec<PartitionStatus>) -> LinkStatus {
+        LinkStatus {
+            link: self.name.clone(),
+            source: self.config.source.clone(),
+            target: self.config.target.clone(),
+            lanes: self.config.lanes,
+            partitions,
+        }
+    }
+}
+
 /// Why a link ended.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -429,13 +442,7 @@ impl Running {
     }
 
     fn publish(&self) {
-        self.status.send_replace(LinkStatus {
-            link: self.setup.name.clone(),
-            source: self.setup.config.source.clone(),
-            target: self.setup.config.target.clone(),
-            lanes: self.setup.config.lanes,
-            partitions: self.rows().into_values().collect(),
-        });
+        self.status.send_replace(self.setup.status(self.rows().into_values().collect()));
     }
 
     /// The end of `--until-caught-up`, once every partition has what it wanted or halted.
