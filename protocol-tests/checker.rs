@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use twinlog_core::report::Translation;
+
 /// Whether a source record must be on the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
@@ -57,6 +59,18 @@ pub enum Translated {
     Clamped(i64),
     /// Everything before this position is on the other side, and no more.
     NotYet(i64),
+}
+
+impl From<Translation> for Translated {
+    fn from(answer: Translation) -> Self {
+        match answer {
+            Translation::Exact { offset } => Self::Exact(offset),
+            Translation::NextRange { offset } => Self::Next(offset),
+            Translation::AtEnd { offset } => Self::End(offset),
+            Translation::Clamped { offset } => Self::Clamped(offset),
+            Translation::NotYet { synced } => Self::NotYet(synced),
+        }
+    }
 }
 
 /// Pairs the records of a copy, or says what is wrong with it. `complete`: nothing may be missing at the end.

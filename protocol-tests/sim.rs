@@ -20,25 +20,12 @@ mod source;
 mod target;
 mod world;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use mistakes::Mistake;
 use world::World;
 
-/// How often something happened, over one or many worlds.
-pub type Coverage = BTreeMap<&'static str, u64>;
-
-/// What came of a world.
-#[derive(Debug)]
-pub struct Outcome {
-    /// What was wrong, if anything was.
-    pub failure: Option<String>,
-    /// What happened in it.
-    pub coverage: Coverage,
-    /// Inputs, outputs and what the brokers did, if asked for.
-    pub trace: Vec<String>,
-}
+use crate::seeds::Outcome;
 
 /// Runs the world of a seed.
 pub fn run(seed: u64, mistake: Option<Mistake>, tracing: bool) -> Outcome {

@@ -1,10 +1,9 @@
 //! A program that takes one line and answers with one line.
 
-use std::ffi::OsString;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -37,15 +36,7 @@ impl Dialogue {
         env: &[(&'static str, &str)],
         folder: &Folder,
     ) -> Result<Self> {
-        Self::launch(Launch {
-            program: program.to_owned(),
-            args: args.iter().map(OsString::from).collect(),
-            env: env.iter().map(|(key, value)| (*key, OsString::from(value))).collect(),
-            input: None,
-            output: None,
-            log: folder.path().join(format!("{name}.err")),
-            scratch: Arc::clone(folder.scratch()),
-        })
+        Self::launch(folder.launch(program, args, env, folder.path().join(format!("{name}.err"))))
     }
 
     /// Starts a program whose input and output are not files.

@@ -27,8 +27,18 @@ impl Folder {
         self.0.path()
     }
 
-    pub(crate) fn scratch(&self) -> &Arc<Scratch> {
-        &self.0
+    /// A program that works in the folder, its standard error in this file, its input and output to be read and
+    /// written.
+    pub(crate) fn launch(&self, program: &Path, args: &[&str], env: &[(&'static str, &str)], log: PathBuf) -> Launch {
+        Launch {
+            program: program.to_owned(),
+            args: args.iter().map(OsString::from).collect(),
+            env: env.iter().map(|(key, value)| (*key, OsString::from(value))).collect(),
+            input: None,
+            output: None,
+            log,
+            scratch: Arc::clone(&self.0),
+        }
     }
 }
 
@@ -53,13 +63,9 @@ impl Program {
         let stdout = folder.path().join(format!("{name}.out"));
         let stderr = folder.path().join(format!("{name}.err"));
         let child = Supervised::start(Launch {
-            program: program.to_owned(),
-            args: args.iter().map(OsString::from).collect(),
-            env: env.iter().map(|(key, value)| (*key, OsString::from(value))).collect(),
             input: Some("/dev/null".into()),
             output: Some(stdout.clone()),
-            log: stderr.clone(),
-            scratch: Arc::clone(&folder.0),
+            ..folder.launch(program, args, env, stderr.clone())
         })?;
         Ok(Self { name: name.to_owned(), child, stdout, stderr })
     }

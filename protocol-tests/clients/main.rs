@@ -13,6 +13,7 @@ mod story;
 
 use place::{Mirror, Sandboxed};
 use story::tell;
+use twinlog_protocol_tests::is_long;
 
 #[test]
 fn kcat_on_the_sandbox() {
@@ -61,14 +62,5 @@ fn kafkajs() {
     if is_long() {
         tell(&languages::kafkajs(), &Sandboxed::start(), "kafkajs");
         tell(&languages::kafkajs(), &Mirror::of("kafkajs"), "kafkajs");
-    }
-}
-
-/// `TWINLOG_TEST=long` is the long form.
-fn is_long() -> bool {
-    match std::env::var("TWINLOG_TEST").as_deref() {
-        Ok("long") => true,
-        Ok(other) => panic!("TWINLOG_TEST={other}: only `long` is known"),
-        Err(_) => false,
     }
 }

@@ -90,12 +90,3 @@ impl Place {
         }
     }
 }
-
-/// Whether the long form is asked for.
-pub(crate) fn is_long() -> bool {
-    match std::env::var("TWINLOG_TEST").as_deref() {
-        Ok("long") => true,
-        Ok(other) => panic!("TWINLOG_TEST={other}: only `long` is known"),
-        Err(_) => false,
-    }
-}

@@ -26,17 +26,6 @@ fn identity(entry: &Entry) -> u64 {
     u64::from_str_radix(&entry.sha256[..16], 16).expect("a hash in hexadecimal")
 }
 
-/// What the map says, in the checker's words.
-fn translated(answer: Translation) -> Translated {
-    match answer {
-        Translation::Exact { offset } => Translated::Exact(offset),
-        Translation::NextRange { offset } => Translated::Next(offset),
-        Translation::AtEnd { offset } => Translated::End(offset),
-        Translation::Clamped { offset } => Translated::Clamped(offset),
-        Translation::NotYet { synced } => Translated::NotYet(synced),
-    }
-}
-
 /// Fails unless every committed record is on the target once and in order, for both kinds of readers, and the map leads
 /// from each source record to the target record with the same content, and back, from each offset without a record to
 /// the next record, and from the end to the end. The checker is the simulator's.
@@ -64,8 +53,9 @@ pub(crate) fn assert_map(link: &Link<'_>, topic: &str, target_topic: &str) {
             panic!("{:?} at the end {synced} of {at}", forward.iter().rev().nth(1));
         };
         let back = translator.all(Side::Target, target_topic, partition, 0..=next_target + 1);
-        let ask =
-            |answers: &[Translation], position: i64| translated(answers[usize::try_from(position).expect("from 0")]);
+        let ask = |answers: &[Translation], position: i64| {
+            Translated::from(answers[usize::try_from(position).expect("from 0")])
+        };
         let truth = MapTruth { pairs: &pairs, source_start: 0, synced, target_start: 0, next_target };
         check_map(truth, |position| ask(&forward, position), |position| ask(&back, position))
             .unwrap_or_else(|wrong| panic!("the map of {at}: {wrong}"));

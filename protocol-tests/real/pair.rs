@@ -227,9 +227,5 @@ fn program() -> &'static Path {
 
 /// How much a test does: `TWINLOG_TEST=long` is the long form.
 pub(crate) fn scaled(short: u64, long: u64) -> u64 {
-    match std::env::var("TWINLOG_TEST").as_deref() {
-        Ok("long") => long,
-        Ok(other) => panic!("TWINLOG_TEST={other}: only `long` is known"),
-        Err(_) => short,
-    }
+    if twinlog_protocol_tests::is_long() { long } else { short }
 }

@@ -5,7 +5,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
-use twinlog_core::report::{Side, Translation};
+use twinlog_core::report::Side;
 use twinlog_link::supervisor::LinkSetup;
 use twinlog_link::translate::{Question, Translator};
 use twinlog_link::verify::verify;
@@ -92,16 +92,6 @@ async fn target_records(target: &Sandbox, at: (&str, i32), reader: Reader) -> Ve
     records.map(|(offset, identity)| TargetRecord { offset, identity }).collect()
 }
 
-fn translated(answer: Translation) -> Translated {
-    match answer {
-        Translation::Exact { offset } => Translated::Exact(offset),
-        Translation::NextRange { offset } => Translated::Next(offset),
-        Translation::AtEnd { offset } => Translated::End(offset),
-        Translation::Clamped { offset } => Translated::Clamped(offset),
-        Translation::NotYet { synced } => Translated::NotYet(synced),
-    }
-}
-
 /// Judges a partition of which everything must be on the target; how many records there are.
 pub(crate) async fn judge(
     (source, target): (&Sandbox, &Sandbox),
@@ -122,7 +112,7 @@ pub(crate) async fn judge(
         Translator::open(setup, &question).await.map_err(|failure| at(format!("the map: {failure:?}")))
     };
     let answer = |translator: &Translator, position| match translator.translate(position) {
-        Ok(answer) => translated(answer.answer),
+        Ok(answer) => Translated::from(answer.answer),
         Err(failure) => panic!("{topic}:{partition}: {position}: {failure:?}"),
     };
     let (source_start, synced) = source.offsets(topic, partition).unwrap();

@@ -14,15 +14,14 @@ use twinlog_link::environment::WallClock;
 use twinlog_link::supervisor::LinkError;
 use twinlog_sandbox::{Clock, FaultId, Sandbox, SandboxSpec, TopicSpec};
 
+use twinlog_protocol_tests::seeds::{Coverage, Outcome};
+
 use crate::faults::arm;
 use crate::instance::{Instance, setup};
 use crate::judge::{Audit, judge, verify_all};
 use crate::network::Network;
 use crate::profile::{Mistake, Profile};
 use crate::writers::{Kind, Writer};
-
-/// How often something happened.
-pub(crate) type Coverage = BTreeMap<&'static str, u64>;
 
 /// Ms since 1970 at which each world begins.
 const START_MS: i64 = 1_700_000_000_000;
@@ -65,15 +64,6 @@ impl Shared {
         tracing::info!("=== {line}");
         self.trace.borrow_mut().push(line);
     }
-}
-
-/// What came of a world.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) failure: Option<String>,
-    pub(crate) coverage: Coverage,
-    /// What befell it, with the time in ms.
-    pub(crate) trace: Vec<String>,
 }
 
 /// Runs the world of a seed.
