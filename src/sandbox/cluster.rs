@@ -1,6 +1,7 @@
 //! The cluster's state: topics, partitions with their leaders, transactions, groups. Plain functions that are told the
 //! time; who calls them holds the one lock.
 
+use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 
 use twinlog_wire::error_code::ErrorCode;
@@ -10,7 +11,6 @@ use crate::clock::Now;
 use crate::codes;
 use crate::group::Group;
 use crate::log::Log;
-use crate::rng::Rng;
 use crate::settings::{self, BrokerSettings, Rules};
 use crate::txn::Transactions;
 
@@ -123,7 +123,7 @@ impl Cluster {
             topics: BTreeMap::new(),
             transactions: Transactions::new(marker_delay_ms),
             groups: BTreeMap::new(),
-            rng: Rng::new(seed),
+            rng: Rng::with_seed(seed),
             made: 0,
             producers_checked_ms: 0,
             members: 0,
@@ -289,7 +289,7 @@ impl Cluster {
     }
 
     fn new_topic_id(&mut self) -> Uuid {
-        Uuid::from_u64_pair(self.rng.next(), self.rng.next() | 1)
+        Uuid::from_u64_pair(self.rng.u64(..), self.rng.u64(..) | 1)
     }
 
     pub(crate) fn delete_topic(&mut self, name: &str) -> Option<Topic> {

@@ -16,10 +16,10 @@
 
 use std::time::Duration;
 
+use fastrand::Rng;
 use kafka_protocol::messages::ApiKey;
 use twinlog_wire::error_code::ErrorCode;
 
-use crate::rng::Rng;
 use crate::session::ConnectionId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +208,7 @@ pub(crate) struct Faults {
 
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { armed: Vec::new(), next_id: 0, rng: Rng::new(seed) }
+        Self { armed: Vec::new(), next_id: 0, rng: Rng::with_seed(seed) }
     }
 
     pub(crate) fn add(&mut self, fault: Fault) -> FaultId {
@@ -239,7 +239,7 @@ impl Faults {
                 When::Always => true,
                 When::Nth(n) => armed.seen == n,
                 When::Times(n) => armed.seen <= n,
-                When::Chance(per_mille) => self.rng.chance(per_mille),
+                When::Chance(per_mille) => self.rng.u32(..1000) < per_mille,
             };
             if !hit {
                 continue;

@@ -41,7 +41,6 @@ mod group;
 mod incoming;
 mod log;
 mod producers;
-mod rng;
 mod sandbox;
 mod session;
 mod settings;
