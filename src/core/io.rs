@@ -1,5 +1,6 @@
 //! What a lane is told and what it asks for: plain values that can be logged, compared and replayed.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -11,6 +12,7 @@ use crate::config::ExistingTopics;
 use crate::halt::Halt;
 use crate::ids::{Producer, SourceOffset, TargetOffset, TopicId};
 use crate::map_record::PartitionKey;
+use crate::moves::Adoption;
 use crate::outbox::Answer;
 
 /// A partition's number within its lane, given by [`crate::lane::Lane::add`].
@@ -202,6 +204,19 @@ pub enum Input {
     },
     /// The shell learned from metadata that the partition must stop.
     Stop(LanePartition, Halt),
+    /// The table says that the partition goes to another lane: [`crate::moves::Order::Release`].
+    Release {
+        /// Which partition.
+        key: PartitionKey,
+        /// The lane that it goes to.
+        to: u32,
+        /// Number of the move.
+        number: u64,
+    },
+    /// The partition comes from another lane, which has let go of it: [`crate::moves::Order::Adopt`].
+    Adopt(PartitionKey, Box<Adoption>),
+    /// Another lane has it: what is left of it leaves the map ([`crate::moves::Order::Forget`]).
+    Forget(PartitionKey),
     /// Finish what is in flight, write progress, end.
     Drain,
 }
@@ -307,6 +322,12 @@ pub enum Event {
     GaveWay(LanePartition, SourceOffset),
     /// The partition stopped.
     Halted(LanePartition, Halt),
+    /// The lane has let go of a partition, and says so in its map.
+    Released(PartitionKey, u32),
+    /// A partition of another lane is in this lane's map: it can be added.
+    Adopted(PartitionKey),
+    /// Nothing of a partition is in this lane's map any more.
+    Forgotten(PartitionKey),
     /// Something is tried again, for the first time or for another reason than before.
     Retrying(Option<LanePartition>, Failure, &'static str),
 }

@@ -7,6 +7,7 @@
 //! Nothing in the map is read as the truth before the lane's own marker is seen in it: from there on a former owner's
 //! writes are refused. One transaction is open at a time, and it never holds data.
 
+mod moving;
 mod own_map;
 mod transactions;
 
@@ -21,6 +22,7 @@ use crate::io::{Event, Failure, Input, LanePartition, Member, Output, Over, Part
 use crate::map_record::{LinkRecord, MapRecord, PartitionKey, Plan};
 use crate::map_state::{MapState, MappedPartition};
 use crate::map_writer::{MapWriter, Then};
+use crate::moves::Known;
 use crate::partition::{Context, Need, Partition};
 
 /// How many plans gather before they become a record: some ten thousand would be too large for a broker.
@@ -98,6 +100,10 @@ pub struct Lane {
     partitions: Vec<Partition>,
     by_key: BTreeMap<PartitionKey, LanePartition>,
     mapped: BTreeMap<PartitionKey, MappedPartition>,
+    /// Where partitions go that are to be let go of: the lane, and the number of the move.
+    leaving: BTreeMap<PartitionKey, (u32, u64)>,
+    /// What comes from other lanes, until it is in the map.
+    adopting: BTreeMap<PartitionKey, MappedPartition>,
     plan_record: u64,
     plans: Vec<(PartitionKey, Plan)>,
     plans_acknowledged: u64,
@@ -128,6 +134,8 @@ impl Lane {
             partitions: Vec::new(),
             by_key: BTreeMap::new(),
             mapped: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            adopting: BTreeMap::new(),
             plan_record: 0,
             plans: Vec::new(),
             plans_acknowledged: 0,
@@ -152,6 +160,10 @@ impl Lane {
             return *id;
         }
         let id = LanePartition(u32::try_from(self.partitions.len()).unwrap_or(u32::MAX));
+        if matches!(self.known(&spec.key), Known::Released(_)) {
+            self.partitions.push(Partition::left_before(spec));
+            return id;
+        }
         self.by_key.insert(spec.key.clone(), id);
         // Until the map is loaded the partition does not know what it will go on from: it is made anew then.
         let mapped = self.mapped.remove(&spec.key);
@@ -193,6 +205,9 @@ impl Lane {
                 self.with(now, partition, |partition, context| partition.produced(context, slot, attempt, answer));
             }
             Input::Stop(id, halt) => self.with(now, id, |partition, context| partition.halt(context, halt)),
+            Input::Release { key, to, number } => self.release(now, key, to, number),
+            Input::Adopt(key, adoption) => self.adopt(key, *adoption),
+            Input::Forget(key) => self.forget(key),
             Input::Drain => self.draining = true,
         }
         self.settle(now);
@@ -322,6 +337,7 @@ impl Lane {
                     writer.push(&[MapRecord::Halt(partition.spec().key.clone(), partition.halted())], Then::Nothing);
                 }
             }
+            Need::Release => self.let_go(id),
         }
         self.transaction_wanted = true;
     }

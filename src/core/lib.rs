@@ -4,6 +4,7 @@ extern crate alloc;
 
 pub mod backoff;
 pub mod batch;
+pub mod codec;
 pub mod config;
 pub mod halt;
 pub mod ids;
@@ -14,6 +15,7 @@ pub mod map_record;
 pub mod map_state;
 pub mod map_writer;
 pub mod mirror_settings;
+pub mod moves;
 pub mod offset_map;
 pub mod outbox;
 pub mod partition;

@@ -6,6 +6,8 @@
 //! | `head/<topic>/<partition>` | [`Head`]: progress and newest ranges of a partition | rewritten while it moves |
 //! | `halt/<topic>/<partition>` | name and words of the [`crate::halt::Halt`] | until it goes on |
 //! | `chunk/<topic>/<partition>/<n>` | [`Chunk`]: older ranges | until both logs start behind it |
+//! | `released/<topic>/<partition>` | [`Released`]: this lane let go of it | until the lane that it went to has it |
+//! | `earlier/<topic>/<partition>` | producer ids of the lanes that it was in before | as long as it is in this lane |
 //! | `plan/<n>` | [`PlanList`]: which sequence stands for which source offset | until all its heads are past it |
 //!
 //! Keys are text so that any console consumer shows what is there. Values are numbers of variable length (zigzag
@@ -15,18 +17,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+pub use crate::codec::{BadRecord, FORMAT};
+use crate::codec::{Reader, Writer, number};
 use crate::ids::{Producer, SourceOffset, TargetOffset, TopicId};
 use crate::offset_map::{Extent, Range};
-
-/// Version of the values' format that this build writes.
-pub const FORMAT: u8 = 1;
-
-/// A value or key that this build cannot read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadRecord {
-    /// What was wrong, in words.
-    pub reason: &'static str,
-}
 
 /// A record of the map topic. No value is a tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +29,18 @@ pub enum MapRecord {
     Link(LinkRecord),
     /// Progress of one partition.
     Head(PartitionKey, Head),
+    /// The partition is no longer in this lane.
+    HeadGone(PartitionKey),
     /// Why a partition stopped, name and words; none once it goes on.
     Halt(PartitionKey, Option<(String, String)>),
     /// Older ranges of one partition; its number counts from 0.
     Chunk(PartitionKey, u64, Chunk),
     /// A chunk is no longer needed.
     ChunkGone(PartitionKey, u64),
+    /// The lane let go of a partition; none once another lane has it for good.
+    Released(PartitionKey, Option<Released>),
+    /// Producer ids of the lanes that a partition was in before: their markers may still be on the mirror.
+    Earlier(PartitionKey, Vec<i64>),
     /// Plans; the number grows by one a record.
     Plans(u64, PlanList),
     /// A plan record is no longer needed.
@@ -61,12 +61,21 @@ pub struct PartitionKey {
 pub struct LinkRecord {
     /// The link's name.
     pub link: String,
-    /// Number of lanes: partitions of the map topic.
-    pub lanes: u32,
     /// Cluster id of the source.
     pub source_cluster: String,
     /// Cluster id of the target.
     pub target_cluster: String,
+}
+
+/// A lane has let go of a partition: nothing of it is in flight, and nothing of an earlier epoch can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// The lane that it goes to.
+    pub to: u32,
+    /// Which of the partition's moves this is, counted from 1.
+    pub number: u64,
+    /// The producer id by which this lane wrote to it last.
+    pub producer_id: i64,
 }
 
 /// Which source offset a sequence stands for, acknowledged before the first such batch is sent.
@@ -130,7 +139,6 @@ impl MapRecord {
         let key = match self {
             Self::Link(link) => {
                 out.text(&link.link);
-                out.unsigned(u64::from(link.lanes));
                 out.text(&link.source_cluster);
                 out.text(&link.target_cluster);
                 "link".to_string()
@@ -139,6 +147,7 @@ impl MapRecord {
                 head.write(&mut out);
                 format!("head/{}/{}", key.topic, key.partition)
             }
+            Self::HeadGone(key) => return (format!("head/{}/{}", key.topic, key.partition).into_bytes(), None),
             Self::Halt(key, halt) => {
                 let name = format!("halt/{}/{}", key.topic, key.partition);
                 let Some((state, words)) = halt else { return (name.into_bytes(), None) };
@@ -152,6 +161,22 @@ impl MapRecord {
             }
             Self::ChunkGone(key, number) => {
                 return (format!("chunk/{}/{}/{number}", key.topic, key.partition).into_bytes(), None);
+            }
+            Self::Released(key, released) => {
+                let name = format!("released/{}/{}", key.topic, key.partition);
+                let Some(released) = released else { return (name.into_bytes(), None) };
+                out.unsigned(u64::from(released.to));
+                out.unsigned(released.number);
+                out.signed(released.producer_id);
+                name
+            }
+            Self::Earlier(key, ids) => {
+                let name = format!("earlier/{}/{}", key.topic, key.partition);
+                if ids.is_empty() {
+                    return (name.into_bytes(), None);
+                }
+                ids.iter().for_each(|id| out.signed(*id));
+                name
             }
             Self::Plans(number, plans) => {
                 plans.write(&mut out);
@@ -170,7 +195,10 @@ impl MapRecord {
         let Some(value) = value else {
             return match kind {
                 "plan" => Ok(Some(Self::PlansGone(number(parts.next())?))),
+                "head" => Ok(Some(Self::HeadGone(partition_key(&mut parts)?))),
                 "halt" => Ok(Some(Self::Halt(partition_key(&mut parts)?, None))),
+                "released" => Ok(Some(Self::Released(partition_key(&mut parts)?, None))),
+                "earlier" => Ok(Some(Self::Earlier(partition_key(&mut parts)?, Vec::new()))),
                 "chunk" => Ok(Some(Self::ChunkGone(partition_key(&mut parts)?, number(parts.next())?))),
                 _ => Ok(None),
             };
@@ -179,7 +207,6 @@ impl MapRecord {
         let record = match kind {
             "link" => Self::Link(LinkRecord {
                 link: input.text()?,
-                lanes: u32::try_from(input.unsigned()?).map_err(|_| BadRecord { reason: "lanes out of range" })?,
                 source_cluster: input.text()?,
                 target_cluster: input.text()?,
             }),
@@ -189,15 +216,27 @@ impl MapRecord {
                 let key = partition_key(&mut parts)?;
                 Self::Chunk(key, number(parts.next())?, Chunk { ranges: input.ranges()? })
             }
+            "released" => Self::Released(
+                partition_key(&mut parts)?,
+                Some(Released {
+                    to: input.lane()?,
+                    number: input.unsigned()?,
+                    producer_id: input.signed()?,
+                }),
+            ),
+            "earlier" => {
+                let key = partition_key(&mut parts)?;
+                let mut ids = Vec::new();
+                while !input.rest.is_empty() {
+                    ids.push(input.signed()?);
+                }
+                Self::Earlier(key, ids)
+            }
             "plan" => Self::Plans(number(parts.next())?, PlanList::read(&mut input)?),
             _ => return Err(BadRecord { reason: "unknown kind of key" }),
         };
         if input.rest.is_empty() { Ok(Some(record)) } else { Err(BadRecord { reason: "bytes left over" }) }
     }
-}
-
-fn number(part: Option<&str>) -> Result<u64, BadRecord> {
-    part.and_then(|text| text.parse().ok()).ok_or(BadRecord { reason: "key without its number" })
 }
 
 fn partition_key<'a>(parts: &mut impl Iterator<Item = &'a str>) -> Result<PartitionKey, BadRecord> {
@@ -297,122 +336,6 @@ impl PlanList {
     }
 }
 
-struct Writer {
-    bytes: Vec<u8>,
-}
-
-impl Writer {
-    fn new() -> Self {
-        Self { bytes: alloc::vec![FORMAT] }
-    }
-
-    fn unsigned(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes.push((value & 0x7f) as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(value as u8);
-    }
-
-    fn signed(&mut self, value: i64) {
-        self.unsigned(((value << 1) ^ (value >> 63)) as u64);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.unsigned(text.len() as u64);
-        self.bytes.extend_from_slice(text.as_bytes());
-    }
-
-    /// The first range as it is, each later one as the two gaps before it and its length: about five bytes a range.
-    fn ranges(&mut self, ranges: &[Range]) {
-        self.unsigned(ranges.len() as u64);
-        let (mut source, mut target) = (SourceOffset(0), TargetOffset(0));
-        for range in ranges {
-            self.signed(range.source_start.0.wrapping_sub(source.0));
-            self.signed(range.target_start.0.wrapping_sub(target.0));
-            self.unsigned(range.len);
-            (source, target) = (range.source_end(), range.target_end());
-        }
-    }
-}
-
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, BadRecord> {
-        match bytes.split_first() {
-            Some((&FORMAT, rest)) => Ok(Self { rest }),
-            Some(_) => Err(BadRecord { reason: "written by a newer twinlog" }),
-            None => Err(BadRecord { reason: "empty value" }),
-        }
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], BadRecord> {
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or(BadRecord { reason: "value ends too early" })?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn unsigned(&mut self) -> Result<u64, BadRecord> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.take(1)?.first().copied().unwrap_or_default();
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(BadRecord { reason: "number too long" })
-    }
-
-    fn signed(&mut self) -> Result<i64, BadRecord> {
-        let value = self.unsigned()?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
-    }
-
-    fn int(&mut self) -> Result<i32, BadRecord> {
-        i32::try_from(self.signed()?).map_err(|_| BadRecord { reason: "number out of range" })
-    }
-
-    fn flag(&mut self) -> Result<bool, BadRecord> {
-        match self.unsigned()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(BadRecord { reason: "neither yes nor no" }),
-        }
-    }
-
-    fn text(&mut self) -> Result<String, BadRecord> {
-        let len = usize::try_from(self.unsigned()?).map_err(|_| BadRecord { reason: "text too long" })?;
-        let bytes = self.take(len)?;
-        core::str::from_utf8(bytes).map(ToString::to_string).map_err(|_| BadRecord { reason: "not text" })
-    }
-
-    fn topic_id(&mut self) -> Result<TopicId, BadRecord> {
-        let mut id = TopicId::default();
-        id.copy_from_slice(self.take(16)?);
-        Ok(id)
-    }
-
-    fn ranges(&mut self) -> Result<Vec<Range>, BadRecord> {
-        let count = self.unsigned()?;
-        let mut ranges = Vec::new();
-        let (mut source, mut target) = (SourceOffset(0), TargetOffset(0));
-        for _ in 0..count {
-            let range = Range {
-                source_start: SourceOffset(source.0.wrapping_add(self.signed()?)),
-                target_start: TargetOffset(target.0.wrapping_add(self.signed()?)),
-                len: self.unsigned()?,
-            };
-            (source, target) = (range.source_end(), range.target_end());
-            ranges.push(range);
-        }
-        Ok(ranges)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -454,7 +377,6 @@ mod tests {
         vec![
             MapRecord::Link(LinkRecord {
                 link: "dr".into(),
-                lanes: 4,
                 source_cluster: "aaa".into(),
                 target_cluster: "bbb".into(),
             }),
@@ -464,6 +386,11 @@ mod tests {
             MapRecord::Halt(key(3), None),
             MapRecord::Chunk(key(3), 2, Chunk { ranges: head().ranges }),
             MapRecord::ChunkGone(key(3), 0),
+            MapRecord::HeadGone(key(3)),
+            MapRecord::Released(key(3), Some(Released { to: 7, number: 2, producer_id: 4001 })),
+            MapRecord::Released(key(3), None),
+            MapRecord::Earlier(key(3), vec![4000, 4001]),
+            MapRecord::Earlier(key(3), vec![]),
             MapRecord::Plans(
                 17,
                 PlanList {
@@ -494,12 +421,12 @@ mod tests {
             let Some(value) = value else { continue };
             for len in 0..value.len() {
                 let cut = MapRecord::decode(&key, Some(&value[..len]));
-                // A list of plans may end after any whole entry group: that is a shorter list, not a damaged one.
-                if !matches!(record, MapRecord::Plans(..)) {
+                // A list may end after any whole entry: that is a shorter one, not a damaged one.
+                if !matches!(record, MapRecord::Plans(..) | MapRecord::Earlier(..)) {
                     assert!(cut.is_err(), "{record:?} cut to {len}");
                 }
             }
-            if !matches!(record, MapRecord::Plans(..)) {
+            if !matches!(record, MapRecord::Plans(..) | MapRecord::Earlier(..)) {
                 let longer = [value.as_slice(), &[0]].concat();
                 assert!(MapRecord::decode(&key, Some(&longer)).is_err());
             }

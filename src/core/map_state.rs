@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::map_record::{Head, LinkRecord, MapRecord, PartitionKey};
+use crate::map_record::{Head, LinkRecord, MapRecord, PartitionKey, Released};
 use crate::offset_map::Range;
 use crate::plans::Plans;
 
@@ -19,6 +19,22 @@ pub struct MappedPartition {
     pub chunks: BTreeMap<u64, Range>,
     /// Why it stopped, name and words, if it did.
     pub halt: Option<(String, String)>,
+    /// That the lane let go of it, if it did.
+    pub released: Option<Released>,
+}
+
+impl MappedPartition {
+    /// Whether the map says nothing of it any more.
+    pub fn is_empty(&self) -> bool {
+        let Self { head, plans, chunks, halt, released } = self;
+        let forgotten = plans.later().is_empty() && plans.earlier().is_empty() && chunks.is_empty();
+        head.is_none() && halt.is_none() && released.is_none() && forgotten
+    }
+
+    /// Whether the lane that this is of copies it: there is a head, and it was not let go of.
+    pub fn is_held(&self) -> bool {
+        self.head.is_some() && self.released.is_none()
+    }
 }
 
 /// All that one map partition says.
@@ -44,6 +60,13 @@ impl MapState {
                 partition.plans.set_cursor(head.cursor, u64::MAX);
                 partition.head = Some(head);
             }
+            MapRecord::HeadGone(key) => {
+                if let Some(partition) = self.partitions.get_mut(&key) {
+                    partition.head = None;
+                }
+            }
+            MapRecord::Released(key, released) => self.partitions.entry(key).or_default().released = released,
+            MapRecord::Earlier(key, ids) => self.partitions.entry(key).or_default().plans.set_earlier(ids),
             MapRecord::Halt(key, halt) => self.partitions.entry(key).or_default().halt = halt,
             MapRecord::Chunk(key, number, chunk) => {
                 let chunks = &mut self.partitions.entry(key).or_default().chunks;

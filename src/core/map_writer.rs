@@ -8,14 +8,14 @@ use alloc::vec::Vec;
 
 use crate::ids::{Now, Producer};
 use crate::io::{LanePartition, MapBatch};
-use crate::map_record::{MapRecord, Plan};
+use crate::map_record::{MapRecord, PartitionKey, Plan, Released};
 use crate::sequence;
 
 /// A batch of map records grows up to about this many bytes.
 const BATCH_BYTES: usize = 256 << 10;
 
 /// What to do when a group is on the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Then {
     /// Nothing.
     Nothing,
@@ -25,6 +25,14 @@ pub enum Then {
     Head(LanePartition, Option<Plan>, u64),
     /// Batches under the plans of this record may be sent.
     Plans(u64),
+    /// Another lane may take the partition over.
+    Released(LanePartition, Released),
+    /// There was nothing to let go of but the name.
+    ReleasedUnknown(PartitionKey, Released),
+    /// The partition is this lane's.
+    Adopted(PartitionKey),
+    /// Nothing of the partition is left.
+    Forgotten(PartitionKey),
 }
 
 struct Group {

@@ -227,6 +227,16 @@ impl Outbox {
         shed
     }
 
+    /// Takes out all that was never sent, newest first.
+    pub fn drop_unsent(&mut self) -> Vec<Outgoing> {
+        let mut unsent = Vec::new();
+        while let Some(batch) = self.batches.pop_back_if(|batch| batch.state == State::Waiting && !batch.ever_sent) {
+            self.bytes -= u64::from(batch.bytes);
+            unsent.push(batch);
+        }
+        unsent
+    }
+
     /// The newest batch.
     pub fn back(&self) -> Option<&Outgoing> {
         self.batches.back()

@@ -11,6 +11,7 @@
 //! producer id and sequence. Start, crash, and unknown outcomes all take it.
 
 mod in_map;
+mod leaving;
 mod remedy;
 mod scanning;
 mod sending;
@@ -77,6 +78,8 @@ pub enum Need {
     FenceAnew,
     /// Why it stopped, or that it goes on, written to the map.
     Halt,
+    /// Its last head and that it was let go of, written to the map.
+    Release,
 }
 
 /// Where a partition is on its way.
@@ -99,6 +102,8 @@ pub enum Phase {
     Active,
     /// Stopped.
     Halted(Halt),
+    /// Let go of: another lane goes on with it.
+    Released,
 }
 
 /// One source partition and its mirror.
@@ -129,6 +134,12 @@ pub struct Partition {
     outbox: Outbox,
     /// The halt that follows when all before it is copied.
     halt_next: Option<Halt>,
+    /// Whether the map has a head of it, or will.
+    in_map: bool,
+    /// It is to be let go of.
+    leaving: bool,
+    /// It had stopped when it was to be let go of: its log is read only for the marker.
+    closing: bool,
     /// Whether the map says that it stopped.
     halt_in_map: bool,
     /// The cursor as it was when it stopped: what was on its way then may still arrive.
@@ -183,6 +194,9 @@ impl Partition {
             repacking: None,
             outbox: Outbox::default(),
             halt_next: None,
+            in_map: head.is_some(),
+            leaving: false,
+            closing: false,
             halt_in_map,
             halted_cursor: None,
             tail: None,
@@ -231,7 +245,7 @@ impl Partition {
             Phase::Probing => context.out.push_back(Output::Probe(context.id)),
             Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
             Phase::Halted(halt) => context.out.push_back(Output::Event(Event::Halted(context.id, halt))),
-            Phase::Registering | Phase::Fencing | Phase::Scanning { .. } | Phase::Active => {}
+            Phase::Registering | Phase::Fencing | Phase::Scanning { .. } | Phase::Active | Phase::Released => {}
         }
     }
 
@@ -245,6 +259,7 @@ impl Partition {
                 }
                 self.extent = Extent { synced: ends.source_start, next_target: ends.target_end };
                 self.phase = Phase::Registering;
+                self.in_map = true;
                 context.needs.push((context.id, Need::Register));
             }
             (Phase::Active, Ok(ends)) => {
@@ -285,6 +300,7 @@ impl Partition {
             && self.intake.is_empty()
             && self.repacking.is_none()
             && self.halt_next.is_none()
+            && !self.leaving
             && self.fetch_at <= now.mono_ms
             && !self.is_stuck(now)
             && self.outbox.bytes() < queue_bytes_max;
@@ -296,6 +312,7 @@ impl Partition {
         let expected = position == self.fetch_position
             && self.phase == Phase::Active
             && self.halt_next.is_none()
+            && !self.leaving
             && self.intake.is_empty()
             && self.repacking.is_none();
         match result {
@@ -442,7 +459,7 @@ impl Partition {
 
     /// Stops for good: everything is let go.
     pub fn halt(&mut self, context: &mut Context<'_>, halt: Halt) {
-        if matches!(self.phase, Phase::Halted(_)) {
+        if matches!(self.phase, Phase::Halted(_) | Phase::Released) {
             return;
         }
         self.halted_cursor = self.cursor();
@@ -460,6 +477,9 @@ impl Partition {
         self.halt_in_map = true;
         context.needs.push((context.id, Need::Halt));
         context.out.push_back(Output::Event(Event::Halted(context.id, halt)));
+        if self.leaving {
+            self.go_on_leaving(context);
+        }
     }
 
     fn wait(&mut self, context: &Context<'_>) {
@@ -500,7 +520,7 @@ impl Partition {
                 }
             }
             Phase::Active => self.advance(context),
-            Phase::Registering | Phase::Fencing | Phase::Halted(_) => {}
+            Phase::Registering | Phase::Fencing | Phase::Halted(_) | Phase::Released => {}
         }
     }
 

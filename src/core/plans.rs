@@ -15,6 +15,8 @@ use crate::sequence;
 pub struct Plans {
     cursor: Option<Plan>,
     later: Vec<(u64, Plan)>,
+    /// Producer ids of the lanes that the partition was in before.
+    earlier: Vec<i64>,
 }
 
 /// A stretch of one target batch that stands for consecutive source offsets.
@@ -37,6 +39,16 @@ impl Plans {
     /// Plans that were made after the cursor, with the number of the record that holds each.
     pub fn later(&self) -> &[(u64, Plan)] {
         &self.later
+    }
+
+    /// Producer ids of the lanes that the partition was in before: markers of theirs may still come.
+    pub fn earlier(&self) -> &[i64] {
+        &self.earlier
+    }
+
+    /// Sets them.
+    pub fn set_earlier(&mut self, ids: Vec<i64>) {
+        self.earlier = ids;
     }
 
     /// Adds a plan of record `number`. It makes those void that it plans anew: the same source offsets, or the same
@@ -115,7 +127,7 @@ impl Plans {
 
     /// Whether a producer id is one of ours as far as these plans know.
     pub fn knows_producer_id(&self, id: i64) -> bool {
-        self.newest_first().any(|plan| plan.producer.id == id)
+        self.earlier.contains(&id) || self.newest_first().any(|plan| plan.producer.id == id)
     }
 }
 

@@ -94,6 +94,11 @@ impl Lane {
         for id in self.ids() {
             if let Some(partition) = self.partitions.get_mut(id.0 as usize) {
                 let spec = partition.spec().clone();
+                if self.mapped.get(&spec.key).is_some_and(|mapped| mapped.released.is_some()) {
+                    self.by_key.remove(&spec.key);
+                    *partition = Partition::left_before(spec);
+                    continue;
+                }
                 let mapped = self.mapped.remove(&spec.key);
                 let stopped = match partition.phase() {
                     Phase::Halted(halt) => Some(halt.clone()),
@@ -154,6 +159,10 @@ impl Lane {
                     self.with(now, id, Partition::advance);
                 }
             }
+            Then::Released(id, released) => self.was_released(id, released),
+            Then::ReleasedUnknown(key, released) => self.was_released_unknown(key, released),
+            Then::Adopted(key) => self.was_adopted(key),
+            Then::Forgotten(key) => self.out.push_back(Output::Event(Event::Forgotten(key))),
         }
     }
 

@@ -84,7 +84,7 @@ impl Partition {
 
     /// The sequence of the record that is acknowledged next, and the source offset it was planned for.
     pub(super) fn cursor(&self) -> Option<Plan> {
-        if matches!(self.phase, Phase::Halted(_)) {
+        if matches!(self.phase, Phase::Halted(_)) || self.closing {
             return self.halted_cursor;
         }
         self.producer.map(|producer| match self.outbox.front() {

@@ -63,6 +63,9 @@ impl Partition {
     /// A part of the tail was read.
     pub fn target_read(&mut self, context: &mut Context<'_>, from: TargetOffset, result: ReadResult<BatchMeta>) {
         let Phase::Scanning { marker } = self.phase else { return };
+        if self.closing {
+            return self.close(context, marker, from, result);
+        }
         let Some(mut tail) = self.tail.take() else { return };
         if from != tail.next_read {
             self.tail = Some(tail);
@@ -96,7 +99,7 @@ impl Partition {
                 if tail.next_read > from {
                     self.attempt = 0;
                     read_on(context, &tail);
-                } else if context.now.mono_ms - self.scanning_since > MARKER_WAIT_MS {
+                } else if self.is_overdue(context) {
                     // It may lie before the tail, where the log was cut back: the next one does not, or shows it.
                     self.phase = Phase::Unfenced;
                     context.needs.push((context.id, Need::Fence));
@@ -126,6 +129,11 @@ impl Partition {
             }
         }
         self.tail = Some(tail);
+    }
+
+    /// Whether the marker has not come for long.
+    pub(super) fn is_overdue(&self, context: &Context<'_>) -> bool {
+        context.now.mono_ms - self.scanning_since > MARKER_WAIT_MS
     }
 
     /// The sequence that follows what was acknowledged last, if anything was.

@@ -32,6 +32,12 @@ impl Partition {
         if self.phase != Phase::Active {
             return;
         }
+        if self.leaving {
+            self.go_on_leaving(context);
+        }
+        if self.phase != Phase::Active || (self.leaving && self.outbox.is_empty()) {
+            return;
+        }
         if self.outbox.is_empty() {
             if self.intake.is_empty() && self.repacking.is_none() && self.fetch_position > self.extent.synced {
                 self.extent.synced = self.fetch_position;

@@ -1,0 +1,179 @@
+//! Which lane a partition is in, and how it goes from one lane to another.
+//!
+//! ```text
+//!  table: lane b, from a     a: copies ──► lets go: nothing in flight, last head and `released` in a's map
+//!                            b: reads a's map until `released` is there ──► all of it in b's map ──► copies
+//!  table: lane b             a: takes what is left of it out of its map
+//! ```
+//!
+//! Each step is written down before the next one begins, and an owner finds its own step by the table and its lane's
+//! map alone ([`order`]), so a crash at any point goes on from the records. One rule makes it safe: **an owner acts only
+//! by a table that was read after it had taken the lane.** From there on what the table says of its partitions changes
+//! by its own steps alone, or by those of a successor that has fenced it.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::map_record::{Chunk, Head, Plan, Released};
+use crate::map_state::MappedPartition;
+
+/// Where a partition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The lane that it is in, or goes to.
+    pub lane: u32,
+    /// The lane that it comes from, while it is on its way.
+    pub from: Option<u32>,
+    /// How often it was moved so far, with the present move.
+    pub number: u64,
+}
+
+/// What the map of a lane says of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing.
+    Nothing,
+    /// There is a head, and it was not let go of.
+    Held,
+    /// It was let go of.
+    Released(Released),
+    /// Remains of an earlier stay, or of an adoption that was not finished.
+    Remains,
+}
+
+/// What a lane's owner has to do about a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// It is no concern of this lane, or all is done.
+    Nothing,
+    /// Copy it.
+    Copy,
+    /// Take it over from that lane, once that has let go of it by this move; then say so in the table.
+    Adopt {
+        /// The lane that it comes from.
+        from: u32,
+        /// Number of the move.
+        number: u64,
+    },
+    /// It was taken over: say so in the table, and copy it.
+    EndMove {
+        /// Number of the move.
+        number: u64,
+    },
+    /// Let go of it.
+    Release {
+        /// The lane that it goes to.
+        to: u32,
+        /// Number of the move.
+        number: u64,
+    },
+    /// Take what is left of it out of the map; then look again.
+    Forget,
+}
+
+/// What the owner of `lane` has to do about a partition.
+pub fn order(lane: u32, place: Option<Place>, known: Known) -> Order {
+    let Some(place) = place else { return Order::Nothing };
+    if let Known::Released(released) = known
+        && (place.number > released.number || (place.number == released.number && place.from.is_none()))
+    {
+        return Order::Forget;
+    }
+    match (place.from, known) {
+        (None, Known::Nothing | Known::Held | Known::Remains) if place.lane == lane => Order::Copy,
+        (Some(_), Known::Held) if place.lane == lane => Order::EndMove { number: place.number },
+        (Some(from), Known::Nothing | Known::Remains) if place.lane == lane => {
+            Order::Adopt { from, number: place.number }
+        }
+        (Some(from), Known::Nothing | Known::Held | Known::Remains) if from == lane => {
+            Order::Release { to: place.lane, number: place.number }
+        }
+        (_, Known::Remains) => Order::Forget,
+        _ => Order::Nothing,
+    }
+}
+
+/// All that a lane needs to go on with a partition where another lane has let go of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adoption {
+    /// Its last head; none if nothing was ever copied.
+    pub head: Option<Head>,
+    /// Its older ranges.
+    pub chunks: BTreeMap<u64, Chunk>,
+    /// Plans that the head does not cover.
+    pub plans: Vec<Plan>,
+    /// Why it stopped, name and words, if it did.
+    pub halt: Option<(String, String)>,
+    /// Producer ids of the lanes that it was in.
+    pub earlier: Vec<i64>,
+}
+
+impl Adoption {
+    /// From what the other lane's map says of the partition; none until that lane has let go of it by this move.
+    pub fn of(mapped: &MappedPartition, chunks: BTreeMap<u64, Chunk>, number: u64) -> Option<Self> {
+        let released = mapped.released.filter(|released| released.number == number)?;
+        let plans: Vec<_> = mapped.plans.later().iter().map(|(_, plan)| *plan).collect();
+        let mut earlier = mapped.plans.earlier().to_vec();
+        let cursor = mapped.plans.cursor().map(|cursor| cursor.producer.id);
+        for id in plans.iter().map(|plan| plan.producer.id).chain(cursor).chain([released.producer_id]) {
+            if id >= 0 && !earlier.contains(&id) {
+                earlier.push(id);
+            }
+        }
+        Some(Self { head: mapped.head.clone(), chunks, plans, halt: mapped.halt.clone(), earlier })
+    }
+}
+
+/// Which of several lanes' words on one partition counts for somebody who owns none: that of the lane that holds it,
+/// else that of the lane that let go of it last. At each moment of a move it says the same.
+pub fn true_one<'a, T>(all: impl Iterator<Item = (T, &'a MappedPartition)>) -> Option<(T, &'a MappedPartition)> {
+    let rank = |mapped: &MappedPartition| match (&mapped.head, mapped.released) {
+        (None, _) => (0, 0),
+        (Some(_), Some(released)) => (1, released.number),
+        (Some(_), None) => (2, 0),
+    };
+    all.max_by_key(|(_, mapped)| rank(mapped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(lane: u32, from: Option<u32>, number: u64) -> Option<Place> {
+        Some(Place { lane, from, number })
+    }
+
+    fn released(number: u64) -> Known {
+        Known::Released(Released { to: 1, number, producer_id: 9 })
+    }
+
+    #[test]
+    fn a_move_goes_step_by_step() {
+        let (a, b) = (0, 1);
+        assert_eq!(order(a, place(a, None, 0), Known::Held), Order::Copy);
+        let moving = place(b, Some(a), 1);
+        assert_eq!(order(a, moving, Known::Held), Order::Release { to: b, number: 1 });
+        assert_eq!(order(b, moving, Known::Nothing), Order::Adopt { from: a, number: 1 });
+        assert_eq!(order(a, moving, released(1)), Order::Nothing);
+        assert_eq!(order(b, moving, Known::Held), Order::EndMove { number: 1 });
+        let moved = place(b, None, 1);
+        assert_eq!(order(a, moved, released(1)), Order::Forget);
+        assert_eq!(order(a, moved, Known::Nothing), Order::Nothing);
+        assert_eq!(order(b, moved, Known::Held), Order::Copy);
+    }
+
+    #[test]
+    fn what_is_left_of_an_earlier_stay_is_taken_out_before_it_comes_back() {
+        assert_eq!(order(0, place(0, Some(1), 2), released(1)), Order::Forget);
+        assert_eq!(order(0, place(0, Some(1), 2), Known::Remains), Order::Adopt { from: 1, number: 2 });
+        assert_eq!(order(0, place(2, None, 4), released(1)), Order::Forget);
+        assert_eq!(order(0, place(2, None, 4), Known::Remains), Order::Forget);
+    }
+
+    #[test]
+    fn what_is_held_is_never_taken_out() {
+        assert_eq!(order(0, place(1, None, 3), Known::Held), Order::Nothing);
+        assert_eq!(order(0, None, Known::Held), Order::Nothing);
+    }
+}
