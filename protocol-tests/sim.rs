@@ -17,6 +17,7 @@ mod profile;
 mod rng;
 mod shell;
 mod source;
+mod tables;
 mod target;
 mod world;
 

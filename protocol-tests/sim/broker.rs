@@ -4,7 +4,7 @@ use twinlog_core::ids::{Producer, SourceOffset, TargetOffset};
 use twinlog_core::io::{Ends, Failure, FenceOutcome, Input, LanePartition, MapEntry, Member, ReadResult};
 use twinlog_wire::error_code::ErrorCode;
 
-use super::coordinator::Markers;
+use super::coordinator::{Markers, lane_of};
 use super::shell::refusal;
 use super::source::Fetch;
 use super::target::Payload;
@@ -23,27 +23,28 @@ impl World {
             return;
         }
         let origin = request.origin;
+        let lane = self.instances[origin.instance].number;
         let former = self.instances[origin.instance].life != origin.life;
         let stray = matches!(request.call, Call::Add { .. }) && (request.delayed || former)
             || matches!(request.call, Call::Init(_)) && (!request.heard || former);
         if stray {
             // An epoch that nobody got, or a transaction that nobody knows to be open: it fences whoever has the lane,
             // and nobody can tell that from another owner.
-            self.coordinator.owner = None;
+            self.coordinators[lane].owner = None;
         }
         let input = match request.call {
             Call::Init(current) => {
-                let (answer, markers) = self.coordinator.init(origin.instance, current);
+                let (answer, markers) = self.coordinators[lane].init(origin.instance, current);
                 self.write_markers(markers);
                 if stray {
-                    self.coordinator.owner = None;
+                    self.coordinators[lane].owner = None;
                 }
                 if answer.is_ok() && current.is_none() {
                     self.count("lanes taken");
                 }
                 Input::ProducerId(answer.map_err(Failure::Code))
             }
-            Call::Add { producer, members } => match self.add_partitions_to_transaction(producer, &members) {
+            Call::Add { producer, members } => match self.add_partitions_to_transaction(lane, producer, &members) {
                 None => {
                     if request.heard {
                         let delay = self.rng.delay();
@@ -54,7 +55,7 @@ impl World {
                 Some(outcome) => Input::Fenced(outcome),
             },
             Call::Commit(producer) => {
-                let (answer, markers) = self.coordinator.commit(producer);
+                let (answer, markers) = self.coordinators[lane].commit(producer);
                 self.write_markers(markers);
                 Input::Fenced(match answer {
                     Ok(()) => FenceOutcome::Committed,
@@ -64,7 +65,7 @@ impl World {
                     Err(_) => FenceOutcome::Unknown,
                 })
             }
-            Call::ReadMap(from) => Input::MapRead { from: TargetOffset(from), result: self.read_map(from) },
+            Call::ReadMap(from) => Input::MapRead { from: TargetOffset(from), result: self.read_map(origin, from) },
             Call::ReadTarget { partition, from, epoch } => {
                 let log = &self.targets[partition];
                 let result = match log.diverges(from, epoch) {
@@ -93,6 +94,15 @@ impl World {
             Call::Fetch { partition, position, epoch } => {
                 return self.fetch(&request, partition, position, epoch);
             }
+            Call::ReadTable => {
+                let (table, delay) = (self.table_as_read(), self.rng.delay());
+                return self.after(delay, Event::TableRead(origin, table));
+            }
+            Call::EndMove { partition, number } => return self.end_move(partition, number),
+            Call::ReadOther { partition, from, number } => {
+                let (adoption, delay) = (self.read_other(partition, from, number), self.rng.delay());
+                return self.after(delay, Event::OtherRead(origin, partition, adoption, number));
+            }
             Call::WriteMap(_) | Call::Produce { .. } => return,
         };
         if request.heard {
@@ -111,7 +121,8 @@ impl World {
             Call::ReadTarget { partition, .. } | Call::Probe(partition) => {
                 self.targets[partition].down_until > self.now
             }
-            Call::ReadMap(_) => self.targets[self.map()].down_until > self.now,
+            Call::ReadMap(_) => self.targets[self.map(request.origin)].down_until > self.now,
+            Call::ReadOther { from, .. } => self.targets[self.map_of(from as usize)].down_until > self.now,
             _ => false,
         };
         if !down && (self.quiet || !self.rng.chance(self.profile.refusals)) {
@@ -141,7 +152,12 @@ impl World {
     }
 
     /// None if they were added.
-    fn add_partitions_to_transaction(&mut self, producer: Producer, members: &[Member]) -> Option<FenceOutcome> {
+    fn add_partitions_to_transaction(
+        &mut self,
+        lane: usize,
+        producer: Producer,
+        members: &[Member],
+    ) -> Option<FenceOutcome> {
         if !self.quiet && members.len() > 1 && self.rng.chance(self.profile.refusals) {
             // One unknown partition: the others are not tried.
             let bad = self.rng.index(members.len());
@@ -150,9 +166,9 @@ impl World {
             let codes = members.iter().enumerate().map(|(at, member)| (*member, code(at))).collect();
             return Some(FenceOutcome::NotAdded(codes));
         }
-        let map = self.map();
+        let map = self.map_of(lane);
         let partitions: Vec<_> = members.iter().map(|member| partition_of(*member, map)).collect();
-        match self.coordinator.add(producer, &partitions, self.now) {
+        match self.coordinators[lane].add(producer, &partitions, self.now) {
             Ok(()) => None,
             Err(code) if self.rng.chance(500) => Some(FenceOutcome::Failed(Failure::Code(code))),
             Err(code) => Some(FenceOutcome::NotAdded(members.iter().map(|member| (*member, code)).collect())),
@@ -188,7 +204,7 @@ impl World {
                 self.appended(partition);
             }
             Ok(()) => self.appended(partition),
-            Err(_) if !again => self.coordinator.written(transaction, partition),
+            Err(_) if !again => self.coordinators[lane_of(producer.id)].written(transaction, partition),
             Err(_) => {}
         }
         if !again && !self.quiet && self.rng.chance(self.profile.duplicate_markers) {
@@ -220,9 +236,10 @@ impl World {
         ReadResult::Entries { entries, next: TargetOffset(next) }
     }
 
-    fn read_map(&mut self, from: i64) -> ReadResult<MapEntry> {
-        let cleaned = self.targets[self.map()].cleaned.clone();
-        self.read_log(self.map(), from, |batch| match &batch.payload {
+    fn read_map(&mut self, origin: Origin, from: i64) -> ReadResult<MapEntry> {
+        let map = self.map(origin);
+        let cleaned = self.targets[map].cleaned.clone();
+        self.read_log(map, from, |batch| match &batch.payload {
             Payload::Marker => vec![MapEntry::Marker(batch.producer)],
             Payload::Map(records) => records
                 .iter()

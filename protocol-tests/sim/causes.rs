@@ -97,7 +97,7 @@ impl World {
         }
         let living: Vec<_> = self.living().collect();
         for instance in living {
-            if self.instances[instance].added > partition {
+            if self.instances[instance].ids[partition].is_some() {
                 let origin = Origin { instance, life: self.instances[instance].life };
                 self.deliver(origin, Input::Stop(LanePartition(partition as u32), halt.clone()));
             }

@@ -4,6 +4,14 @@
 use twinlog_core::ids::Producer;
 use twinlog_wire::error_code::ErrorCode;
 
+/// The producer id of the first lane.
+const FIRST_ID: i64 = 4_000;
+
+/// The lane that a producer id belongs to.
+pub(crate) fn lane_of(id: i64) -> usize {
+    (id - FIRST_ID) as usize
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Empty,
@@ -39,9 +47,9 @@ pub(crate) struct Coordinator {
 }
 
 impl Coordinator {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(lane: usize) -> Self {
         Self {
-            id: 4000,
+            id: FIRST_ID + lane as i64,
             epoch: -1,
             last_epoch: -1,
             state: State::Empty,

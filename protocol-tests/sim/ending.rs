@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use twinlog_core::ids::{SourceOffset, TargetOffset};
 use twinlog_core::io::Input;
-use twinlog_core::map_record::{Chunk, MapRecord, PartitionKey};
-use twinlog_core::map_state::MapState;
+use twinlog_core::lane::Lane;
+use twinlog_core::map_record::{Chunk, PartitionKey};
+use twinlog_core::map_state::MappedPartition;
+use twinlog_core::moves::true_one;
 use twinlog_core::offset_map::{OffsetMap, Translation};
-use twinlog_core::partition::Phase;
+use twinlog_core::partition::{Partition, Phase};
 use twinlog_core::tail::{Found, Tail};
 
 use super::profile::Cause;
@@ -18,43 +20,52 @@ use super::world::{Event, Origin, World};
 use crate::checker::{Expect, MapTruth, SourceRecord, TargetRecord, Translated, check_copy, check_map};
 
 impl World {
-    /// Ends the faults' aftermath when an instance says that it has copied everything.
+    /// Ends the faults' aftermath when for each lane an instance says that it has copied everything.
     pub(crate) fn look_for_the_end(&mut self) {
-        if !self.quiet || self.draining.is_some() || self.failure.is_some() {
+        if !self.quiet || !self.draining.is_empty() || self.failure.is_some() {
             return;
         }
-        let living: Vec<_> = self.living().collect();
-        if self.coordinator.owner.is_some_and(|owner| self.instances[owner].alive && !self.is_caught_up(owner)) {
-            return;
+        let mut ready = Vec::new();
+        for lane in 0..self.profile.lanes {
+            let owner = self.coordinators[lane].owner.filter(|owner| self.instances[*owner].alive);
+            let living = self.living().filter(|index| self.instances[*index].number == lane);
+            let mut living = living.filter(|index| owner.is_none_or(|owner| owner == *index));
+            let Some(index) = living.find(|index| self.is_caught_up(*index)) else { return };
+            ready.push(index);
         }
-        let owner = self.coordinator.owner;
-        let living = living
-            .into_iter()
-            .filter(|index| owner.is_none_or(|owner| !self.instances[owner].alive || owner == *index));
-        let living: Vec<_> = living.collect();
-        let Some(index) = living.into_iter().find(|index| self.is_caught_up(*index)) else { return };
-        self.note(|_| format!("{index} has caught up"));
-        if !self.instances[index].slots.is_empty() {
-            return self.fail(format!("instance {index} still holds {:?}", self.instances[index].slots.keys()));
+        self.note(|_| format!("{ready:?} have caught up"));
+        if let Some(index) = ready.iter().find(|index| !self.instances[**index].slots.is_empty()) {
+            return self.fail(format!("instance {index} still holds {:?}", self.instances[*index].slots.keys()));
         }
-        self.draining = Some(index);
         // Zombies have no part in the end: their last words come when it is settled.
-        let others: Vec<_> = self.living().filter(|other| *other != index).collect();
+        let others: Vec<_> = self.living().filter(|other| !ready.contains(other)).collect();
         for other in others {
             self.instances[other].lane = None;
             self.instances[other].alive = false;
         }
+        self.draining.clone_from(&ready);
         self.compare(true);
         self.read_now();
-        let origin = Origin { instance: index, life: self.instances[index].life };
-        self.deliver(origin, Input::Drain);
+        for instance in ready {
+            let origin = Origin { instance, life: self.instances[instance].life };
+            self.deliver(origin, Input::Drain);
+        }
+    }
+
+    /// The number of a partition in an instance, if that copies it.
+    fn copied_by(&self, instance: usize, partition: usize) -> Option<&Partition> {
+        let lane = self.instances[instance].lane.as_ref()?;
+        lane.find(&key(partition)).and_then(|id| lane.partition(id))
     }
 
     fn is_caught_up(&self, index: usize) -> bool {
-        let Some(lane) = self.instances[index].lane.as_ref().filter(|lane| lane.is_running()) else { return false };
-        let partitions = lane.partitions();
-        partitions.len() == self.profile.partitions
-            && partitions.iter().enumerate().all(|(number, partition)| {
+        let running = self.instances[index].lane.as_ref().is_some_and(Lane::is_running);
+        let lane = self.instances[index].number;
+        let here = |number: &usize| self.states.table[*number].is_some_and(|place| place.lane as usize == lane);
+        running
+            && self.is_settled(index)
+            && (0..self.profile.partitions).filter(here).all(|number| {
+                let Some(partition) = self.copied_by(index, number) else { return false };
                 let synced = partition.progress().extent.synced.0;
                 let reached = synced == self.sources[number].last_stable();
                 // A zombie stops for other reasons; it will hear that it is one.
@@ -70,16 +81,21 @@ impl World {
             })
     }
 
-    /// The instance that copied everything has ended as it was told to.
-    pub(crate) fn drained(&mut self) {
+    /// An instance that copied everything has ended as it was told to.
+    pub(crate) fn drained(&mut self, index: usize) {
+        self.draining.retain(|other| *other != index);
+        if !self.draining.is_empty() {
+            return;
+        }
         self.count("worlds drained");
         self.compare(true);
         self.read_now();
-        self.draining = None;
         if self.again && self.failure.is_none() {
             // Once more from the start: there is nothing to do, and nothing may come of it.
             self.again = false;
-            self.plan_start(0);
+            for lane in 0..self.profile.lanes {
+                self.plan_start(lane, 0);
+            }
         } else {
             self.done = true;
         }
@@ -134,9 +150,10 @@ impl World {
 
     fn compare(&mut self, caught_up: bool) {
         for partition in 0..self.profile.partitions {
-            let instance = self.draining.unwrap_or_default();
-            let lane = self.instances[instance].lane.as_ref();
-            let halted = lane.and_then(|lane| lane.partitions().get(partition)).and_then(|one| match one.phase() {
+            let lane = self.states.table[partition].map_or(0, |place| place.lane as usize);
+            let here = self.draining.iter().find(|index| self.instances[**index].number == lane);
+            let copied = here.and_then(|index| self.copied_by(*index, partition));
+            let halted = copied.and_then(|one| match one.phase() {
                 Phase::Halted(halt) => Some(halt.name()),
                 _ => None,
             });
@@ -146,7 +163,7 @@ impl World {
             {
                 return self.fail(format!("partition {partition} stopped as {name}, the cause is {cause:?}"));
             }
-            let stopped = halted.is_some() || (lane.is_none() && cause.is_some());
+            let stopped = halted.is_some() || (copied.is_none() && cause.is_some());
             let (truth, mirror) = (self.truth(partition, stopped), self.mirror(partition));
             if let Err(wrong) = check_copy(&truth, &mirror, caught_up && !stopped) {
                 return self.fail(format!("partition {partition}: {wrong}"));
@@ -161,29 +178,12 @@ impl World {
             self.after(pause, Event::Read);
         }
         self.count("reads without ownership");
-        let mut state = MapState::default();
-        let (mut chunks, mut own_id) = (BTreeMap::new(), -1);
-        let map = &self.targets[self.map()];
-        for batch in map.read(map.start) {
-            match &batch.payload {
-                Payload::Marker => own_id = batch.producer.id,
-                Payload::Map(records) => {
-                    let kept = (batch.base..).zip(records.iter()).filter(|(offset, _)| !map.cleaned.contains(offset));
-                    for (_, (key, value)) in kept {
-                        let Ok(Some(record)) = MapRecord::decode(key, value.as_deref()) else { continue };
-                        if let MapRecord::Chunk(key, number, chunk) = &record {
-                            chunks.insert((key.clone(), *number), chunk.clone());
-                        } else if let MapRecord::ChunkGone(key, number) = &record {
-                            chunks.remove(&(key.clone(), *number));
-                        }
-                        state.apply(record);
-                    }
-                }
-                Payload::Records(_) | Payload::Foreign => {}
-            }
-        }
+        let lanes: Vec<_> = (0..self.profile.lanes).map(|lane| self.read_map_of(lane)).collect();
         for partition in 0..self.profile.partitions {
-            if let Err(wrong) = self.read_partition(&state, &chunks, partition, own_id) {
+            let all = lanes.iter().enumerate();
+            let all = all.filter_map(|(lane, (state, _))| Some((lane, state.partitions.get(&key(partition))?)));
+            let Some((lane, mapped)) = true_one(all) else { continue };
+            if let Err(wrong) = self.read_partition(mapped, &lanes[lane].1, partition, lane) {
                 return self.fail(format!("partition {partition}, as read: {wrong}"));
             }
         }
@@ -191,12 +191,11 @@ impl World {
 
     fn read_partition(
         &self,
-        state: &MapState,
+        mapped: &MappedPartition,
         chunks: &BTreeMap<(PartitionKey, u64), Chunk>,
         partition: usize,
-        own_id: i64,
+        lane: usize,
     ) -> Result<(), String> {
-        let Some(mapped) = state.partitions.get(&key(partition)) else { return Ok(()) };
         let Some(head) = &mapped.head else { return Ok(()) };
         let cause = self.cause_of(partition);
         if matches!(cause, Some(Cause::TargetTruncated | Cause::TargetTrimmed | Cause::SourceTruncated)) {
@@ -217,7 +216,7 @@ impl World {
         }
         let mut tail = Tail::new(map, head.extent, head.leader_epoch, head.cursor);
         for batch in self.targets[partition].read(tail.next_read.0) {
-            match tail.take(&mapped.plans, own_id, &batch.meta()) {
+            match tail.take(&mapped.plans, self.coordinators[lane].id, &batch.meta()) {
                 Found::Before | Found::Own | Found::Marker(_) => {}
                 Found::Foreign(at) if cause.is_none() => return Err(format!("the batch at {at} was not planned")),
                 Found::Foreign(_) => break,

@@ -25,8 +25,13 @@ impl World {
             }
             self.after(0, Event::Append(partition));
         }
-        self.after(0, Event::Start);
-        self.start_planned = true;
+        for lane in 0..self.profile.lanes {
+            self.plan_start(lane, 0);
+        }
+        for partition in 0..self.discovered {
+            self.place(partition);
+        }
+        self.plan(self.profile.lanes > 1, 1_000, Event::Move);
         self.after(200, Event::Supervise);
         self.after(self.profile.expiry_check_ms, Event::Expiry);
         let span = self.profile.fault_ms;
@@ -123,15 +128,18 @@ impl World {
             Event::Pause => self.pause(),
             Event::Rival => {
                 self.count("rivals");
-                self.plan_start(0);
+                let lane = self.rng.index(self.profile.lanes);
+                self.plan_start(lane, 0);
                 self.plan(true, 4_000, Event::Rival);
             }
+            Event::Move => self.move_something(),
             Event::Trim => self.trim(),
             Event::Clean => self.clean_something(),
             Event::Drain => self.drain_somebody(),
             Event::Compact => {
                 self.count("compactions of the map");
-                let map = self.map();
+                let lane = self.rng.index(self.profile.lanes);
+                let map = self.map_of(lane);
                 self.targets[map].compact();
                 self.plan(true, 3_000, Event::Compact);
             }
@@ -224,7 +232,7 @@ impl World {
         self.instances[index].paused_until = self.now + pause;
         self.note(|_| format!("{index} stands still for {pause}"));
         if self.rng.chance(600) {
-            self.plan_start(10);
+            self.plan_start(self.instances[index].number, 10);
         }
     }
 
@@ -302,12 +310,10 @@ impl World {
     }
 
     fn discover(&mut self) {
-        self.discovered = self.profile.partitions;
-        let living: Vec<_> = self.living().collect();
-        for index in living {
-            self.add_partitions(index);
-            self.drive(index);
+        for partition in self.discovered..self.profile.partitions {
+            self.place(partition);
         }
+        self.discovered = self.profile.partitions;
     }
 
     /// The faults stop; what is open is ended.
@@ -334,13 +340,16 @@ impl World {
     /// Looks after the world as an operator would, and ends it when all is copied.
     pub(crate) fn supervise(&mut self) {
         self.after(200, Event::Supervise);
-        if self.living().next().is_none() && self.draining.is_none() {
-            self.plan_start(100);
-        }
-        if self.coordinator.is_open_since(self.now.saturating_sub(TRANSACTION_TIMEOUT_MS)) {
-            self.count("transactions timed out");
-            let markers = self.coordinator.abort();
-            self.write_markers(Some(markers));
+        for lane in 0..self.profile.lanes {
+            let alone = !self.living().any(|index| self.instances[index].number == lane);
+            if alone && self.draining.is_empty() {
+                self.plan_start(lane, 100);
+            }
+            if self.coordinators[lane].is_open_since(self.now.saturating_sub(TRANSACTION_TIMEOUT_MS)) {
+                self.count("transactions timed out");
+                let markers = self.coordinators[lane].abort();
+                self.write_markers(Some(markers));
+            }
         }
         self.look_for_the_end();
     }

@@ -27,10 +27,10 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    pub(crate) fn new(partitions: usize) -> Self {
+    pub(crate) fn new(partitions: usize, lanes: usize) -> Self {
         Self {
             plans: vec![Vec::new(); partitions],
-            markers: vec![BTreeSet::new(); partitions + 1],
+            markers: vec![BTreeSet::new(); partitions + lanes],
             sequences: BTreeMap::new(),
         }
     }
@@ -69,13 +69,14 @@ impl World {
     /// Up to where the map knows a mirror.
     pub(crate) fn known_target_end(&self, partition: usize) -> i64 {
         let mut known = 0;
-        for batch in self.targets[self.map()].read(0) {
+        let maps = (0..self.profile.lanes).map(|lane| &self.targets[self.map_of(lane)]);
+        for batch in maps.flat_map(|map| map.read(0)) {
             let Payload::Map(records) = &batch.payload else { continue };
             for (key, value) in records.iter() {
                 if let Ok(Some(MapRecord::Head(key, head))) = MapRecord::decode(key, value.as_deref())
                     && key.partition as usize == partition
                 {
-                    known = head.extent.next_target.0;
+                    known = known.max(head.extent.next_target.0);
                 }
             }
         }
@@ -87,6 +88,9 @@ impl World {
             Output::Send { partition, slot, attempt, producer, sequence } => {
                 self.judge_send(origin, partition.0 as usize, slot.0, *attempt, *producer, *sequence);
             }
+            Output::Event(LaneEvent::Released(..)) => self.count("partitions let go of"),
+            Output::Event(LaneEvent::Adopted(_)) => self.count("partitions adopted"),
+            Output::Event(LaneEvent::Forgotten(_)) => self.count("partitions forgotten"),
             Output::Event(LaneEvent::Resolving(_)) => self.count("resolves"),
             Output::Event(LaneEvent::GaveWay(..)) => self.count("partitions that give way"),
             Output::Event(LaneEvent::Halted(partition, halt)) => {
@@ -94,12 +98,14 @@ impl World {
                 let cause = self.cause_of(partition).filter(|_| self.caused || self.profile.existing > 0);
                 let expected = cause.is_some_and(|cause| cause.halt() == name);
                 // A zombie sees the new owner's work as somebody else's.
-                if !expected && self.coordinator.owner == Some(origin.instance) {
+                if !expected && self.owner_beside(origin.instance) == Some(origin.instance) {
                     self.fail(format!("partition {partition} stops without a cause: {name}: {halt}"));
                 }
                 self.count(name);
                 if let Halt::Unsupported { offset, .. } | Halt::Unreadable { offset, .. } = halt {
-                    let synced = lane.partitions()[partition].progress().extent.synced;
+                    let id = self.instances[origin.instance].ids[partition];
+                    let synced = id.and_then(|id| lane.partition(id)).map(|one| one.progress().extent.synced);
+                    let synced = synced.unwrap_or_default();
                     let skips = |record: &SourceRecord| (synced.0..offset.0).contains(&record.offset);
                     let truth = self.truth(partition, false);
                     if let Some(left) = truth.iter().find(|record| record.expect == Expect::Required && skips(record)) {
@@ -145,7 +151,7 @@ impl World {
         if !self.judge.markers[partition].contains(&(producer.id, producer.epoch)) {
             return self.fail(format!("{partition} is written to before its marker of {producer:?}"));
         }
-        let map_end = self.targets[self.map()].high_watermark;
+        let map_end = self.targets[self.map(origin)].high_watermark;
         for (index, record) in content.records.iter().enumerate() {
             let at = sequence::advance(sequence, index as u64);
             let planned = self.judge.planned(partition, producer, at, map_end);

@@ -29,11 +29,19 @@ pub enum Mistake {
     ResendOld,
     /// A marker of the source counts for two offsets.
     OffByOneAtMarker,
+    /// A partition is adopted before the other lane has let go of it.
+    AdoptEarly,
+    /// What was let go of leaves the map before the other lane has it.
+    ForgetEarly,
+    /// A move counts as done before the partition is in the new lane's map.
+    EndMoveEarly,
+    /// A lane acts by a table that was read before it was taken.
+    StaleTable,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::SkipFence,
         Self::GuessTheEnd,
         Self::PlanNotAwaited,
@@ -41,6 +49,10 @@ impl Mistake {
         Self::NewSequence,
         Self::ResendOld,
         Self::OffByOneAtMarker,
+        Self::AdoptEarly,
+        Self::ForgetEarly,
+        Self::EndMoveEarly,
+        Self::StaleTable,
     ];
 }
 

@@ -6,6 +6,7 @@ use twinlog_core::ids::TargetOffset;
 use twinlog_core::outbox::Answer;
 use twinlog_wire::error_code::ErrorCode;
 
+use super::coordinator::lane_of;
 use super::profile::Cause;
 use super::shell::produced;
 use super::target::Payload;
@@ -16,7 +17,7 @@ impl World {
     /// order, and are lost together.
     pub(crate) fn produce(&mut self, origin: Origin, target: Target, call: Call) {
         let partition = match target {
-            Target::Map | Target::Marker { .. } => self.map(),
+            Target::Map | Target::Marker { .. } => self.map(origin),
             Target::Data { partition, .. } => partition,
         };
         let generation = self.targets[partition].generation;
@@ -92,7 +93,7 @@ impl World {
         let target = request.target;
         let partition = match target {
             Target::Data { partition, .. } => partition,
-            Target::Map | Target::Marker { .. } => self.map(),
+            Target::Map | Target::Marker { .. } => self.map(request.origin),
         };
         if let Some(broken) = self.broken.get(&request.connection).copied() {
             // Named rule `lease`: where a broker can forget, what outlives its connection must not outlive the memory
@@ -232,8 +233,8 @@ impl World {
         let reached = self.targets[partition].high_watermark;
         while let Some(waiter) = self.waiters[partition].front().filter(|waiter| waiter.end <= reached).cloned() {
             self.waiters[partition].pop_front();
-            if let Target::Marker { transaction, .. } = waiter.target {
-                self.coordinator.written(transaction, partition);
+            if let Target::Marker { transaction, producer } = waiter.target {
+                self.coordinators[lane_of(producer.id)].written(transaction, partition);
                 continue;
             }
             let (base, log_start) = (TargetOffset(waiter.base), TargetOffset(self.targets[partition].start));

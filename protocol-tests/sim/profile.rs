@@ -75,6 +75,8 @@ impl Cause {
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) partitions: usize,
+    /// Two, and partitions move between them; or one.
+    pub(crate) lanes: usize,
     /// How long faults go on, in ms.
     pub(crate) fault_ms: u64,
     pub(crate) ages: Ages,
@@ -139,6 +141,7 @@ impl Profile {
         let mut some = |on: u64, values: &[u64]| if rng.chance(on) { rng.pick(values) } else { 0 };
         let profile = Self {
             partitions,
+            lanes: 1,
             fault_ms: 3_000,
             ages,
             expiration_ms: 3_600_000,
@@ -174,6 +177,7 @@ impl Profile {
         let cause = cause.then(|| (rng.index(partitions), rng.pick(&Cause::ALL)));
         let existing = if rng.chance(150) { rng.between(1, 9) } else { 0 };
         Self {
+            lanes: if rng.chance(350) { 2 } else { 1 },
             fault_ms: rng.between(1_000, 15_000),
             mark_interval_ms: rng.pick(&[100, 700, 5_000]),
             queue_bytes_max: rng.pick(&[500, 5_000, 1 << 20]),

@@ -7,12 +7,13 @@ use twinlog_core::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
 use twinlog_core::config::ExistingTopics;
 use twinlog_core::ids::{Producer, SourceOffset, TargetOffset};
 use twinlog_core::io::{
-    Failure, FenceOutcome, FetchResult, Input, LanePartition, Output, Over, PartitionSpec, ReadResult,
+    Event as LaneEvent, Failure, FenceOutcome, FetchResult, Input, LanePartition, Member, Output, Over, PartitionSpec, ReadResult,
 };
 use twinlog_core::lane::{Lane, LaneConfig};
 use twinlog_core::map_record::{LinkRecord, PartitionKey};
 use twinlog_core::outbox::Answer;
 
+use super::mistakes::Mistake;
 use super::source::{Content, Fetch, Kind};
 use super::world::{Call, Connection, Event, Instance, Origin, Request, Target, World};
 
@@ -25,19 +26,21 @@ fn lane_partition(partition: usize) -> LanePartition {
 }
 
 impl World {
-    pub(crate) fn start(&mut self) {
-        self.start_planned = false;
+    pub(crate) fn start(&mut self, number: usize) {
+        self.start_planned[number] = false;
         let partitions = self.profile.partitions;
         let index = self.instances.len();
         self.instances.push(Instance {
             lane: None,
+            number,
+            table: Vec::new(),
+            ids: vec![None; partitions],
             life: 0,
             alive: true,
             slots: BTreeMap::new(),
             fetching: vec![false; partitions],
-            connections: vec![Connection::default(); partitions + 1],
+            connections: vec![Connection::default(); partitions + self.profile.lanes],
             paused_until: 0,
-            added: 0,
             held: Vec::new(),
             fence: None,
             sent: BTreeMap::new(),
@@ -49,7 +52,7 @@ impl World {
     /// A new lane in an instance.
     pub(crate) fn restart(&mut self, index: usize) {
         let config = LaneConfig {
-            link: LinkRecord { link: "sim".into(), lanes: 1, source_cluster: "a".into(), target_cluster: "b".into() },
+            link: LinkRecord { link: "sim".into(), source_cluster: "a".into(), target_cluster: "b".into() },
             producer_expiration_ms: self.profile.expiration_ms,
             mark_interval_ms: self.profile.mark_interval_ms,
             queue_bytes_max: self.profile.queue_bytes_max,
@@ -58,36 +61,45 @@ impl World {
         let (life, now) = (self.number(), self.time());
         let instance = &mut self.instances[index];
         instance.life = life;
-        instance.added = 0;
+        instance.table.clear();
+        instance.ids.fill(None);
         instance.fetching.fill(false);
         instance.slots.clear();
         instance.lane = Some(Lane::new(config, now));
         self.note(|_| format!("instance {index} begins, life {life}"));
-        self.add_partitions(index);
         self.drive(index);
+        self.look(Origin { instance: index, life }, true);
     }
 
-    /// Tells an instance of the partitions that it does not know yet.
-    pub(crate) fn add_partitions(&mut self, index: usize) {
+    /// An instance copies a partition from now on.
+    pub(crate) fn add_partition(&mut self, index: usize, partition: usize) {
         let now = self.time();
         let existing = match self.profile.existing {
             0 => ExistingTopics::Refuse,
             _ if matches!(self.profile.cause, Some((_, super::profile::Cause::NotEmpty))) => ExistingTopics::Refuse,
             _ => ExistingTopics::Append,
         };
-        for partition in self.instances[index].added..self.discovered {
-            let spec = PartitionSpec {
-                key: key(partition),
-                source_topic_id: [self.source_topics[partition]; 16],
-                target_topic: "t".into(),
-                target_topic_id: [self.target_topics[partition]; 16],
-                existing,
-            };
-            if let Some(lane) = &mut self.instances[index].lane {
-                lane.add(now, spec);
-            }
+        let spec = PartitionSpec {
+            key: key(partition),
+            source_topic_id: [self.source_topics[partition]; 16],
+            target_topic: "t".into(),
+            target_topic_id: [self.target_topics[partition]; 16],
+            existing,
+        };
+        let instance = &mut self.instances[index];
+        if let Some(lane) = instance.lane.as_mut().filter(|lane| lane.find(&spec.key).is_none()) {
+            instance.ids[partition] = Some(lane.add(now, spec));
+            self.drive(index);
         }
-        self.instances[index].added = self.discovered;
+    }
+
+    /// How long until an answer reaches the life that it is for; none if it never does.
+    pub(crate) fn wait_for(&self, origin: Origin) -> Option<u64> {
+        match self.reach(origin) {
+            Reach::Gone => None,
+            Reach::In(wait) => Some(wait),
+            Reach::Now => Some(0),
+        }
     }
 
     /// Whether an answer reaches the life that it is for. A paused instance gets it when it goes on.
@@ -111,11 +123,14 @@ impl World {
                 self.note(|_| format!("{} <- {input:?}", origin.instance));
                 let now = self.time();
                 let instance = &mut self.instances[origin.instance];
+                let mut named = input.clone();
+                let present = |id: LanePartition| instance.lane.as_ref()?.find(&key(id.0 as usize));
+                rename_input(&mut named, &|id| present(id).or(instance.ids[id.0 as usize]).unwrap_or(id));
                 if let Input::Fetched { partition, result: FetchResult::Failed(_), .. } = &input {
                     instance.fetching[partition.0 as usize] = false;
                 }
                 if let Some(lane) = &mut instance.lane {
-                    lane.handle(now, input);
+                    lane.handle(now, named);
                 }
                 self.drive(origin.instance);
             }
@@ -127,7 +142,8 @@ impl World {
         let Some(mut lane) = self.instances[index].lane.take() else { return };
         let origin = Origin { instance: index, life: self.instances[index].life };
         let now = self.time();
-        while let Some(output) = lane.poll_output(now) {
+        while let Some(mut output) = lane.poll_output(now) {
+            rename_output(&mut output, &|id| name_of(&lane, id));
             let is_effect = !matches!(output, Output::Event(_) | Output::Release(_) | Output::Over(_));
             if is_effect && self.crashes() {
                 return self.crash(index);
@@ -142,7 +158,7 @@ impl World {
                 return self.crash(index);
             }
         }
-        let wanted: Vec<_> = lane.wants_fetch(now).collect();
+        let wanted: Vec<_> = lane.wants_fetch(now).map(|(id, at, epoch)| (name_of(&lane, id), at, epoch)).collect();
         self.instances[index].lane = Some(lane);
         for (id, position, epoch) in wanted {
             let partition = id.0 as usize;
@@ -162,7 +178,7 @@ impl World {
         self.count("crashes");
         self.end(index);
         let delay = self.rng.between(0, 2_000);
-        self.plan_start(delay);
+        self.plan_start(self.instances[index].number, delay);
     }
 
     fn end(&mut self, index: usize) {
@@ -176,10 +192,10 @@ impl World {
         }
     }
 
-    pub(crate) fn plan_start(&mut self, delay: u64) {
-        if !self.start_planned {
-            self.start_planned = true;
-            self.after(delay, Event::Start);
+    pub(crate) fn plan_start(&mut self, lane: usize, delay: u64) {
+        if !self.start_planned[lane] {
+            self.start_planned[lane] = true;
+            self.after(delay, Event::Start(lane));
         }
     }
 
@@ -194,22 +210,22 @@ impl World {
             }
             Over::Lost => {
                 self.count("zombies refused");
-                if self.coordinator.owner == Some(index) {
+                if self.owner_beside(index) == Some(index) {
                     self.fail(format!("instance {index} gives up though nobody else took the lane"));
                 }
                 self.end(index);
-                if self.draining == Some(index) {
+                if self.draining.contains(&index) {
                     // A zombie that had not heard: its successor died, another one will look.
-                    self.draining = None;
+                    self.draining.clear();
                 }
             }
-            Over::Drained if self.draining == Some(index) => {
+            Over::Drained if self.draining.contains(&index) => {
                 self.end(index);
-                self.drained();
+                self.drained(index);
             }
             Over::Drained => {
                 self.end(index);
-                self.plan_start(300);
+                self.plan_start(self.instances[index].number, 300);
             }
             Over::BadMap(_) | Over::Forbidden(..) => self.fail(format!("instance {index}: {over:?}")),
         }
@@ -249,7 +265,21 @@ impl World {
                     self.fail(format!("slot {slot:?} is released twice, or was never given"));
                 }
             }
-            Output::Event(_) | Output::Over(_) => {}
+            Output::Event(event) => self.follow(origin, &event),
+            Output::Over(_) => {}
+        }
+    }
+
+    /// What a change of state leads to: the table is looked at again.
+    fn follow(&mut self, origin: Origin, event: &LaneEvent) {
+        match event {
+            LaneEvent::Released(key, _) if self.mistake == Some(Mistake::ForgetEarly) => {
+                self.after(0, Event::Input(origin, Input::Forget(key.clone())));
+            }
+            LaneEvent::Taken { .. } | LaneEvent::Released(..) | LaneEvent::Adopted(_) | LaneEvent::Forgotten(_) => {
+                self.after(0, Event::Look(origin, false));
+            }
+            _ => {}
         }
     }
 
@@ -362,6 +392,55 @@ impl World {
     }
 }
 
+/// The world's number of a partition; a lane counts as they were added to it.
+fn name_of(lane: &Lane, id: LanePartition) -> LanePartition {
+    lane.partition(id).map_or(id, |partition| LanePartition(partition.spec().key.partition as u32))
+}
+
+fn rename_member(member: &mut Member, to: &dyn Fn(LanePartition) -> LanePartition) {
+    if let Member::Data(id) = member {
+        *id = to(*id);
+    }
+}
+
+fn rename_input(input: &mut Input, to: &dyn Fn(LanePartition) -> LanePartition) {
+    match input {
+        Input::Probed(id, _)
+        | Input::TargetRead { partition: id, .. }
+        | Input::TargetEnds { partition: id, .. }
+        | Input::Repacked(id, _)
+        | Input::Fetched { partition: id, .. }
+        | Input::Produced { partition: id, .. }
+        | Input::Stop(id, _) => *id = to(*id),
+        Input::Fenced(FenceOutcome::NotAdded(codes)) => {
+            codes.iter_mut().for_each(|(member, _)| rename_member(member, to));
+        }
+        _ => {}
+    }
+}
+
+fn rename_output(output: &mut Output, to: &dyn Fn(LanePartition) -> LanePartition) {
+    match output {
+        Output::Probe(id)
+        | Output::ReadTarget { partition: id, .. }
+        | Output::LookAtEnds { partition: id, .. }
+        | Output::Repack { partition: id, .. }
+        | Output::Send { partition: id, .. }
+        | Output::Event(
+            LaneEvent::Copying(id, _)
+            | LaneEvent::Resolving(id)
+            | LaneEvent::GaveWay(id, _)
+            | LaneEvent::Halted(id, _)
+            | LaneEvent::Retrying(Some(id), ..),
+        ) => *id = to(*id),
+        Output::Fence { members, .. } => {
+            members.iter_mut().for_each(|member| rename_member(member, to));
+            members.dedup();
+        }
+        _ => {}
+    }
+}
+
 enum Reach {
     Gone,
     In(u64),
@@ -397,5 +476,6 @@ pub(crate) fn refusal(call: &Call, failure: Failure) -> Option<Input> {
             result: FetchResult::Failed(failure),
         },
         Call::LookAtEnds { .. } | Call::WriteMap(_) | Call::Produce { .. } => return None,
+        Call::ReadTable | Call::EndMove { .. } | Call::ReadOther { .. } => return None,
     })
 }

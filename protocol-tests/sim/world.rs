@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use twinlog_core::ids::{Now, Producer};
-use twinlog_core::io::{Input, MapBatch, Member};
+use twinlog_core::io::{Input, LanePartition, MapBatch, Member};
 use twinlog_core::lane::Lane;
+use twinlog_core::moves::Adoption;
 use twinlog_core::outbox::Answer;
 
 use super::coordinator::Coordinator;
@@ -14,6 +15,7 @@ use super::mistakes::Mistake;
 use super::profile::{Cause, Profile};
 use super::rng::Rng;
 use super::source::{Content, Fetch, Source};
+use super::tables::{States, Table};
 use super::target::Log;
 
 /// The wall clock at the start, in ms since the epoch.
@@ -42,6 +44,10 @@ pub(crate) enum Call {
     Probe(usize),
     LookAtEnds { partition: usize, expected: i64 },
     Fetch { partition: usize, position: i64, epoch: i32 },
+    ReadTable,
+    EndMove { partition: usize, number: u64 },
+    /// What another lane's map says of a partition.
+    ReadOther { partition: usize, from: u32, number: u64 },
 }
 
 #[derive(Clone, Debug)]
@@ -92,7 +98,13 @@ pub(crate) enum Event {
     Expiry,
     Pause,
     Rival,
-    Start,
+    /// An instance for a lane.
+    Start(usize),
+    Move,
+    /// An instance looks at the table; whether it does so again by itself.
+    Look(Origin, bool),
+    TableRead(Origin, Table),
+    OtherRead(Origin, usize, Option<Adoption>, u64),
     Restart(usize),
     Supervise,
     Read,
@@ -156,6 +168,12 @@ pub(crate) struct Waiter {
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) lane: Option<Lane>,
+    /// The lane's number.
+    pub(crate) number: usize,
+    /// The table, as it was read since the lane was taken.
+    pub(crate) table: Table,
+    /// What the lane calls each partition.
+    pub(crate) ids: Vec<Option<LanePartition>>,
     pub(crate) life: u64,
     /// Not over for good: it runs, or is about to restart.
     pub(crate) alive: bool,
@@ -163,7 +181,6 @@ pub(crate) struct Instance {
     pub(crate) fetching: Vec<bool>,
     pub(crate) connections: Vec<Connection>,
     pub(crate) paused_until: u64,
-    pub(crate) added: usize,
     /// Map writes that a seeded mistake holds back.
     pub(crate) held: Vec<MapBatch>,
     /// Whose marker the last fence asked for.
@@ -181,18 +198,21 @@ pub(crate) struct World {
     queue: BTreeMap<(u64, u64), Event>,
     numbers: u64,
     pub(crate) sources: Vec<Source>,
-    /// The mirrors, and behind them the map.
+    /// The mirrors, and behind them the map of each lane.
     pub(crate) targets: Vec<Log>,
     pub(crate) waiters: Vec<VecDeque<Waiter>>,
-    pub(crate) coordinator: Coordinator,
+    /// One for each lane's transactional id.
+    pub(crate) coordinators: Vec<Coordinator>,
+    pub(crate) states: States,
     pub(crate) instances: Vec<Instance>,
     pub(crate) pending: BTreeMap<u64, Pending>,
     pub(crate) broken: BTreeMap<u64, Broken>,
     pub(crate) quiet: bool,
     quiet_at: u64,
-    pub(crate) draining: Option<usize>,
+    /// Instances that were told to end because all is copied.
+    pub(crate) draining: Vec<usize>,
     pub(crate) discovered: usize,
-    pub(crate) start_planned: bool,
+    pub(crate) start_planned: Vec<bool>,
     /// Whether the world's cause has come to pass.
     pub(crate) caused: bool,
     pub(crate) source_topics: Vec<u8>,
@@ -218,21 +238,22 @@ impl World {
             sources: (0..partitions)
                 .map(|number| Source::new(number as u64, rng.pick(&[0, 0, 7, 1_000_000])))
                 .collect(),
-            targets: (0..=partitions).map(|_| Log::default()).collect(),
-            waiters: vec![VecDeque::new(); partitions + 1],
-            coordinator: Coordinator::new(),
+            targets: (0..partitions + profile.lanes).map(|_| Log::default()).collect(),
+            waiters: vec![VecDeque::new(); partitions + profile.lanes],
+            coordinators: (0..profile.lanes).map(Coordinator::new).collect(),
+            states: States::new(vec![None; partitions]),
             instances: Vec::new(),
             pending: BTreeMap::new(),
             broken: BTreeMap::new(),
             quiet: false,
             quiet_at: 0,
-            draining: None,
+            draining: Vec::new(),
             discovered: if profile.late_partition { partitions - 1 } else { partitions },
-            start_planned: false,
+            start_planned: vec![false; profile.lanes],
             caused: false,
             source_topics: vec![1; partitions],
             target_topics: vec![1; partitions],
-            judge: Judge::new(partitions),
+            judge: Judge::new(partitions, profile.lanes),
             failure: None,
             done: false,
             again: rng.chance(250),
@@ -254,8 +275,19 @@ impl World {
         WALL_START + self.now as i64
     }
 
-    pub(crate) fn map(&self) -> usize {
-        self.profile.partitions
+    /// The map of a lane.
+    pub(crate) fn map_of(&self, lane: usize) -> usize {
+        self.profile.partitions + lane
+    }
+
+    /// The map that an instance writes.
+    pub(crate) fn map(&self, origin: Origin) -> usize {
+        self.map_of(self.instances[origin.instance].number)
+    }
+
+    /// Who got the present epoch of an instance's lane, if anybody did.
+    pub(crate) fn owner_beside(&self, instance: usize) -> Option<usize> {
+        self.coordinators[self.instances[instance].number].owner
     }
 
     pub(crate) fn number(&mut self) -> u64 {
@@ -355,7 +387,12 @@ impl World {
             }
             Event::HighWatermark { partition, generation } => self.advance_high_watermark(partition, generation),
             Event::Repack { origin, partition, slot, from } => self.repack(origin, partition, slot, from),
-            Event::Start => self.start(),
+            Event::Start(lane) => self.start(lane),
+            Event::Look(origin, regular) => self.look(origin, regular),
+            Event::TableRead(origin, table) => self.table_read(origin, table),
+            Event::OtherRead(origin, partition, adoption, number) => {
+                self.other_read(origin, partition, adoption, number);
+            }
             Event::Restart(instance) => self.restart(instance),
             Event::Supervise => self.supervise(),
             Event::Read => self.read_now(),
@@ -365,11 +402,14 @@ impl World {
 
     /// What stands in the way, for a failure's text.
     pub(crate) fn describe(&self) -> String {
-        let mut text = format!("coordinator {:?}", self.coordinator);
+        let mut text = format!("coordinators {:?}, table {:?}", self.coordinators, self.states.table);
         for (index, instance) in self.instances.iter().enumerate() {
             let Some(lane) = &instance.lane else { continue };
-            text += &format!("\n instance {index}, running {}:", lane.is_running());
-            for (number, partition) in lane.partitions().iter().enumerate() {
+            text += &format!("\n instance {index} of lane {}, running {}:", instance.number, lane.is_running());
+            let known = |number| lane.known(&super::shell::key(number));
+            text += &format!("{:?}", (0..self.profile.partitions).map(known).collect::<Vec<_>>());
+            for (number, id) in instance.ids.iter().enumerate() {
+                let Some(partition) = id.and_then(|id| lane.partition(id)) else { continue };
                 let source = &self.sources[number];
                 let (phase, progress) = (partition.phase(), partition.progress());
                 text += &format!("\n  {number} {phase:?} lso {} {progress:?}", source.last_stable());

@@ -102,8 +102,12 @@ pub struct Lane {
     mapped: BTreeMap<PartitionKey, MappedPartition>,
     /// Where partitions go that are to be let go of: the lane, and the number of the move.
     leaving: BTreeMap<PartitionKey, (u32, u64)>,
+    /// Which epoch wrote last to partitions that this lane let go of: none may begin its sequences twice.
+    left_under: BTreeMap<PartitionKey, Producer>,
     /// What comes from other lanes, until it is in the map.
     adopting: BTreeMap<PartitionKey, MappedPartition>,
+    /// What came from other lanes: also where there was nothing to come but the name.
+    adopted: BTreeSet<PartitionKey>,
     plan_record: u64,
     plans: Vec<(PartitionKey, Plan)>,
     plans_acknowledged: u64,
@@ -135,7 +139,9 @@ impl Lane {
             by_key: BTreeMap::new(),
             mapped: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            left_under: BTreeMap::new(),
             adopting: BTreeMap::new(),
+            adopted: BTreeSet::new(),
             plan_record: 0,
             plans: Vec::new(),
             plans_acknowledged: 0,
@@ -164,6 +170,8 @@ impl Lane {
             self.partitions.push(Partition::left_before(spec));
             return id;
         }
+        let left_under = self.left_under.remove(&spec.key);
+        self.bump |= left_under.is_some() && left_under == self.producer;
         self.by_key.insert(spec.key.clone(), id);
         // Until the map is loaded the partition does not know what it will go on from: it is made anew then.
         let mapped = self.mapped.remove(&spec.key);

@@ -220,7 +220,6 @@ impl Running {
         let config = LaneConfig {
             link: LinkRecord {
                 link: setup.name.clone(),
-                lanes,
                 source_cluster: source_metadata.cluster_id.clone().unwrap_or_default(),
                 target_cluster: target_metadata.cluster_id.clone().unwrap_or_default(),
             },

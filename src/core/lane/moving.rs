@@ -18,7 +18,7 @@ const TOMBSTONES_MAX: usize = 1_000;
 impl Lane {
     /// What the lane's map says of a partition.
     pub fn known(&self, key: &PartitionKey) -> Known {
-        if self.by_key.contains_key(key) {
+        if self.by_key.contains_key(key) || self.adopted.contains(key) {
             return Known::Held;
         }
         match self.mapped.get(key) {
@@ -84,11 +84,13 @@ impl Lane {
         let Some(partition) = self.partitions.get(id.0 as usize) else { return };
         let key = partition.spec().key.clone();
         self.by_key.remove(&key);
+        self.left_under.extend(self.producer.map(|producer| (key.clone(), producer)));
         self.now_released(key.clone(), partition.remains(released), released);
     }
 
     pub(super) fn now_released(&mut self, key: PartitionKey, mapped: MappedPartition, released: Released) {
         self.leaving.remove(&key);
+        self.adopted.remove(&key);
         self.mapped.insert(key.clone(), mapped);
         self.out.push_back(Output::Event(Event::Released(key, released.to)));
     }
@@ -145,6 +147,7 @@ impl Lane {
     pub(super) fn was_adopted(&mut self, key: PartitionKey) {
         if let Some(mapped) = self.adopting.remove(&key) {
             self.mapped.insert(key.clone(), mapped);
+            self.adopted.insert(key.clone());
             self.out.push_back(Output::Event(Event::Adopted(key)));
         }
     }

@@ -3,6 +3,7 @@
 use twinlog_client::ErrorCode;
 use twinlog_core::io::{Event, Failure, LanePartition};
 use twinlog_core::lane::Lane;
+use twinlog_core::map_record::PartitionKey;
 use twinlog_core::partition::{Partition, Phase};
 use twinlog_core::status::{PartitionStatus, Standing};
 
@@ -47,6 +48,18 @@ impl Events {
                 let (topic, partition) = name(id);
                 let state = halt.name();
                 tracing::error!(link, lane, topic, partition, state, reason = %halt, "Partition stopped.");
+            }
+            Event::Released(key, to) => {
+                let PartitionKey { topic, partition } = key;
+                tracing::info!(link, lane, topic, partition, to, "Let go of a partition for another lane.");
+            }
+            Event::Adopted(key) => {
+                let PartitionKey { topic, partition } = key;
+                tracing::info!(link, lane, topic, partition, "Took a partition over from another lane.");
+            }
+            Event::Forgotten(key) => {
+                let PartitionKey { topic, partition } = key;
+                tracing::debug!(link, lane, topic, partition, "Nothing of a partition is left in the lane's map.");
             }
             Event::Retrying(Some(id), failure, what) => {
                 let (topic, partition) = name(id);
@@ -104,6 +117,7 @@ pub(super) fn status(partition: &Partition, lane: u16) -> PartitionStatus {
         Phase::Probing | Phase::Registering => (Standing::Waiting, "beginning", None),
         Phase::Unfenced | Phase::Fencing => (Standing::Waiting, "fencing", None),
         Phase::Scanning { .. } => (Standing::Waiting, "recovering", None),
+        Phase::Released => (Standing::Waiting, "moving", None),
         Phase::Active => match progress.retrying {
             Some(failure) => (Standing::Waiting, "retrying", Some(words(failure))),
             None if caught_up => (Standing::CaughtUp, "caught-up", None),
