@@ -101,9 +101,12 @@ impl World {
         }
     }
 
-    pub(crate) fn table_as_read(&self) -> Table {
+    pub(crate) fn table_as_read(&mut self) -> Table {
         match self.mistake {
-            Some(Mistake::StaleTable) => self.states.as_of(self.now.saturating_sub(STALE_MS)).clone(),
+            Some(Mistake::StaleTable) => {
+                let age = self.rng.below(STALE_MS);
+                self.states.as_of(self.now.saturating_sub(age)).clone()
+            }
             _ => self.states.table.clone(),
         }
     }

@@ -106,8 +106,8 @@ pub struct Lane {
     left_under: BTreeMap<PartitionKey, Producer>,
     /// What comes from other lanes, until it is in the map.
     adopting: BTreeMap<PartitionKey, MappedPartition>,
-    /// What came from other lanes: also where there was nothing to come but the name.
-    adopted: BTreeSet<PartitionKey>,
+    /// What came from other lanes, also where there was nothing to come but the name: by which move.
+    came: BTreeMap<PartitionKey, u64>,
     plan_record: u64,
     plans: Vec<(PartitionKey, Plan)>,
     plans_acknowledged: u64,
@@ -141,7 +141,7 @@ impl Lane {
             leaving: BTreeMap::new(),
             left_under: BTreeMap::new(),
             adopting: BTreeMap::new(),
-            adopted: BTreeSet::new(),
+            came: BTreeMap::new(),
             plan_record: 0,
             plans: Vec::new(),
             plans_acknowledged: 0,

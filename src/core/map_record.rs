@@ -7,7 +7,7 @@
 //! | `halt/<topic>/<partition>` | name and words of the [`crate::halt::Halt`] | until it goes on |
 //! | `chunk/<topic>/<partition>/<n>` | [`Chunk`]: older ranges | until both logs start behind it |
 //! | `released/<topic>/<partition>` | [`Released`]: this lane let go of it | until the lane that it went to has it |
-//! | `earlier/<topic>/<partition>` | producer ids of the lanes that it was in before | as long as it is in this lane |
+//! | `came/<topic>/<partition>` | [`Came`]: it came from another lane | as long as it is in this lane |
 //! | `plan/<n>` | [`PlanList`]: which sequence stands for which source offset | until all its heads are past it |
 //!
 //! Keys are text so that any console consumer shows what is there. Values are numbers of variable length (zigzag
@@ -39,8 +39,8 @@ pub enum MapRecord {
     ChunkGone(PartitionKey, u64),
     /// The lane let go of a partition; none once another lane has it for good.
     Released(PartitionKey, Option<Released>),
-    /// Producer ids of the lanes that a partition was in before: their markers may still be on the mirror.
-    Earlier(PartitionKey, Vec<i64>),
+    /// The partition came from another lane; none once it is no longer in this one.
+    Came(PartitionKey, Option<Came>),
     /// Plans; the number grows by one a record.
     Plans(u64, PlanList),
     /// A plan record is no longer needed.
@@ -76,6 +76,15 @@ pub struct Released {
     pub number: u64,
     /// The producer id by which this lane wrote to it last.
     pub producer_id: i64,
+}
+
+/// A partition came from another lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Came {
+    /// Which of the partition's moves that was.
+    pub number: u64,
+    /// Producer ids of the lanes that it was in before: markers of theirs may still come to be on the mirror.
+    pub earlier: Vec<i64>,
 }
 
 /// Which source offset a sequence stands for, acknowledged before the first such batch is sent.
@@ -170,12 +179,11 @@ impl MapRecord {
                 out.signed(released.producer_id);
                 name
             }
-            Self::Earlier(key, ids) => {
-                let name = format!("earlier/{}/{}", key.topic, key.partition);
-                if ids.is_empty() {
-                    return (name.into_bytes(), None);
-                }
-                ids.iter().for_each(|id| out.signed(*id));
+            Self::Came(key, came) => {
+                let name = format!("came/{}/{}", key.topic, key.partition);
+                let Some(came) = came else { return (name.into_bytes(), None) };
+                out.unsigned(came.number);
+                came.earlier.iter().for_each(|id| out.signed(*id));
                 name
             }
             Self::Plans(number, plans) => {
@@ -198,7 +206,7 @@ impl MapRecord {
                 "head" => Ok(Some(Self::HeadGone(partition_key(&mut parts)?))),
                 "halt" => Ok(Some(Self::Halt(partition_key(&mut parts)?, None))),
                 "released" => Ok(Some(Self::Released(partition_key(&mut parts)?, None))),
-                "earlier" => Ok(Some(Self::Earlier(partition_key(&mut parts)?, Vec::new()))),
+                "came" => Ok(Some(Self::Came(partition_key(&mut parts)?, None))),
                 "chunk" => Ok(Some(Self::ChunkGone(partition_key(&mut parts)?, number(parts.next())?))),
                 _ => Ok(None),
             };
@@ -224,13 +232,13 @@ impl MapRecord {
                     producer_id: input.signed()?,
                 }),
             ),
-            "earlier" => {
+            "came" => {
                 let key = partition_key(&mut parts)?;
-                let mut ids = Vec::new();
+                let mut came = Came { number: input.unsigned()?, earlier: Vec::new() };
                 while !input.rest.is_empty() {
-                    ids.push(input.signed()?);
+                    came.earlier.push(input.signed()?);
                 }
-                Self::Earlier(key, ids)
+                Self::Came(key, Some(came))
             }
             "plan" => Self::Plans(number(parts.next())?, PlanList::read(&mut input)?),
             _ => return Err(BadRecord { reason: "unknown kind of key" }),
@@ -389,8 +397,8 @@ mod tests {
             MapRecord::HeadGone(key(3)),
             MapRecord::Released(key(3), Some(Released { to: 7, number: 2, producer_id: 4001 })),
             MapRecord::Released(key(3), None),
-            MapRecord::Earlier(key(3), vec![4000, 4001]),
-            MapRecord::Earlier(key(3), vec![]),
+            MapRecord::Came(key(3), Some(Came { number: 2, earlier: vec![4000, 4001] })),
+            MapRecord::Came(key(3), None),
             MapRecord::Plans(
                 17,
                 PlanList {
@@ -422,11 +430,11 @@ mod tests {
             for len in 0..value.len() {
                 let cut = MapRecord::decode(&key, Some(&value[..len]));
                 // A list may end after any whole entry: that is a shorter one, not a damaged one.
-                if !matches!(record, MapRecord::Plans(..) | MapRecord::Earlier(..)) {
+                if !matches!(record, MapRecord::Plans(..) | MapRecord::Came(..)) {
                     assert!(cut.is_err(), "{record:?} cut to {len}");
                 }
             }
-            if !matches!(record, MapRecord::Plans(..) | MapRecord::Earlier(..)) {
+            if !matches!(record, MapRecord::Plans(..) | MapRecord::Came(..)) {
                 let longer = [value.as_slice(), &[0]].concat();
                 assert!(MapRecord::decode(&key, Some(&longer)).is_err());
             }

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::map_record::{Head, LinkRecord, MapRecord, PartitionKey, Released};
+use crate::map_record::{Came, Head, LinkRecord, MapRecord, PartitionKey, Released};
 use crate::offset_map::Range;
 use crate::plans::Plans;
 
@@ -19,6 +19,8 @@ pub struct MappedPartition {
     pub chunks: BTreeMap<u64, Range>,
     /// Why it stopped, name and words, if it did.
     pub halt: Option<(String, String)>,
+    /// By which move it came from another lane, if it did.
+    pub came: Option<u64>,
     /// That the lane let go of it, if it did.
     pub released: Option<Released>,
 }
@@ -26,14 +28,20 @@ pub struct MappedPartition {
 impl MappedPartition {
     /// Whether the map says nothing of it any more.
     pub fn is_empty(&self) -> bool {
-        let Self { head, plans, chunks, halt, released } = self;
-        let forgotten = plans.later().is_empty() && plans.earlier().is_empty() && chunks.is_empty();
+        let Self { head, plans, chunks, halt, came, released } = self;
+        let forgotten = plans.later().is_empty() && chunks.is_empty() && came.is_none();
         head.is_none() && halt.is_none() && released.is_none() && forgotten
     }
 
-    /// Whether the lane that this is of copies it: there is a head, and it was not let go of.
+    /// Whether the lane that this is of has it: there is a head, or it came, and it was not let go of.
     pub fn is_held(&self) -> bool {
-        self.head.is_some() && self.released.is_none()
+        (self.head.is_some() || self.came.is_some()) && self.released.is_none()
+    }
+
+    /// Takes that it came from another lane, or that it is no longer here.
+    pub fn set_came(&mut self, came: Option<Came>) {
+        self.came = came.as_ref().map(|came| came.number);
+        self.plans.set_earlier(came.map(|came| came.earlier).unwrap_or_default());
     }
 }
 
@@ -66,7 +74,7 @@ impl MapState {
                 }
             }
             MapRecord::Released(key, released) => self.partitions.entry(key).or_default().released = released,
-            MapRecord::Earlier(key, ids) => self.partitions.entry(key).or_default().plans.set_earlier(ids),
+            MapRecord::Came(key, came) => self.partitions.entry(key).or_default().set_came(came),
             MapRecord::Halt(key, halt) => self.partitions.entry(key).or_default().halt = halt,
             MapRecord::Chunk(key, number, chunk) => {
                 let chunks = &mut self.partitions.entry(key).or_default().chunks;

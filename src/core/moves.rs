@@ -34,8 +34,11 @@ pub struct Place {
 pub enum Known {
     /// Nothing.
     Nothing,
-    /// There is a head, and it was not let go of.
-    Held,
+    /// It is in this lane, and was not let go of.
+    Held {
+        /// The move by which it came, 0 where it was from the start.
+        number: u64,
+    },
     /// It was let go of.
     Released(Released),
     /// Remains of an earlier stay, or of an adoption that was not finished.
@@ -81,12 +84,13 @@ pub fn order(lane: u32, place: Option<Place>, known: Known) -> Order {
         return Order::Forget;
     }
     match (place.from, known) {
-        (None, Known::Nothing | Known::Held | Known::Remains) if place.lane == lane => Order::Copy,
-        (Some(_), Known::Held) if place.lane == lane => Order::EndMove { number: place.number },
+        (None, Known::Nothing | Known::Held { .. } | Known::Remains) if place.lane == lane => Order::Copy,
+        // A former owner that knows it from an earlier stay must not end a move that is not its own.
+        (Some(_), Known::Held { number }) if place.lane == lane && number == place.number => Order::EndMove { number },
         (Some(from), Known::Nothing | Known::Remains) if place.lane == lane => {
             Order::Adopt { from, number: place.number }
         }
-        (Some(from), Known::Nothing | Known::Held | Known::Remains) if from == lane => {
+        (Some(from), Known::Nothing | Known::Held { .. } | Known::Remains) if from == lane => {
             Order::Release { to: place.lane, number: place.number }
         }
         (_, Known::Remains) => Order::Forget,
@@ -97,6 +101,8 @@ pub fn order(lane: u32, place: Option<Place>, known: Known) -> Order {
 /// All that a lane needs to go on with a partition where another lane has let go of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Adoption {
+    /// Number of the move.
+    pub number: u64,
     /// Its last head; none if nothing was ever copied.
     pub head: Option<Head>,
     /// Its older ranges.
@@ -121,7 +127,7 @@ impl Adoption {
                 earlier.push(id);
             }
         }
-        Some(Self { head: mapped.head.clone(), chunks, plans, halt: mapped.halt.clone(), earlier })
+        Some(Self { number, head: mapped.head.clone(), chunks, plans, halt: mapped.halt.clone(), earlier })
     }
 }
 
@@ -144,6 +150,10 @@ mod tests {
         Some(Place { lane, from, number })
     }
 
+    fn held(number: u64) -> Known {
+        Known::Held { number }
+    }
+
     fn released(number: u64) -> Known {
         Known::Released(Released { to: 1, number, producer_id: 9 })
     }
@@ -151,16 +161,16 @@ mod tests {
     #[test]
     fn a_move_goes_step_by_step() {
         let (a, b) = (0, 1);
-        assert_eq!(order(a, place(a, None, 0), Known::Held), Order::Copy);
+        assert_eq!(order(a, place(a, None, 0), held(0)), Order::Copy);
         let moving = place(b, Some(a), 1);
-        assert_eq!(order(a, moving, Known::Held), Order::Release { to: b, number: 1 });
+        assert_eq!(order(a, moving, held(0)), Order::Release { to: b, number: 1 });
         assert_eq!(order(b, moving, Known::Nothing), Order::Adopt { from: a, number: 1 });
         assert_eq!(order(a, moving, released(1)), Order::Nothing);
-        assert_eq!(order(b, moving, Known::Held), Order::EndMove { number: 1 });
+        assert_eq!(order(b, moving, held(1)), Order::EndMove { number: 1 });
         let moved = place(b, None, 1);
         assert_eq!(order(a, moved, released(1)), Order::Forget);
         assert_eq!(order(a, moved, Known::Nothing), Order::Nothing);
-        assert_eq!(order(b, moved, Known::Held), Order::Copy);
+        assert_eq!(order(b, moved, held(1)), Order::Copy);
     }
 
     #[test]
@@ -172,8 +182,13 @@ mod tests {
     }
 
     #[test]
+    fn a_former_owner_ends_no_later_move() {
+        assert_eq!(order(0, place(0, Some(1), 2), held(0)), Order::Nothing);
+    }
+
+    #[test]
     fn what_is_held_is_never_taken_out() {
-        assert_eq!(order(0, place(1, None, 3), Known::Held), Order::Nothing);
-        assert_eq!(order(0, None, Known::Held), Order::Nothing);
+        assert_eq!(order(0, place(1, None, 3), held(1)), Order::Nothing);
+        assert_eq!(order(0, None, held(0)), Order::Nothing);
     }
 }

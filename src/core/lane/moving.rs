@@ -6,7 +6,7 @@ use super::{Lane, Stage};
 use crate::config::ExistingTopics;
 use crate::ids::Now;
 use crate::io::{Event, LanePartition, Output, PartitionSpec};
-use crate::map_record::{Head, MapRecord, PartitionKey, PlanList, Released};
+use crate::map_record::{Came, Head, MapRecord, PartitionKey, PlanList, Released};
 use crate::map_state::MappedPartition;
 use crate::map_writer::Then;
 use crate::moves::{Adoption, Known};
@@ -18,14 +18,15 @@ const TOMBSTONES_MAX: usize = 1_000;
 impl Lane {
     /// What the lane's map says of a partition.
     pub fn known(&self, key: &PartitionKey) -> Known {
-        if self.by_key.contains_key(key) || self.adopted.contains(key) {
-            return Known::Held;
+        let held = Known::Held { number: self.came.get(key).copied().unwrap_or_default() };
+        if self.by_key.contains_key(key) || self.came.contains_key(key) {
+            return held;
         }
         match self.mapped.get(key) {
             None => Known::Nothing,
             Some(mapped) if mapped.is_empty() => Known::Nothing,
             Some(MappedPartition { released: Some(released), .. }) => Known::Released(*released),
-            Some(mapped) if mapped.is_held() => Known::Held,
+            Some(mapped) if mapped.is_held() => held,
             Some(_) => Known::Remains,
         }
     }
@@ -52,7 +53,7 @@ impl Lane {
         match (self.find(&key), head) {
             (Some(id), _) => self.with(now, id, Partition::leave),
             // It is not copied now, but a former owner may have left something on its way.
-            (None, Some(head)) if known == Known::Held => {
+            (None, Some(head)) if matches!(known, Known::Held { .. }) => {
                 let id = self.add(now, spec_of(key, &head));
                 self.with(now, id, Partition::leave);
             }
@@ -90,7 +91,7 @@ impl Lane {
 
     pub(super) fn now_released(&mut self, key: PartitionKey, mapped: MappedPartition, released: Released) {
         self.leaving.remove(&key);
-        self.adopted.remove(&key);
+        self.came.remove(&key);
         self.mapped.insert(key.clone(), mapped);
         self.out.push_back(Output::Event(Event::Released(key, released.to)));
     }
@@ -106,8 +107,8 @@ impl Lane {
         if !matches!(self.stage, Stage::Running) || self.adopting.contains_key(&key) {
             return;
         }
-        if self.known(&key) == Known::Held {
-            return self.out.push_back(Output::Event(Event::Adopted(key)));
+        if matches!(self.known(&key), Known::Held { .. }) {
+            return;
         }
         // What is left of an earlier stay.
         self.forget(key.clone());
@@ -119,7 +120,8 @@ impl Lane {
             mapped.plans.push(number, plan);
         }
         mapped.plans.set_cursor(adoption.head.as_ref().and_then(|head| head.cursor), u64::MAX);
-        mapped.plans.set_earlier(adoption.earlier.clone());
+        let came = Came { number: adoption.number, earlier: adoption.earlier };
+        mapped.set_came(Some(came.clone()));
         let entries: Vec<_> = mapped.plans.later().iter().map(|(_, plan)| (key.clone(), *plan)).collect();
         if !entries.is_empty() {
             self.plan_uses.insert(number, entries.len());
@@ -131,7 +133,7 @@ impl Lane {
             mapped.chunks.extend(chunk.ranges.last().map(|last| (number, *last)));
             writer.push(&[MapRecord::Chunk(key.clone(), number, chunk)], Then::Nothing);
         }
-        let mut records = alloc::vec![MapRecord::Earlier(key.clone(), adoption.earlier)];
+        let mut records = alloc::vec![MapRecord::Came(key.clone(), Some(came))];
         if adoption.halt.is_some() {
             records.push(MapRecord::Halt(key.clone(), adoption.halt));
         }
@@ -146,15 +148,15 @@ impl Lane {
     /// A partition of another lane is in this lane's map.
     pub(super) fn was_adopted(&mut self, key: PartitionKey) {
         if let Some(mapped) = self.adopting.remove(&key) {
+            self.came.extend(mapped.came.map(|number| (key.clone(), number)));
             self.mapped.insert(key.clone(), mapped);
-            self.adopted.insert(key.clone());
             self.out.push_back(Output::Event(Event::Adopted(key)));
         }
     }
 
     /// What is held is not taken out, whatever is asked for.
     pub(super) fn forget(&mut self, key: PartitionKey) {
-        if !matches!(self.stage, Stage::Running) || self.known(&key) == Known::Held {
+        if !matches!(self.stage, Stage::Running) || matches!(self.known(&key), Known::Held { .. }) {
             return;
         }
         let Some(mapped) = self.mapped.remove(&key) else { return };
@@ -163,7 +165,7 @@ impl Lane {
         let first = [
             MapRecord::HeadGone(key.clone()),
             MapRecord::Halt(key.clone(), None),
-            MapRecord::Earlier(key.clone(), Vec::new()),
+            MapRecord::Came(key.clone(), None),
             MapRecord::Released(key.clone(), None),
         ];
         let gone = mapped.chunks.keys().map(|number| MapRecord::ChunkGone(key.clone(), *number));

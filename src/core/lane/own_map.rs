@@ -89,6 +89,8 @@ impl Lane {
         for number in state.plan_records {
             self.drop_plan_record(number);
         }
+        let came = state.partitions.iter().filter(|(_, mapped)| mapped.is_held());
+        self.came = came.filter_map(|(key, mapped)| Some((key.clone(), mapped.came?))).collect();
         self.mapped = state.partitions;
         self.out.push_back(Output::Event(Event::Taken { producer }));
         for id in self.ids() {
