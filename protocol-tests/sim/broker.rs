@@ -95,8 +95,8 @@ impl World {
                 return self.fetch(&request, partition, position, epoch);
             }
             Call::ReadTable => {
-                let (table, delay) = (self.table_as_read(), self.rng.delay());
-                return self.after(delay, Event::TableRead(origin, table));
+                let ((version, table), delay) = (self.table_as_read(), self.rng.delay());
+                return self.after(delay, Event::TableRead(origin, version, table));
             }
             Call::EndMove { partition, number } => return self.end_move(partition, number),
             Call::ReadOther { partition, from, number } => {

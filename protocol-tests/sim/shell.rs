@@ -34,6 +34,7 @@ impl World {
             lane: None,
             number,
             table: Vec::new(),
+            table_version: 0,
             ids: vec![None; partitions],
             life: 0,
             alive: true,
@@ -62,6 +63,7 @@ impl World {
         let instance = &mut self.instances[index];
         instance.life = life;
         instance.table.clear();
+        instance.table_version = 0;
         instance.ids.fill(None);
         instance.fetching.fill(false);
         instance.slots.clear();

@@ -24,18 +24,21 @@ pub(crate) type Table = Vec<Option<Place>>;
 #[derive(Debug)]
 pub(crate) struct States {
     pub(crate) table: Table,
+    /// How often it was changed.
+    pub(crate) version: usize,
     /// Former tables, and until when each of them held.
     former: Vec<(u64, Table)>,
 }
 
 impl States {
     pub(crate) fn new(table: Table) -> Self {
-        Self { table, former: Vec::new() }
+        Self { table, version: 0, former: Vec::new() }
     }
 
     fn change(&mut self, now: u64, partition: usize, place: Place) {
         self.former.push((now, self.table.clone()));
         self.table[partition] = Some(place);
+        self.version += 1;
     }
 
     fn as_of(&self, time: u64) -> &Table {
@@ -101,25 +104,29 @@ impl World {
         }
     }
 
-    pub(crate) fn table_as_read(&mut self) -> Table {
+    /// The table with its version: a reader of a log never goes back.
+    pub(crate) fn table_as_read(&mut self) -> (usize, Table) {
         match self.mistake {
             Some(Mistake::StaleTable) => {
                 let age = self.rng.below(STALE_MS);
-                self.states.as_of(self.now.saturating_sub(age)).clone()
+                (self.states.version, self.states.as_of(self.now.saturating_sub(age)).clone())
             }
-            _ => self.states.table.clone(),
+            _ => (self.states.version, self.states.table.clone()),
         }
     }
 
     /// The table was read.
-    pub(crate) fn table_read(&mut self, origin: Origin, table: Table) {
+    pub(crate) fn table_read(&mut self, origin: Origin, version: usize, table: Table) {
         match self.wait_for(origin) {
             None => {}
             Some(0) => {
-                self.instances[origin.instance].table = table;
+                let instance = &mut self.instances[origin.instance];
+                if version >= instance.table_version {
+                    (instance.table, instance.table_version) = (table, version);
+                }
                 self.obey_the_table(origin);
             }
-            Some(wait) => self.after(wait, Event::TableRead(origin, table)),
+            Some(wait) => self.after(wait, Event::TableRead(origin, version, table)),
         }
     }
 

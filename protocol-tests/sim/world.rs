@@ -103,7 +103,7 @@ pub(crate) enum Event {
     Move,
     /// An instance looks at the table; whether it does so again by itself.
     Look(Origin, bool),
-    TableRead(Origin, Table),
+    TableRead(Origin, usize, Table),
     OtherRead(Origin, usize, Option<Adoption>, u64),
     Restart(usize),
     Supervise,
@@ -172,6 +172,7 @@ pub(crate) struct Instance {
     pub(crate) number: usize,
     /// The table, as it was read since the lane was taken.
     pub(crate) table: Table,
+    pub(crate) table_version: usize,
     /// What the lane calls each partition.
     pub(crate) ids: Vec<Option<LanePartition>>,
     pub(crate) life: u64,
@@ -389,7 +390,7 @@ impl World {
             Event::Repack { origin, partition, slot, from } => self.repack(origin, partition, slot, from),
             Event::Start(lane) => self.start(lane),
             Event::Look(origin, regular) => self.look(origin, regular),
-            Event::TableRead(origin, table) => self.table_read(origin, table),
+            Event::TableRead(origin, version, table) => self.table_read(origin, version, table),
             Event::OtherRead(origin, partition, adoption, number) => {
                 self.other_read(origin, partition, adoption, number);
             }

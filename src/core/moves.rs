@@ -90,6 +90,7 @@ pub fn order(lane: u32, place: Option<Place>, known: Known) -> Order {
         (Some(from), Known::Nothing | Known::Remains) if place.lane == lane => {
             Order::Adopt { from, number: place.number }
         }
+        (Some(from), Known::Held { number }) if from == lane && number >= place.number => Order::Nothing,
         (Some(from), Known::Nothing | Known::Held { .. } | Known::Remains) if from == lane => {
             Order::Release { to: place.lane, number: place.number }
         }

@@ -86,7 +86,9 @@ impl Tail {
         }
         let before = self.follows.filter(|(before, ..)| *before == producer);
         if batch.is_control() {
-            self.follows = before.map(|(producer, sequence, _)| (producer, sequence, end)).or(self.follows);
+            // Whoever it is of, also of a lane that the partition was in before: what follows comes that much later.
+            let follows = self.follows.map(|(producer, sequence, at)| (producer, sequence, at.plus(end.since(base))));
+            self.follows = follows;
             self.next_read = end;
             self.extent.next_target = end;
             return Found::Marker(producer);
@@ -180,6 +182,17 @@ mod tests {
         assert_eq!(tail.take(&plans, 9, &batch(NEXT, -1, 107, 1)), Found::Marker(NEXT));
         assert_eq!(tail.take(&plans, 9, &batch(NEXT, 0, 108, 2)), Found::Own);
         assert_eq!(tail.extent, Extent { synced: SourceOffset(508), next_target: TargetOffset(110) });
+    }
+
+    #[test]
+    fn a_marker_of_an_earlier_lane_moves_what_follows() {
+        let (mut tail, mut plans) = tail();
+        plans.set_earlier(alloc::vec![7]);
+        assert_eq!(tail.take(&plans, 9, &batch(OWN, 100, 101, 2)), Found::Own);
+        let late = Producer { id: 7, epoch: 1 };
+        assert_eq!(tail.take(&plans, 9, &batch(late, -1, 103, 1)), Found::Marker(late));
+        assert_eq!(tail.take(&plans, 9, &batch(OWN, 102, 104, 2)), Found::Own);
+        assert_eq!(tail.extent, Extent { synced: SourceOffset(504), next_target: TargetOffset(106) });
     }
 
     #[test]
