@@ -7,7 +7,8 @@ use twinlog_core::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
 use twinlog_core::config::ExistingTopics;
 use twinlog_core::ids::{Producer, SourceOffset, TargetOffset};
 use twinlog_core::io::{
-    Event as LaneEvent, Failure, FenceOutcome, FetchResult, Input, LanePartition, Member, Output, Over, PartitionSpec, ReadResult,
+    Event as LaneEvent, Failure, FenceOutcome, FetchResult, Input, LanePartition, Member, Output, Over, PartitionSpec,
+    ReadResult,
 };
 use twinlog_core::lane::{Lane, LaneConfig};
 use twinlog_core::map_record::{LinkRecord, PartitionKey};

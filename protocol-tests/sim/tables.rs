@@ -223,7 +223,8 @@ impl World {
     pub(crate) fn is_settled(&self, instance: usize) -> bool {
         let one = &self.instances[instance];
         let Some(lane) = &one.lane else { return false };
-        let here = |partition: usize| self.states.table[partition].is_some_and(|place| place.lane as usize == one.number);
+        let here =
+            |partition: usize| self.states.table[partition].is_some_and(|place| place.lane as usize == one.number);
         self.states.table.iter().flatten().all(|place| place.from.is_none())
             && (0..self.profile.partitions)
                 .all(|partition| here(partition) || lane.known(&key(partition)) == Known::Nothing)

@@ -35,19 +35,44 @@ pub(crate) struct Origin {
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     Init(Option<Producer>),
-    Add { producer: Producer, members: Vec<Member> },
+    Add {
+        producer: Producer,
+        members: Vec<Member>,
+    },
     Commit(Producer),
     WriteMap(MapBatch),
-    Produce { producer: Producer, sequence: i32, content: Rc<Content> },
+    Produce {
+        producer: Producer,
+        sequence: i32,
+        content: Rc<Content>,
+    },
     ReadMap(i64),
-    ReadTarget { partition: usize, from: i64, epoch: i32 },
+    ReadTarget {
+        partition: usize,
+        from: i64,
+        epoch: i32,
+    },
     Probe(usize),
-    LookAtEnds { partition: usize, expected: i64 },
-    Fetch { partition: usize, position: i64, epoch: i32 },
+    LookAtEnds {
+        partition: usize,
+        expected: i64,
+    },
+    Fetch {
+        partition: usize,
+        position: i64,
+        epoch: i32,
+    },
     ReadTable,
-    EndMove { partition: usize, number: u64 },
+    EndMove {
+        partition: usize,
+        number: u64,
+    },
     /// What another lane's map says of a partition.
-    ReadOther { partition: usize, from: u32, number: u64 },
+    ReadOther {
+        partition: usize,
+        from: u32,
+        number: u64,
+    },
 }
 
 #[derive(Clone, Debug)]

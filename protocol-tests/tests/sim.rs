@@ -11,7 +11,7 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 51] = [
+const HAPPENS: [&str; 56] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -32,7 +32,12 @@ const HAPPENS: [&str; 51] = [
     "lanes taken",
     "leader moves",
     "markers twice",
+    "moves",
+    "moves that end",
     "old batches",
+    "partitions adopted",
+    "partitions forgotten",
+    "partitions let go of",
     "partitions that give way",
     "pauses",
     "plans taken out",

@@ -226,11 +226,7 @@ impl MapRecord {
             }
             "released" => Self::Released(
                 partition_key(&mut parts)?,
-                Some(Released {
-                    to: input.lane()?,
-                    number: input.unsigned()?,
-                    producer_id: input.signed()?,
-                }),
+                Some(Released { to: input.lane()?, number: input.unsigned()?, producer_id: input.signed()? }),
             ),
             "came" => {
                 let key = partition_key(&mut parts)?;

@@ -28,7 +28,9 @@ use twinlog_core::status::PartitionStatus;
 
 use self::budget::Slots;
 use self::events::Events;
+pub(crate) use self::fence::init_producer_id;
 use self::intake::{FetchDone, Intake};
+pub(crate) use self::map_io::produce;
 use self::outgoing::{Outgoing, ProduceDone};
 use self::target_reads::TargetReads;
 use crate::environment::WallClock;

@@ -15,6 +15,7 @@ pub mod mirrors;
 pub mod names;
 pub mod reach;
 pub mod same_cluster;
+pub mod state;
 pub mod status;
 pub mod supervisor;
 pub mod translate;

@@ -82,23 +82,36 @@ pub async fn ensure_map_topic(
     replication_factor: Option<i16>,
 ) -> Result<TopicId, MapTopicError> {
     let name = names::map_topic(link);
+    let (topic_id, found) = ensure_topic(target, &name, lanes, replication_factor).await?;
+    if u32::try_from(found) != Ok(lanes) {
+        return Err(MapTopicError::Lanes { topic: name, found, wanted: lanes });
+    }
+    Ok(topic_id)
+}
+
+/// The id and the number of partitions of a topic of the link's own, after creating it if it is not there, or after
+/// checking it if it is.
+pub(crate) async fn ensure_topic(
+    target: &Cluster,
+    name: &str,
+    partitions: u32,
+    replication_factor: Option<i16>,
+) -> Result<(TopicId, usize), MapTopicError> {
     let deadline = Instant::now() + PATIENCE;
     let metadata = target.retry(deadline, || target.refresh()).await?;
-    if find(target, &metadata, &name)?.is_none() {
-        target.retry(deadline, || create(target, &name, lanes, replication_factor)).await?;
+    if find(target, &metadata, name)?.is_none() {
+        target.retry(deadline, || create(target, name, partitions, replication_factor)).await?;
     }
-    let wanted = BTreeMap::from([(name.clone(), 1)]);
+    let wanted = BTreeMap::from([(name.to_owned(), 1)]);
     let metadata = match await_shown(target, &wanted).await {
         Some(metadata) => metadata,
         None => target.refresh().await?,
     };
-    let Some(topic) = find(target, &metadata, &name)? else { return Err(MapTopicError::NotShown { topic: name }) };
-    let found = topic.partitions.len();
-    if u32::try_from(found) != Ok(lanes) {
-        return Err(MapTopicError::Lanes { topic: name, found, wanted: lanes });
-    }
-    check_settings(&name, &target.retry(deadline, || settings(target, &name)).await?)?;
-    Ok(topic.id.map(|id| *id.as_bytes()).unwrap_or_default())
+    let Some(topic) = find(target, &metadata, name)? else {
+        return Err(MapTopicError::NotShown { topic: name.to_owned() });
+    };
+    check_settings(name, &target.retry(deadline, || settings(target, name)).await?)?;
+    Ok((topic.id.map(|id| *id.as_bytes()).unwrap_or_default(), topic.partitions.len()))
 }
 
 /// The time after which the target's brokers forget a producer, in ms: the smallest of all brokers that answer.
@@ -130,12 +143,12 @@ fn find<'a>(target: &Cluster, metadata: &'a Metadata, name: &str) -> Result<Opti
     }
 }
 
-async fn create(target: &Cluster, name: &str, lanes: u32, replication_factor: Option<i16>) -> Result<(), Error> {
+async fn create(target: &Cluster, name: &str, partitions: u32, replication_factor: Option<i16>) -> Result<(), Error> {
     let topic = |bounds: &[&str], replicas| {
         let known = SETTINGS.iter().chain(bounds).map(|name| (*name).to_owned()).collect();
         NewTopic {
             name: name.to_owned(),
-            partitions: i32::try_from(lanes).unwrap_or(i32::MAX),
+            partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
             replication_factor: replication_factor.unwrap_or(-1),
             configs: map_topic_settings(&known, replicas),
         }
@@ -151,7 +164,7 @@ async fn create(target: &Cluster, name: &str, lanes: u32, replication_factor: Op
     };
     let replicas = replication_factor.or_else(|| tried?.replication_factor);
     if created(target, name, topic(bounds[0], replicas), false).await?.is_some() {
-        tracing::info!(topic = name, partitions = lanes, "Map topic created.");
+        tracing::info!(topic = name, partitions, "Topic of the link created.");
     }
     Ok(())
 }

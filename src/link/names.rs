@@ -5,6 +5,11 @@ pub fn map_topic(link: &str) -> String {
     format!("__twinlog.{link}.map")
 }
 
+/// The compacted topic that holds a link's state.
+pub fn state_topic(link: &str) -> String {
+    format!("__twinlog.{link}.state")
+}
+
 /// The transactional id of a lane.
 pub fn transactional_id(link: &str, lane: u32) -> String {
     format!("twinlog.{link}.{lane}")

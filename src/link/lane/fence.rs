@@ -24,12 +24,7 @@ pub(super) fn init(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, c
     let id = transactional_id(&setup.link, lane);
     tokio::spawn(async move {
         let current = current.map(|producer| ProducerId { id: producer.id, epoch: producer.epoch });
-        let [long, short] = TRANSACTION_TIMEOUTS;
-        let mut result = target.init_producer_id(lane, &id, long, current).await;
-        if result.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::INVALID_TRANSACTION_TIMEOUT)) {
-            result = target.init_producer_id(lane, &id, short, current).await;
-        }
-        let result = match result {
+        let result = match init_producer_id(&target, lane, &id, current).await {
             Ok(producer) => Ok(Producer { id: producer.id, epoch: producer.epoch }),
             Err(error) => {
                 tracing::debug!(%error, "No producer id yet.");
@@ -38,6 +33,22 @@ pub(super) fn init(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, c
         };
         tell(&sender, Message::Core(Input::ProducerId(result)));
     });
+}
+
+/// A producer id with a new epoch, by the longest transaction timeout that the target allows.
+pub(crate) async fn init_producer_id(
+    target: &Cluster,
+    lane: u32,
+    id: &str,
+    current: Option<ProducerId>,
+) -> twinlog_client::Result<ProducerId> {
+    let [long, short] = TRANSACTION_TIMEOUTS;
+    match target.init_producer_id(lane, id, long, current).await {
+        Err(error) if error.code() == Some(ErrorCode::INVALID_TRANSACTION_TIMEOUT) => {
+            target.init_producer_id(lane, id, short, current).await
+        }
+        result => result,
+    }
 }
 
 pub(super) fn fence(

@@ -73,10 +73,11 @@ fn entries(from: i64, log: &[Entry]) -> Result<ReadResult<MapEntry>, String> {
 
 pub(super) fn write(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, batch: MapBatch) {
     failpoint::hit(failpoint::BEFORE_MAP_WRITE);
-    let (target, lane, topic) = (setup.target.clone(), setup.lane, map_topic(&setup.link));
+    let (target, lane) = (setup.target.clone(), setup.lane);
+    let at = TopicPartition::new(map_topic(&setup.link), lane.cast_signed());
     let sender = sender.clone();
     tokio::spawn(async move {
-        let answer = match produce(&target, lane, &topic, &batch).await {
+        let answer = match produce(&target, lane, &at, &batch).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(%error, "The map cannot be written.");
@@ -94,7 +95,8 @@ pub(super) fn write(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, 
     });
 }
 
-async fn produce(target: &Cluster, lane: u32, topic: &str, batch: &MapBatch) -> Result<Answer> {
+/// Writes a batch of records to a topic of the link's own.
+pub(crate) async fn produce(target: &Cluster, lane: u32, at: &TopicPartition, batch: &MapBatch) -> Result<Answer> {
     let stamp =
         Stamp { producer_id: batch.producer.id, producer_epoch: batch.producer.epoch, base_sequence: batch.sequence };
     let mut builder = BatchBuilder::new(BatchOptions { stamp, ..BatchOptions::default() });
@@ -103,8 +105,8 @@ async fn produce(target: &Cluster, lane: u32, topic: &str, batch: &MapBatch) -> 
         builder.push(&NewRecord { timestamp, key: Some(key), value, headers: &[] });
     }
     let metadata = target.metadata().await?;
-    let index = lane.cast_signed();
-    let Some(leader) = metadata.leader(topic, index) else { return Ok(Answer::NotSent) };
+    let index = at.partition;
+    let Some(leader) = metadata.leader(&at.topic, index) else { return Ok(Answer::NotSent) };
     let connection = target.connection(leader, Purpose::Admin, lane).await?;
     let error = |words: String| {
         Error::new(connection.peer().clone(), Step::Api(PRODUCE), Outcome::NotSent, Cause::Encode(words))
@@ -112,7 +114,7 @@ async fn produce(target: &Cluster, lane: u32, topic: &str, batch: &MapBatch) -> 
     let bytes = builder.finish().map_err(|e| error(e.to_string()))?;
     let (head, body) = split_head(&bytes).map_err(|e| error(e.to_string()))?;
     let version = connection.require_version::<ProduceRequest>(3, BY_NAME_MAX)?;
-    let name = Topic::Name(StrBytes::from_string(topic.to_owned()));
+    let name = Topic::Name(StrBytes::from_string(at.topic.clone()));
     let topics = [ProduceTopic { topic: name.clone(), partitions: vec![ProducePartition { index, head, body }] }];
     let frame = send(&connection, version, &topics)?.await?;
     Ok(read_answer(frame, version).get(&(name, index)).map_or(Answer::Lost, answer))

@@ -10,3 +10,4 @@ mod kit;
 mod lost;
 mod made;
 mod map_topic;
+mod state;

@@ -84,7 +84,6 @@ impl Written {
         written
             .write(&[MapRecord::Link(LinkRecord {
                 link: link.to_owned(),
-                lanes: 2,
                 source_cluster: "a".into(),
                 target_cluster: "b".into(),
             })])

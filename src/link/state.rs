@@ -1,0 +1,168 @@
+//! The link's state on the target: `__twinlog.<link>.state`, one compacted partition ([`twinlog_core::state_record`]).
+//!
+//! It is read by anybody up to its high watermark, and written by compare-and-swap ([`StateTopic::update`]): instances
+//! and commands may change it at the same time.
+
+mod follow;
+mod update;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
+use twinlog_client::{Cluster, Error, ErrorCode};
+use twinlog_core::ids::{Producer, TopicId};
+use twinlog_core::io::MapEntry;
+use twinlog_core::link_state::{LinkState, Refusal};
+use twinlog_core::state_record::StateRecord;
+use twinlog_wire::batch::Entry;
+
+pub use self::follow::{Follower, Seen};
+use crate::environment::WallClock;
+use crate::log::{LogPart, LogRead, LogReader};
+use crate::map_log::map_entries;
+use crate::map_topic::{MapTopicError, ensure_topic};
+use crate::names::state_topic;
+
+/// How long the broker may wait for something new.
+const MAX_WAIT: Duration = Duration::from_millis(500);
+
+/// Why the state cannot be read or written.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The target could not be asked, or said no.
+    #[error(transparent)]
+    Client(#[from] Error),
+    /// The topic cannot be made or used.
+    #[error(transparent)]
+    Topic(#[from] MapTopicError),
+    /// It holds something that this build does not understand.
+    #[error("target topic {topic}: {what}; use the newest twinlog that wrote it")]
+    Unreadable {
+        /// The state topic.
+        topic: String,
+        /// What was found, in words.
+        what: String,
+    },
+    /// What was asked for cannot be.
+    #[error("{0:?}")]
+    Refused(Refusal),
+    /// Others wrote it each time that this one was about to.
+    #[error("target topic {0} could not be written: others change it all the time; try again")]
+    Busy(String),
+}
+
+/// The state topic of a link.
+#[derive(Clone, Debug)]
+pub struct StateTopic {
+    log: LogReader,
+    transactional_id: String,
+    clock: WallClock,
+}
+
+impl StateTopic {
+    /// The state topic, after creating it if it is not there.
+    pub async fn ensure(
+        target: &Cluster,
+        link: &str,
+        replication_factor: Option<i16>,
+        clock: WallClock,
+    ) -> Result<Self, StateError> {
+        let (topic_id, _) = ensure_topic(target, &state_topic(link), 1, replication_factor).await?;
+        Ok(Self::of(target, link, topic_id, clock))
+    }
+
+    /// The state topic if it is there.
+    pub async fn open(target: &Cluster, link: &str, clock: WallClock) -> Result<Option<Self>, StateError> {
+        let metadata = target.refresh().await?;
+        let found = metadata.topics.get(&state_topic(link));
+        let found = found.filter(|topic| topic.error != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        let id = |topic: &twinlog_client::metadata::Topic| topic.id.map(|id| *id.as_bytes()).unwrap_or_default();
+        Ok(found.map(|topic| Self::of(target, link, id(topic), clock)))
+    }
+
+    fn of(target: &Cluster, link: &str, topic_id: TopicId, clock: WallClock) -> Self {
+        let log = LogReader {
+            cluster: target.clone(),
+            lane: 0,
+            at: TopicPartition::new(state_topic(link), 0),
+            topic_id,
+            isolation: IsolationLevel::ReadUncommitted,
+            max_wait: MAX_WAIT,
+        };
+        Self { log, transactional_id: format!("twinlog.{link}.state"), clock }
+    }
+
+    /// What it says as of now.
+    pub async fn read(&self) -> Result<LinkState, StateError> {
+        let end = self.log.offset(OffsetAt::Latest).await?;
+        let mut reading = Reading::default();
+        while reading.next < end {
+            self.read_on(&mut reading).await?;
+        }
+        Ok(reading.state)
+    }
+
+    /// Reads one part more.
+    async fn read_on(&self, reading: &mut Reading) -> Result<(), StateError> {
+        match self.log.read(reading.next).await? {
+            LogRead::Part(part) => reading.take(&part).map_err(|what| self.unreadable(what)),
+            LogRead::OutOfRange { start, .. } => {
+                // The log was cut, or made anew: what was read before counts for nothing.
+                *reading = Reading { next: start, ..Reading::default() };
+                Ok(())
+            }
+        }
+    }
+
+    fn unreadable(&self, what: String) -> StateError {
+        StateError::Unreadable { topic: self.log.at.topic.clone(), what }
+    }
+
+    fn deadline() -> Instant {
+        crate::reach::deadline()
+    }
+}
+
+/// The state as far as it was read.
+#[derive(Debug, Default)]
+struct Reading {
+    state: LinkState,
+    next: i64,
+    /// The newest marker.
+    marker: Option<Producer>,
+}
+
+impl Reading {
+    fn take(&mut self, part: &LogPart) -> Result<(), String> {
+        let before = self.next;
+        for entry in &part.entries {
+            let after = match entry {
+                Entry::V2(meta, _) => meta.next_offset(),
+                Entry::Legacy { offset, .. } => offset + 1,
+            };
+            if after <= before {
+                continue;
+            }
+            for record in map_entries(entry)? {
+                match record {
+                    MapEntry::Marker(producer) => self.marker = Some(producer),
+                    MapEntry::Record { key, value } => {
+                        let record = StateRecord::decode(&key, value.as_deref());
+                        let named = |reason| format!("record {:?}: {reason}", String::from_utf8_lossy(&key));
+                        if let Some(record) = record.map_err(|bad| named(bad.reason))? {
+                            self.state.apply(record);
+                        }
+                    }
+                }
+            }
+            self.next = after;
+        }
+        if self.next == before {
+            // The cleaner took the rest.
+            self.next = self.next.max(part.high_watermark);
+        }
+        Ok(())
+    }
+}

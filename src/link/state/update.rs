@@ -1,0 +1,114 @@
+//! Compare-and-swap: a marker of a new epoch, the state read up to it, and one write under that epoch. A marker that
+//! somebody else wrote in between makes the write fail, and all is done again.
+
+use std::collections::BTreeSet;
+
+use tokio::time::{Instant, sleep};
+use twinlog_client::{Backoff, Error, ErrorCode, Retry};
+use twinlog_core::ids::Producer;
+use twinlog_core::io::MapBatch;
+use twinlog_core::link_state::{LinkState, Refusal};
+use twinlog_core::outbox::Answer;
+use twinlog_core::state_record::StateRecord;
+
+use super::{Reading, StateError, StateTopic};
+use crate::lane::{init_producer_id, produce};
+
+/// How often it is begun again before others are left to it.
+const ATTEMPTS: u32 = 12;
+
+/// What came of one attempt.
+enum Attempt {
+    Done(LinkState),
+    Again,
+}
+
+impl StateTopic {
+    /// Writes what `decide` makes of the state as it is; nothing if that is nothing. It may be asked more than once,
+    /// also after what it said was written.
+    pub async fn update(
+        &self,
+        decide: impl Fn(&LinkState) -> Result<Vec<StateRecord>, Refusal> + Send + Sync,
+    ) -> Result<LinkState, StateError> {
+        for attempt in 0..ATTEMPTS {
+            match self.attempt(&decide).await {
+                Ok(Attempt::Done(state)) => return Ok(state),
+                Ok(Attempt::Again) => {}
+                Err(StateError::Client(error)) if may_pass(&error) => {
+                    tracing::debug!(%error, "The link's state cannot be written; trying again.");
+                }
+                Err(error) => return Err(error),
+            }
+            let random = self.clock.now_ms().unsigned_abs() ^ u64::from(std::process::id());
+            sleep(Backoff::default().pause(attempt, random)).await;
+        }
+        Err(StateError::Busy(self.log.at.topic.clone()))
+    }
+
+    async fn attempt(
+        &self,
+        decide: &(impl Fn(&LinkState) -> Result<Vec<StateRecord>, Refusal> + Send + Sync),
+    ) -> Result<Attempt, StateError> {
+        let (target, id) = (&self.log.cluster, self.transactional_id.as_str());
+        let producer_id = init_producer_id(target, self.log.lane, id, None).await?;
+        let at = BTreeSet::from([self.log.at.clone()]);
+        for result in target.add_partitions_to_txn(self.log.lane, id, producer_id, &at).await?.into_values() {
+            result?;
+        }
+        target.end_txn(self.log.lane, id, producer_id, true).await?;
+        let producer = Producer { id: producer_id.id, epoch: producer_id.epoch };
+        let Some(mut state) = self.read_to_marker(producer).await? else { return Ok(Attempt::Again) };
+        let records = decide(&state).map_err(StateError::Refused)?;
+        if records.is_empty() {
+            return Ok(Attempt::Done(state));
+        }
+        let encoded = records.iter().map(StateRecord::encode).map(|(key, value)| (key, Some(value)));
+        let batch = MapBatch { producer, sequence: 0, timestamp_ms: self.clock.now_ms(), records: encoded.collect() };
+        match produce(target, self.log.lane, &self.log.at, &batch).await? {
+            Answer::Stored { .. } => {
+                records.into_iter().for_each(|record| state.apply(record));
+                Ok(Attempt::Done(state))
+            }
+            Answer::Refused(code, message) if code.retry() == Retry::Never && !is_overtaken(code) => {
+                Err(self.unreadable(format!("the target refuses a write: {code} {message}")))
+            }
+            Answer::Refused(..) | Answer::Lost | Answer::NotSent => Ok(Attempt::Again),
+        }
+    }
+
+    /// The state up to our marker; none if somebody else's came behind it, or it does not come.
+    async fn read_to_marker(&self, producer: Producer) -> Result<Option<LinkState>, StateError> {
+        let deadline = Self::deadline();
+        let mut reading = Reading::default();
+        while Instant::now() < deadline {
+            let before = reading.next;
+            self.read_on(&mut reading).await?;
+            if reading.marker == Some(producer) {
+                return Ok(Some(reading.state));
+            }
+            let overtaken = |marker: Producer| marker.id != producer.id || marker.epoch > producer.epoch;
+            if reading.next == before && reading.marker.is_some_and(overtaken) {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Somebody else began to write.
+fn is_overtaken(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::INVALID_PRODUCER_EPOCH
+            | ErrorCode::PRODUCER_FENCED
+            | ErrorCode::INVALID_TXN_STATE
+            | ErrorCode::CONCURRENT_TRANSACTIONS
+            | ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+    )
+}
+
+fn may_pass(error: &Error) -> bool {
+    error
+        .code()
+        .map_or_else(|| error.retry() != Retry::Never, |code| code.retry() != Retry::Never || is_overtaken(code))
+}
