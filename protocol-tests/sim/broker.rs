@@ -101,7 +101,7 @@ impl World {
             Call::EndMove { partition, number } => return self.end_move(partition, number),
             Call::ReadOther { partition, from, number } => {
                 let (adoption, delay) = (self.read_other(partition, from, number), self.rng.delay());
-                return self.after(delay, Event::OtherRead(origin, partition, adoption, number));
+                return self.after(delay, Event::OtherRead(origin, partition, adoption.map(Box::new), number));
             }
             Call::WriteMap(_) | Call::Produce { .. } => return,
         };

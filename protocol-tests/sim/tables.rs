@@ -173,7 +173,13 @@ impl World {
         Adoption::of(&mapped, chunks.map(|((_, number), chunk)| (number, chunk)).collect(), number)
     }
 
-    pub(crate) fn other_read(&mut self, origin: Origin, partition: usize, adoption: Option<Adoption>, number: u64) {
+    pub(crate) fn other_read(
+        &mut self,
+        origin: Origin,
+        partition: usize,
+        adoption: Option<Box<Adoption>>,
+        number: u64,
+    ) {
         match (self.wait_for(origin), adoption) {
             (None, _) | (_, None) => {}
             (Some(0), Some(adoption)) => {
@@ -189,7 +195,7 @@ impl World {
                 if self.mistake == Some(Mistake::EndMoveEarly) {
                     self.call(origin, Call::EndMove { partition, number });
                 }
-                self.deliver(origin, Input::Adopt(key(partition), Box::new(adoption)));
+                self.deliver(origin, Input::Adopt(key(partition), adoption));
             }
             (Some(wait), adoption) => self.after(wait, Event::OtherRead(origin, partition, adoption, number)),
         }

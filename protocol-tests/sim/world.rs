@@ -129,7 +129,7 @@ pub(crate) enum Event {
     /// An instance looks at the table; whether it does so again by itself.
     Look(Origin, bool),
     TableRead(Origin, usize, Table),
-    OtherRead(Origin, usize, Option<Adoption>, u64),
+    OtherRead(Origin, usize, Option<Box<Adoption>>, u64),
     Restart(usize),
     Supervise,
     Read,
