@@ -157,7 +157,10 @@ impl World {
     pub(crate) fn read_other(&mut self, partition: usize, from: u32, number: u64) -> Option<Adoption> {
         let named = MapRecord::Released(key(partition), None).encode().0;
         let log = &self.targets[self.map_of(from as usize)];
-        let is_there = |payload: &Payload| matches!(payload, Payload::Map(records) if records.iter().any(|record| record.0 == named));
+        let is_there = |payload: &Payload| match payload {
+            Payload::Map(records) => records.iter().any(|record| record.0 == named),
+            _ => false,
+        };
         if self.mistake != Some(Mistake::AdoptEarly) && !log.read(log.start).any(|batch| is_there(&batch.payload)) {
             return None;
         }

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! Each step is written down before the next one begins, and an owner finds its own step by the table and its lane's
-//! map alone ([`order`]), so a crash at any point goes on from the records. One rule makes it safe: **an owner acts only
-//! by a table that was read after it had taken the lane.** From there on what the table says of its partitions changes
-//! by its own steps alone, or by those of a successor that has fenced it.
+//! map alone ([`order`]), so a crash at any point goes on from the records. One rule makes it safe: **an owner acts
+//! only by a table that was read after it had taken the lane.** From there on what the table says of its partitions
+//! changes by its own steps alone, or by those of a successor that has fenced it.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
