@@ -11,9 +11,10 @@ use twinlog_core::outbox::IN_FLIGHT_MAX;
 use twinlog_core::sequence;
 
 use super::mistakes::Mistake;
+use super::profile::Cause;
 use super::target::{KeyValue, Payload};
 use super::world::{Origin, Target, World};
-use crate::checker::{Expect, SourceRecord};
+use crate::checker::{Expect, SourceRecord, check_copy};
 
 /// What the judge has seen.
 #[derive(Debug)]
@@ -88,6 +89,15 @@ impl World {
                 self.judge_send(origin, partition.0 as usize, slot.0, *attempt, *producer, *sequence);
             }
             Output::Event(LaneEvent::Resolving(_)) => self.count("resolves"),
+            Output::Event(LaneEvent::CutBack { partition, .. }) => {
+                self.count("copies cut back");
+                let partition = partition.0 as usize;
+                let lost = self.caused && self.cause_of(partition) == Some(Cause::TargetTruncated);
+                if !lost && self.coordinator.owner == Some(origin.instance) {
+                    self.fail(format!("partition {partition} is cut back and lost nothing"));
+                }
+            }
+            Output::ReadMap { .. } if lane.is_running() => self.count("chunks read again"),
             Output::Event(LaneEvent::GaveWay(..)) => self.count("partitions that give way"),
             Output::Event(LaneEvent::Halted(partition, halt)) => {
                 let (partition, name) = (partition.0 as usize, halt.name());
@@ -98,6 +108,13 @@ impl World {
                     self.fail(format!("partition {partition} stops without a cause: {name}: {halt}"));
                 }
                 self.count(name);
+                // What is only cut off can be copied again: only what stands in a wrong place is an excuse.
+                if expected && matches!(halt, Halt::TargetTruncated { .. }) {
+                    let whole: Vec<_> = self.mirror_to(partition, i64::MAX);
+                    if check_copy(&self.truth(partition, false), &whole, false).is_ok() {
+                        self.fail(format!("partition {partition} stops though only its end is gone: {halt}"));
+                    }
+                }
                 if let Halt::Unsupported { offset, .. } | Halt::Unreadable { offset, .. } = halt {
                     let synced = lane.partitions()[partition].progress().extent.synced;
                     let skips = |record: &SourceRecord| (synced.0..offset.0).contains(&record.offset);

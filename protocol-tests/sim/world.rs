@@ -40,7 +40,7 @@ pub(crate) enum Call {
     ReadMap(i64),
     ReadTarget { partition: usize, from: i64, epoch: i32 },
     Probe(usize),
-    LookAtEnds { partition: usize, expected: i64 },
+    LookAtEnds { partition: usize, expected: i64, look: u32 },
     Fetch { partition: usize, position: i64, epoch: i32 },
 }
 
