@@ -6,14 +6,14 @@ use twinlog_core::halt::Halt;
 use twinlog_core::ids::Producer;
 use twinlog_core::io::{Event as LaneEvent, Output};
 use twinlog_core::lane::Lane;
-use twinlog_core::map_record::{MapRecord, Plan};
+use twinlog_core::map_record::{Head, MapRecord, Plan};
 use twinlog_core::outbox::IN_FLIGHT_MAX;
 use twinlog_core::sequence;
 
 use super::mistakes::Mistake;
 use super::profile::Cause;
 use super::target::{KeyValue, Payload};
-use super::world::{Origin, Target, World};
+use super::world::{Call, Origin, Target, World};
 use crate::checker::{Expect, SourceRecord, check_copy};
 
 /// What the judge has seen.
@@ -38,6 +38,13 @@ impl Judge {
 
     pub(crate) fn marked(&mut self, partition: usize, producer: Producer) {
         self.markers[partition].insert((producer.id, producer.epoch));
+    }
+
+    /// What was given a sequence was not sent.
+    pub(crate) fn held_back(&mut self, life: u64, partition: usize, call: &Call) {
+        if let Call::Produce { producer, sequence, .. } = call {
+            self.sequences.remove(&(life, partition, producer.epoch, *sequence));
+        }
     }
 
     fn planned(&self, partition: usize, producer: Producer, at: i32, map_end: i64) -> Option<i64> {
@@ -69,14 +76,19 @@ impl World {
 
     /// Up to where the map knows a mirror.
     pub(crate) fn known_target_end(&self, partition: usize) -> i64 {
-        let mut known = 0;
+        self.known_head(partition).map_or(0, |head| head.extent.next_target.0)
+    }
+
+    /// The newest head in the map.
+    pub(crate) fn known_head(&self, partition: usize) -> Option<Head> {
+        let mut known = None;
         for batch in self.targets[self.map()].read(0) {
             let Payload::Map(records) = &batch.payload else { continue };
             for (key, value) in records.iter() {
                 if let Ok(Some(MapRecord::Head(key, head))) = MapRecord::decode(key, value.as_deref())
                     && key.partition as usize == partition
                 {
-                    known = head.extent.next_target.0;
+                    known = Some(head);
                 }
             }
         }

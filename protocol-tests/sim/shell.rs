@@ -40,6 +40,7 @@ impl World {
             added: 0,
             held: Vec::new(),
             fence: None,
+            cut: None,
             sent: BTreeMap::new(),
         });
         self.count("starts");

@@ -200,8 +200,11 @@ impl Partition {
         self.old_in_flight &= self.outbox.in_flight() > 0;
         self.looks_due = LOOKS_MAX;
         self.look = self.look.wrapping_add(1);
-        self.wake_at = None;
-        self.advance(context);
+        if self.phase == Phase::Active {
+            self.wake_at = None;
+            self.failed(context);
+            self.advance(context);
+        }
     }
 
     /// The end was looked at before anything is sent to a new leader.

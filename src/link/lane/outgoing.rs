@@ -119,7 +119,7 @@ impl Outgoing {
         core: &Lane,
         sender: &mpsc::UnboundedSender<Message>,
     ) -> Vec<Input> {
-        let mut refused = Vec::new();
+        let (mut refused, mut moved) = (Vec::new(), BTreeSet::new());
         let metadata = setup.target.known();
         for sending in std::mem::take(&mut self.fresh) {
             let led = core.partition(sending.partition).and_then(|partition| {
@@ -139,7 +139,8 @@ impl Outgoing {
                 let is_connected = broker.connection.is_some();
                 let place = (leader, epoch, broker.connected + u64::from(!is_connected));
                 let is_known = self.known.insert(sending.partition, place) == Some(place);
-                if is_connected && !is_known {
+                if is_connected && (!is_known || moved.contains(&sending.partition)) {
+                    moved.insert(sending.partition);
                     refused.push(sending.moved());
                     continue;
                 }
