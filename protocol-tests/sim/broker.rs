@@ -85,10 +85,10 @@ impl World {
                     }),
                 )
             }
-            Call::LookAtEnds { partition, expected } => {
+            Call::LookAtEnds { partition, expected, look } => {
                 let log = &self.targets[partition];
                 let (start, end) = (TargetOffset(log.start), TargetOffset(log.high_watermark));
-                Input::TargetEnds { partition: id(partition), expected: TargetOffset(expected), start, end }
+                Input::TargetEnds { partition: id(partition), expected: TargetOffset(expected), look, start, end }
             }
             Call::Fetch { partition, position, epoch } => {
                 return self.fetch(&request, partition, position, epoch);

@@ -121,9 +121,13 @@ impl World {
 
     /// The mirror as a reader of either isolation sees it: no batch of ours is part of a transaction.
     fn mirror(&self, partition: usize) -> Vec<TargetRecord> {
+        self.mirror_to(partition, self.targets[partition].high_watermark)
+    }
+
+    pub(super) fn mirror_to(&self, partition: usize, end: i64) -> Vec<TargetRecord> {
         let log = &self.targets[partition];
         let mut records = Vec::new();
-        for batch in log.batches.iter().filter(|batch| batch.end() <= log.high_watermark) {
+        for batch in log.batches.iter().filter(|batch| batch.end() <= end) {
             if let Payload::Records(content) = &batch.payload {
                 let numbered = (batch.base..).zip(&content.records);
                 records.extend(numbered.map(|(offset, record)| TargetRecord { offset, identity: record.identity }));
@@ -199,7 +203,11 @@ impl World {
         let Some(mapped) = state.partitions.get(&key(partition)) else { return Ok(()) };
         let Some(head) = &mapped.head else { return Ok(()) };
         let cause = self.cause_of(partition);
-        if matches!(cause, Some(Cause::TargetTruncated | Cause::TargetTrimmed | Cause::SourceTruncated)) {
+        if matches!(cause, Some(Cause::TargetTrimmed | Cause::SourceTruncated)) {
+            return Ok(());
+        }
+        // Until its owner has seen the loss the map says more than the log.
+        if cause == Some(Cause::TargetTruncated) && (self.draining.is_none() || mapped.halt.is_some()) {
             return Ok(());
         }
         let mut map = OffsetMap::behind(head.pruned);

@@ -6,14 +6,15 @@ use twinlog_core::halt::Halt;
 use twinlog_core::ids::Producer;
 use twinlog_core::io::{Event as LaneEvent, Output};
 use twinlog_core::lane::Lane;
-use twinlog_core::map_record::{MapRecord, Plan};
+use twinlog_core::map_record::{Head, MapRecord, Plan};
 use twinlog_core::outbox::IN_FLIGHT_MAX;
 use twinlog_core::sequence;
 
 use super::mistakes::Mistake;
+use super::profile::Cause;
 use super::target::{KeyValue, Payload};
-use super::world::{Origin, Target, World};
-use crate::checker::{Expect, SourceRecord};
+use super::world::{Call, Origin, Target, World};
+use crate::checker::{Expect, SourceRecord, check_copy};
 
 /// What the judge has seen.
 #[derive(Debug)]
@@ -37,6 +38,13 @@ impl Judge {
 
     pub(crate) fn marked(&mut self, partition: usize, producer: Producer) {
         self.markers[partition].insert((producer.id, producer.epoch));
+    }
+
+    /// What was given a sequence was not sent.
+    pub(crate) fn held_back(&mut self, life: u64, partition: usize, call: &Call) {
+        if let Call::Produce { producer, sequence, .. } = call {
+            self.sequences.remove(&(life, partition, producer.epoch, *sequence));
+        }
     }
 
     fn planned(&self, partition: usize, producer: Producer, at: i32, map_end: i64) -> Option<i64> {
@@ -68,14 +76,19 @@ impl World {
 
     /// Up to where the map knows a mirror.
     pub(crate) fn known_target_end(&self, partition: usize) -> i64 {
-        let mut known = 0;
+        self.known_head(partition).map_or(0, |head| head.extent.next_target.0)
+    }
+
+    /// The newest head in the map.
+    pub(crate) fn known_head(&self, partition: usize) -> Option<Head> {
+        let mut known = None;
         for batch in self.targets[self.map()].read(0) {
             let Payload::Map(records) = &batch.payload else { continue };
             for (key, value) in records.iter() {
                 if let Ok(Some(MapRecord::Head(key, head))) = MapRecord::decode(key, value.as_deref())
                     && key.partition as usize == partition
                 {
-                    known = head.extent.next_target.0;
+                    known = Some(head);
                 }
             }
         }
@@ -88,6 +101,15 @@ impl World {
                 self.judge_send(origin, partition.0 as usize, slot.0, *attempt, *producer, *sequence);
             }
             Output::Event(LaneEvent::Resolving(_)) => self.count("resolves"),
+            Output::Event(LaneEvent::CutBack { partition, .. }) => {
+                self.count("copies cut back");
+                let partition = partition.0 as usize;
+                let lost = self.caused && self.cause_of(partition) == Some(Cause::TargetTruncated);
+                if !lost && self.coordinator.owner == Some(origin.instance) {
+                    self.fail(format!("partition {partition} is cut back and lost nothing"));
+                }
+            }
+            Output::ReadMap { .. } if lane.is_running() => self.count("chunks read again"),
             Output::Event(LaneEvent::GaveWay(..)) => self.count("partitions that give way"),
             Output::Event(LaneEvent::Halted(partition, halt)) => {
                 let (partition, name) = (partition.0 as usize, halt.name());
@@ -98,6 +120,13 @@ impl World {
                     self.fail(format!("partition {partition} stops without a cause: {name}: {halt}"));
                 }
                 self.count(name);
+                // What is only cut off can be copied again: only what stands in a wrong place is an excuse.
+                if expected && matches!(halt, Halt::TargetTruncated { .. }) {
+                    let whole: Vec<_> = self.mirror_to(partition, i64::MAX);
+                    if check_copy(&self.truth(partition, false), &whole, false).is_ok() {
+                        self.fail(format!("partition {partition} stops though only its end is gone: {halt}"));
+                    }
+                }
                 if let Halt::Unsupported { offset, .. } | Halt::Unreadable { offset, .. } = halt {
                     let synced = lane.partitions()[partition].progress().extent.synced;
                     let skips = |record: &SourceRecord| (synced.0..offset.0).contains(&record.offset);

@@ -4,7 +4,9 @@
 use std::rc::Rc;
 
 use twinlog_core::ids::{Producer, TargetOffset};
-use twinlog_core::io::{FenceOutcome, Input, Member, Output, ReadResult};
+use twinlog_core::io::{Event as LaneEvent, FenceOutcome, Input, MapBatch, Member, Output, ReadResult};
+use twinlog_core::map_record::MapRecord;
+use twinlog_core::offset_map::Range;
 use twinlog_core::outbox::Answer;
 use twinlog_core::sequence;
 use twinlog_wire::batch::BatchMeta;
@@ -29,11 +31,15 @@ pub enum Mistake {
     ResendOld,
     /// A marker of the source counts for two offsets.
     OffByOneAtMarker,
+    /// What is left of a mirror that lost its end is not written to the map.
+    CutBackNotWritten,
+    /// What is left of a mirror is taken to reach to its log's end, markers included.
+    CutAtTheLogEnd,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::SkipFence,
         Self::GuessTheEnd,
         Self::PlanNotAwaited,
@@ -41,12 +47,25 @@ impl Mistake {
         Self::NewSequence,
         Self::ResendOld,
         Self::OffByOneAtMarker,
+        Self::CutBackNotWritten,
+        Self::CutAtTheLogEnd,
     ];
 }
 
 impl World {
     /// Does the wrong thing instead of the output, if this world has a mistake for it.
     pub(crate) fn twist(&mut self, origin: Origin, output: &Output) -> bool {
+        if let (Some(Mistake::CutBackNotWritten | Mistake::CutAtTheLogEnd), Output::WriteMap(batch)) =
+            (self.mistake, output)
+            && let Some(partition) = self.instances[origin.instance].cut.take()
+        {
+            let batch = self.spoil(batch.clone(), partition);
+            self.produce(origin, Target::Map, Call::WriteMap(batch));
+            return true;
+        }
+        if let Output::Event(LaneEvent::CutBack { partition, .. }) = output {
+            self.instances[origin.instance].cut = Some(partition.0 as usize);
+        }
         if let Output::Fence { producer, .. } = output {
             self.instances[origin.instance].fence = Some(*producer);
         }
@@ -87,6 +106,36 @@ impl World {
             }
             _ => false,
         }
+    }
+
+    /// The group with the head that was cut back says something else.
+    fn spoil(&mut self, mut batch: MapBatch, partition: usize) -> MapBatch {
+        let Some(known) = self.known_head(partition) else { return batch };
+        let end = TargetOffset(self.targets[partition].end());
+        for (key, value) in &mut batch.records {
+            let head = match MapRecord::decode(key, value.as_deref()) {
+                Ok(Some(MapRecord::Head(of, head))) if of.partition as usize == partition => (of, head),
+                Ok(Some(MapRecord::ChunkGone(of, _))) if of.partition as usize == partition => (of, known.clone()),
+                _ => continue,
+            };
+            let wrong = match (self.mistake, head) {
+                (Some(Mistake::CutAtTheLogEnd), (of, mut head)) if end < known.extent.next_target => {
+                    head.ranges.clear();
+                    for range in &known.ranges {
+                        let len = range.len.min(end.since(range.target_start));
+                        head.ranges.extend((len > 0).then_some(Range { len, ..*range }));
+                    }
+                    let last = head.ranges.last();
+                    head.extent.synced = last.map_or(head.extent.synced, Range::source_end);
+                    head.extent.next_target = end;
+                    (head.chunks, head.first_chunk, head.cursor) = (known.chunks, known.first_chunk, None);
+                    (of, head)
+                }
+                (_, (of, _)) => (of, known.clone()),
+            };
+            (*key, *value) = MapRecord::Head(wrong.0, wrong.1).encode();
+        }
+        batch
     }
 
     fn write_unheard(&mut self, origin: Origin, call: Call, delay: u64) {

@@ -171,7 +171,11 @@ impl Profile {
             cause: None,
             late_partition: false,
         };
-        let cause = cause.then(|| (rng.index(partitions), rng.pick(&Cause::ALL)));
+        let cause = cause.then(|| {
+            // A loss has more shapes than the others.
+            let cause = if rng.chance(300) { Cause::TargetTruncated } else { rng.pick(&Cause::ALL) };
+            (rng.index(partitions), cause)
+        });
         let existing = if rng.chance(150) { rng.between(1, 9) } else { 0 };
         Self {
             fault_ms: rng.between(1_000, 15_000),

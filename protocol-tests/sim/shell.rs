@@ -20,7 +20,7 @@ pub(crate) fn key(partition: usize) -> PartitionKey {
     PartitionKey { topic: "t".into(), partition: partition as i32 }
 }
 
-fn lane_partition(partition: usize) -> LanePartition {
+pub(crate) fn lane_partition(partition: usize) -> LanePartition {
     LanePartition(partition as u32)
 }
 
@@ -40,6 +40,7 @@ impl World {
             added: 0,
             held: Vec::new(),
             fence: None,
+            cut: None,
             sent: BTreeMap::new(),
         });
         self.count("starts");
@@ -229,8 +230,8 @@ impl World {
             Output::ReadTarget { partition, from, epoch } => {
                 self.call(origin, Call::ReadTarget { partition: partition.0 as usize, from: from.0, epoch });
             }
-            Output::LookAtEnds { partition, expected } => {
-                self.call(origin, Call::LookAtEnds { partition: partition.0 as usize, expected: expected.0 });
+            Output::LookAtEnds { partition, expected, look } => {
+                self.call(origin, Call::LookAtEnds { partition: partition.0 as usize, expected: expected.0, look });
             }
             Output::Repack { partition, slot, from } => {
                 self.count("repacks");

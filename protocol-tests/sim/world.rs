@@ -40,7 +40,7 @@ pub(crate) enum Call {
     ReadMap(i64),
     ReadTarget { partition: usize, from: i64, epoch: i32 },
     Probe(usize),
-    LookAtEnds { partition: usize, expected: i64 },
+    LookAtEnds { partition: usize, expected: i64, look: u32 },
     Fetch { partition: usize, position: i64, epoch: i32 },
 }
 
@@ -140,6 +140,8 @@ pub(crate) struct Connection {
     pub(crate) id: u64,
     pub(crate) at: u64,
     pub(crate) generation: u64,
+    /// When the lane was told of it: what it sends at that time is held back.
+    pub(crate) told_at: u64,
 }
 
 /// An append that is answered when the high watermark has passed it.
@@ -168,6 +170,8 @@ pub(crate) struct Instance {
     pub(crate) held: Vec<MapBatch>,
     /// Whose marker the last fence asked for.
     pub(crate) fence: Option<Producer>,
+    /// A partition whose head was cut back and is to be written.
+    pub(crate) cut: Option<usize>,
     /// Producer and sequence of what was sent, by slot.
     pub(crate) sent: BTreeMap<u64, (Producer, i32)>,
 }

@@ -11,17 +11,19 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 51] = [
+const HAPPENS: [&str; 54] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
     "answers twice or late",
+    "chunks read again",
     "chunks taken out",
     "chunks written",
     "clean restarts",
     "cleaned batches",
     "compactions of the map",
     "connections broken",
+    "copies cut back",
     "crashes",
     "diverged",
     "drains under way",
@@ -31,6 +33,7 @@ const HAPPENS: [&str; 51] = [
     "gap",
     "lanes taken",
     "leader moves",
+    "looks before a batch goes to another place",
     "markers twice",
     "old batches",
     "partitions that give way",

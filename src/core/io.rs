@@ -173,6 +173,8 @@ pub enum Input {
         partition: LanePartition,
         /// The end that was expected.
         expected: TargetOffset,
+        /// The number of the look.
+        look: u32,
         /// The target's log start.
         start: TargetOffset,
         /// The target's high watermark.
@@ -199,6 +201,16 @@ pub enum Input {
         attempt: u32,
         /// What came of it.
         answer: Answer,
+    },
+    /// The batch was not sent: the mirror's leader, or the connection to it, is not the one that took the last batch,
+    /// and may have lost the mirror's end.
+    MirrorMoved {
+        /// Which partition.
+        partition: LanePartition,
+        /// Which batch.
+        slot: Slot,
+        /// Which attempt, as [`Output::Send`] said.
+        attempt: u32,
     },
     /// The shell learned from metadata that the partition must stop.
     Stop(LanePartition, Halt),
@@ -260,6 +272,8 @@ pub enum Output {
         partition: LanePartition,
         /// Where it should be.
         expected: TargetOffset,
+        /// The number of the look: an earlier one was at an earlier leader.
+        look: u32,
     },
     /// Open a batch, keep records from `from` on, number them anew.
     Repack {
@@ -270,7 +284,8 @@ pub enum Output {
         /// Source offsets below this are left out.
         from: SourceOffset,
     },
-    /// Send a batch to the mirror's leader. The answer is [`Input::Produced`], exactly one a send.
+    /// Send a batch to the mirror's leader. The answer is [`Input::Produced`] or [`Input::MirrorMoved`], exactly one a
+    /// send.
     Send {
         /// Which partition.
         partition: LanePartition,
@@ -305,6 +320,15 @@ pub enum Event {
     Resolving(LanePartition),
     /// The target takes nothing of the partition for now: what is from this position on is fetched again later.
     GaveWay(LanePartition, SourceOffset),
+    /// The mirror lost its end; what it lost is copied again.
+    CutBack {
+        /// Which partition.
+        partition: LanePartition,
+        /// The target offsets that are gone: from, and up to.
+        target: (TargetOffset, TargetOffset),
+        /// The source offsets that are copied again: from, and up to.
+        source: (SourceOffset, SourceOffset),
+    },
     /// The partition stopped.
     Halted(LanePartition, Halt),
     /// Something is tried again, for the first time or for another reason than before.

@@ -8,6 +8,7 @@
 //! writes are refused. One transaction is open at a time, and it never holds data.
 
 mod own_map;
+mod reread;
 mod transactions;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,7 +22,8 @@ use crate::io::{Event, Failure, Input, LanePartition, Member, Output, Over, Part
 use crate::map_record::{LinkRecord, MapRecord, PartitionKey, Plan};
 use crate::map_state::{MapState, MappedPartition};
 use crate::map_writer::{MapWriter, Then};
-use crate::partition::{Context, Need, Partition};
+use crate::partition::{Context, Need, Partition, SeenEnds};
+use reread::Reread;
 
 /// How many plans gather before they become a record: some ten thousand would be too large for a broker.
 const PLANS_MAX: usize = 4096;
@@ -98,6 +100,7 @@ pub struct Lane {
     partitions: Vec<Partition>,
     by_key: BTreeMap<PartitionKey, LanePartition>,
     mapped: BTreeMap<PartitionKey, MappedPartition>,
+    reread: Option<Reread>,
     plan_record: u64,
     plans: Vec<(PartitionKey, Plan)>,
     plans_acknowledged: u64,
@@ -128,6 +131,7 @@ impl Lane {
             partitions: Vec::new(),
             by_key: BTreeMap::new(),
             mapped: BTreeMap::new(),
+            reread: None,
             plan_record: 0,
             plans: Vec::new(),
             plans_acknowledged: 0,
@@ -180,8 +184,9 @@ impl Lane {
             Input::TargetRead { partition, from, result } => {
                 self.with(now, partition, |partition, context| partition.target_read(context, from, result));
             }
-            Input::TargetEnds { partition, expected, start, end } => {
-                self.with(now, partition, |partition, context| partition.ends_seen(context, expected, start, end));
+            Input::TargetEnds { partition, expected, look, start, end } => {
+                let seen = SeenEnds { expected, look, start, end };
+                self.with(now, partition, |partition, context| partition.ends_seen(context, seen));
             }
             Input::Repacked(id, result) => {
                 self.with(now, id, |partition, context| partition.repacked(context, result));
@@ -191,6 +196,9 @@ impl Lane {
             }
             Input::Produced { partition, slot, attempt, answer } => {
                 self.with(now, partition, |partition, context| partition.produced(context, slot, attempt, answer));
+            }
+            Input::MirrorMoved { partition, slot, attempt } => {
+                self.with(now, partition, |partition, context| partition.mirror_moved(context, slot, attempt));
             }
             Input::Stop(id, halt) => self.with(now, id, |partition, context| partition.halt(context, halt)),
             Input::Drain => self.draining = true,
@@ -315,6 +323,19 @@ impl Lane {
                 if let (Some(partition), Some(writer)) = (self.partitions.get(id.0 as usize), &mut self.writer) {
                     let head = MapRecord::Head(partition.spec().key.clone(), partition.head());
                     writer.push(&[head], Then::Registered(id));
+                }
+            }
+            Need::Chunks(behind) => self.want_chunks(id, behind),
+            Need::CutBack(first, end) => {
+                // The head makes plans void: they must stand before it.
+                self.write_plans();
+                if let (Some(partition), Some(writer)) = (self.partitions.get(id.0 as usize), &mut self.writer) {
+                    let (key, head) = (&partition.spec().key, partition.head());
+                    let then = Then::CutBack(id, head.cursor, self.plan_record);
+                    let gone = (first..end).map(|number| MapRecord::ChunkGone(key.clone(), number));
+                    // One group: nobody reads a map that says more than the log.
+                    let records: Vec<_> = core::iter::once(MapRecord::Head(key.clone(), head)).chain(gone).collect();
+                    writer.push(&records, then);
                 }
             }
             Need::Halt => {

@@ -5,6 +5,7 @@ extern crate alloc;
 pub mod backoff;
 pub mod batch;
 pub mod config;
+pub mod cut_back;
 pub mod halt;
 pub mod ids;
 pub mod intake;

@@ -97,6 +97,8 @@ pub struct Head {
     pub extent: Extent,
     /// Leader epoch of the source's batch before `extent.synced`, or -1.
     pub leader_epoch: i32,
+    /// The target's leader epoch when its log was last read up to a marker, or -1.
+    pub verified_epoch: i32,
     /// The sequence that follows the last acknowledged record, and the source offset it was planned for.
     pub cursor: Option<Plan>,
     /// The first chunk of older ranges that is still needed: those before it were taken out.
@@ -215,6 +217,7 @@ impl Head {
         out.signed(self.extent.synced.0);
         out.signed(self.extent.next_target.0);
         out.signed(i64::from(self.leader_epoch));
+        out.signed(i64::from(self.verified_epoch));
         match &self.cursor {
             None => out.unsigned(0),
             Some(plan) => {
@@ -235,6 +238,7 @@ impl Head {
             target_topic_id: input.topic_id()?,
             extent: Extent { synced: SourceOffset(input.signed()?), next_target: TargetOffset(input.signed()?) },
             leader_epoch: input.int()?,
+            verified_epoch: input.int()?,
             cursor: if input.flag()? { Some(Plan::read(input)?) } else { None },
             first_chunk: input.unsigned()?,
             chunks: input.unsigned()?,
@@ -439,6 +443,7 @@ mod tests {
             target_topic_id: [2; 16],
             extent: Extent { synced: SourceOffset(900), next_target: TargetOffset(812) },
             leader_epoch: 5,
+            verified_epoch: 3,
             cursor: Some(plan(811, 900)),
             first_chunk: 1,
             chunks: 3,

@@ -23,6 +23,8 @@ pub enum Then {
     Registered(LanePartition),
     /// Plans before this cursor are no longer needed, as far as their records have lower numbers.
     Head(LanePartition, Option<Plan>, u64),
+    /// The same for a head that was cut back; then its partition may be fenced.
+    CutBack(LanePartition, Option<Plan>, u64),
     /// Batches under the plans of this record may be sent.
     Plans(u64),
 }

@@ -5,12 +5,14 @@
 //!  (new)       (head in map)      ▲      (transaction) (tail up to     │   any state
 //!                                 │                     our marker)    │
 //!                                 └── unknown outcome, 45, 47, old ◄───┘
+//!                                 └── CuttingBack ◄── Scanning: the mirror lost its end
 //! ```
 //!
 //! There is one way to find out how far the copy is: a marker of ours in the partition, and its log read up to it by
 //! producer id and sequence. Start, crash, and unknown outcomes all take it.
 
 mod in_map;
+mod losing;
 mod remedy;
 mod scanning;
 mod sending;
@@ -23,10 +25,10 @@ use twinlog_wire::batch::BatchMeta;
 
 pub use self::in_map::Progress;
 pub(crate) use self::scanning::MARKER_WAIT_MS;
-use self::scanning::read_on;
 use crate::backoff;
 use crate::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
 use crate::config::ExistingTopics;
+use crate::cut_back::Search;
 use crate::halt::Halt;
 use crate::ids::{Now, Producer, SourceOffset, TargetOffset};
 use crate::intake::{Intake, Verdict};
@@ -77,6 +79,24 @@ pub enum Need {
     FenceAnew,
     /// Why it stopped, or that it goes on, written to the map.
     Halt,
+    /// The ranges of its chunks that end behind this offset, then [`Partition::chunks_read`].
+    Chunks(TargetOffset),
+    /// Its head, which was cut back, and tombstones for the chunks from the one number up to the other written to the
+    /// map, then [`Partition::cut_back_written`].
+    CutBack(u64, u64),
+}
+
+/// What a look at a mirror's ends found; see [`crate::io::Input::TargetEnds`].
+#[derive(Clone, Copy, Debug)]
+pub struct SeenEnds {
+    /// The end that was expected.
+    pub expected: TargetOffset,
+    /// The number of the look.
+    pub look: u32,
+    /// The log's start.
+    pub start: TargetOffset,
+    /// The high watermark.
+    pub end: TargetOffset,
 }
 
 /// Where a partition is on its way.
@@ -94,6 +114,11 @@ pub enum Phase {
     Scanning {
         /// The marker's producer.
         marker: Producer,
+    },
+    /// The mirror lost its end: what is left is on its way to the map.
+    CuttingBack {
+        /// The sequence behind the last batch that is left.
+        cursor: Option<Plan>,
     },
     /// Copies.
     Active,
@@ -134,9 +159,18 @@ pub struct Partition {
     /// The cursor as it was when it stopped: what was on its way then may still arrive.
     halted_cursor: Option<Plan>,
     tail: Option<Tail>,
+    /// The mirror's log ends or differs below what was acknowledged: up to where is it left?
+    search: Option<Search>,
+    /// The ranges of its newest chunks, as far as the search wanted them, oldest first.
+    reread: Vec<Vec<Range>>,
+    /// The target's leader epoch when its log was last read up to a marker, or -1.
+    verified_epoch: i32,
     /// Whether the tail was read once since the lane was taken.
     recovered: bool,
     old_in_flight: bool,
+    /// The mirror has another leader: nothing is sent before its end was looked at, so many times at most.
+    looks_due: u8,
+    look: u32,
     /// When its present fence was begun.
     fenced_ms: i64,
     /// The time by which the broker remembers us: of our last marker there, or the newest record of our last batch.
@@ -186,8 +220,13 @@ impl Partition {
             halt_in_map,
             halted_cursor: None,
             tail: None,
+            search: None,
+            reread: Vec::new(),
+            verified_epoch: -1,
             recovered: false,
             old_in_flight: false,
+            looks_due: 0,
+            look: 0,
             fenced_ms: 0,
             remembered_ms: 0,
             scanning_since: 0,
@@ -210,6 +249,7 @@ impl Partition {
             partition.map = OffsetMap::behind(head.pruned);
             partition.extent = head.extent;
             partition.leader_epoch = head.leader_epoch;
+            partition.verified_epoch = head.verified_epoch;
             for range in &head.ranges {
                 // A head that goes back cannot have been written by this code; its end still holds.
                 if partition.map.append(*range).is_err() {
@@ -231,7 +271,11 @@ impl Partition {
             Phase::Probing => context.out.push_back(Output::Probe(context.id)),
             Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
             Phase::Halted(halt) => context.out.push_back(Output::Event(Event::Halted(context.id, halt))),
-            Phase::Registering | Phase::Fencing | Phase::Scanning { .. } | Phase::Active => {}
+            Phase::Registering
+            | Phase::Fencing
+            | Phase::Scanning { .. }
+            | Phase::CuttingBack { .. }
+            | Phase::Active => {}
         }
     }
 
@@ -446,6 +490,18 @@ impl Partition {
             return;
         }
         self.halted_cursor = self.cursor();
+        self.let_go(context);
+        self.search = None;
+        self.tail = None;
+        self.wake_at = None;
+        self.phase = Phase::Halted(halt.clone());
+        self.halt_in_map = true;
+        context.needs.push((context.id, Need::Halt));
+        context.out.push_back(Output::Event(Event::Halted(context.id, halt)));
+    }
+
+    /// Lets go of every batch on its way.
+    fn let_go(&mut self, context: &mut Context<'_>) {
         let rest: Vec<_> = self.intake.drain().collect();
         release(context, rest);
         if let Some((slot, _)) = self.repacking.take() {
@@ -454,12 +510,6 @@ impl Partition {
         for batch in self.outbox.clear() {
             context.out.push_back(Output::Release(batch.slot));
         }
-        self.tail = None;
-        self.wake_at = None;
-        self.phase = Phase::Halted(halt.clone());
-        self.halt_in_map = true;
-        context.needs.push((context.id, Need::Halt));
-        context.out.push_back(Output::Event(Event::Halted(context.id, halt)));
     }
 
     fn wait(&mut self, context: &Context<'_>) {
@@ -494,13 +544,9 @@ impl Partition {
         match &self.phase {
             Phase::Probing => context.out.push_back(Output::Probe(context.id)),
             Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
-            Phase::Scanning { .. } => {
-                if let Some(tail) = &self.tail {
-                    read_on(context, tail);
-                }
-            }
+            Phase::Scanning { .. } => self.read_on(context),
             Phase::Active => self.advance(context),
-            Phase::Registering | Phase::Fencing | Phase::Halted(_) => {}
+            Phase::Registering | Phase::Fencing | Phase::CuttingBack { .. } | Phase::Halted(_) => {}
         }
     }
 
@@ -514,18 +560,24 @@ impl Partition {
             context.needs.push((context.id, Need::FenceAnew));
             return;
         }
-        context.out.push_back(Output::LookAtEnds { partition: context.id, expected: self.extent.next_target });
+        self.look_at_ends(context);
+    }
+
+    fn look_at_ends(&self, context: &mut Context<'_>) {
+        let (expected, look) = (self.extent.next_target, self.look);
+        context.out.push_back(Output::LookAtEnds { partition: context.id, expected, look });
     }
 
     /// The mirror's start and end were looked at.
-    pub fn ends_seen(
-        &mut self,
-        context: &mut Context<'_>,
-        expected: TargetOffset,
-        start: TargetOffset,
-        found: TargetOffset,
-    ) {
+    pub fn ends_seen(&mut self, context: &mut Context<'_>, seen: SeenEnds) {
+        let SeenEnds { expected, look, start, end: found } = seen;
+        if look != self.look {
+            return;
+        }
         self.log_starts(LogStarts { target: start, ..self.starts });
+        if self.looks_due > 0 && self.phase == Phase::Active {
+            return self.looked(context, found);
+        }
         let idle = self.phase == Phase::Active && self.outbox.is_empty() && self.extent.next_target == expected;
         if idle && found != expected {
             // A marker that was written twice, a successor's, somebody else's records, or a log that lost its end: a

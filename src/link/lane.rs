@@ -215,7 +215,7 @@ impl LaneShell {
             Output::WriteMap(batch) => map_io::write(&self.setup, &self.sender, batch),
             Output::Probe(partition) => self.reads.probe(partition),
             Output::ReadTarget { partition, from, epoch } => self.reads.read(partition, from, epoch),
-            Output::LookAtEnds { partition, expected } => self.reads.look_at_ends(partition, expected),
+            Output::LookAtEnds { partition, expected, look } => self.reads.look_at_ends(partition, expected, look),
             Output::Repack { partition, slot, from } => {
                 let result = self.slots.repack(slot, from);
                 self.core.handle(self.now(), Input::Repacked(partition, result));

@@ -15,13 +15,19 @@ use crate::partition::{MARKER_WAIT_MS, Partition, Phase};
 
 impl Lane {
     pub(super) fn read_map(&mut self) {
-        if let Stage::LoadingMap { next, .. } = &self.stage {
-            self.out.push_back(Output::ReadMap { from: *next });
-        }
+        let next = match (&self.stage, &self.reread) {
+            (Stage::LoadingMap { next, .. }, _) => *next,
+            (Stage::Running, Some(reread)) => reread.next,
+            _ => return,
+        };
+        self.out.push_back(Output::ReadMap { from: next });
     }
 
     pub(super) fn map_read(&mut self, now: Now, from: TargetOffset, result: ReadResult<MapEntry>) {
         let Some(own) = self.producer else { return };
+        if self.reread.is_some() {
+            return self.chunks_reread(now, from, result);
+        }
         let Stage::LoadingMap { state, next, since } = &mut self.stage else { return };
         if from != *next {
             return;
@@ -146,6 +152,10 @@ impl Lane {
                 let partition = self.partitions.get_mut(id.0 as usize);
                 let gone = partition.map(|partition| partition.head_written(cursor, before));
                 self.plans_gone(gone.unwrap_or_default());
+            }
+            Then::CutBack(id, cursor, before) => {
+                self.written(now, Then::Head(id, cursor, before));
+                self.with(now, id, Partition::cut_back_written);
             }
             Then::Plans(number) => {
                 self.plans_acknowledged = number + 1;

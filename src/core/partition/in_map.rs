@@ -70,7 +70,7 @@ impl Partition {
         last.filter(|last| self.starts.are_behind(last))
     }
 
-    fn next_chunk(&self) -> u64 {
+    pub(super) fn next_chunk(&self) -> u64 {
         self.first_chunk + self.chunks.len() as u64
     }
 
@@ -86,6 +86,9 @@ impl Partition {
     pub(super) fn cursor(&self) -> Option<Plan> {
         if matches!(self.phase, Phase::Halted(_)) {
             return self.halted_cursor;
+        }
+        if let Phase::CuttingBack { cursor } = self.phase {
+            return cursor;
         }
         self.producer.map(|producer| match self.outbox.front() {
             Some(batch) => Plan {
@@ -113,6 +116,7 @@ impl Partition {
             target_topic_id: self.spec.target_topic_id,
             extent: self.extent,
             leader_epoch: self.leader_epoch,
+            verified_epoch: self.verified_epoch,
             cursor: self.cursor(),
             first_chunk: self.first_chunk,
             chunks: self.next_chunk(),

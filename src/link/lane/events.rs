@@ -43,6 +43,21 @@ impl Events {
                     "The target has taken nothing of a partition for long: what follows is fetched again later."
                 );
             }
+            Event::CutBack { partition: id, target, source } => {
+                let (topic, partition) = name(id);
+                tracing::error!(
+                    link,
+                    lane,
+                    topic,
+                    partition,
+                    state = "target-truncated",
+                    target_from = %target.0,
+                    target_to = %target.1,
+                    source_from = %source.0,
+                    source_to = %source.1,
+                    "The target lost acknowledged records: they are copied again."
+                );
+            }
             Event::Halted(id, halt) => {
                 let (topic, partition) = name(id);
                 let state = halt.name();
@@ -101,9 +116,13 @@ pub(super) fn status(partition: &Partition, lane: u16) -> PartitionStatus {
     let caught_up = progress.high_watermark.is_some_and(|end| progress.extent.synced >= end);
     let (standing, state, detail) = match partition.phase() {
         Phase::Halted(halt) => (Standing::Halted, halt.name(), Some(halt.to_string())),
+        _ if partition.is_truncated() => {
+            let detail = "the target lost acknowledged records: what is left is looked for, the rest is copied again";
+            (Standing::Waiting, "target-truncated", Some(detail.to_owned()))
+        }
         Phase::Probing | Phase::Registering => (Standing::Waiting, "beginning", None),
         Phase::Unfenced | Phase::Fencing => (Standing::Waiting, "fencing", None),
-        Phase::Scanning { .. } => (Standing::Waiting, "recovering", None),
+        Phase::Scanning { .. } | Phase::CuttingBack { .. } => (Standing::Waiting, "recovering", None),
         Phase::Active => match progress.retrying {
             Some(failure) => (Standing::Waiting, "retrying", Some(words(failure))),
             None if caught_up => (Standing::CaughtUp, "caught-up", None),

@@ -50,6 +50,10 @@ struct Sending {
 }
 
 impl Sending {
+    fn moved(&self) -> Input {
+        Input::MirrorMoved { partition: self.partition, slot: self.slot, attempt: self.attempt }
+    }
+
     fn input(&self, answer: Answer) -> Input {
         Input::Produced { partition: self.partition, slot: self.slot, attempt: self.attempt, answer }
     }
@@ -68,8 +72,18 @@ pub(super) struct ProduceDone {
 struct Broker {
     connection: Option<Arc<Connection>>,
     connecting: bool,
+    /// Counts the connections.
+    connected: u64,
     waiting: VecDeque<Sending>,
     in_flight: usize,
+}
+
+impl Broker {
+    fn forget_closed(&mut self) {
+        if self.in_flight == 0 && self.connection.as_ref().is_some_and(|connection| connection.is_closed()) {
+            self.connection = None;
+        }
+    }
 }
 
 /// All brokers that lead mirrors of the lane.
@@ -79,6 +93,9 @@ pub(super) struct Outgoing {
     brokers: BTreeMap<i32, Broker>,
     /// Where a partition has batches waiting or in flight, and how many.
     bound: HashMap<LanePartition, (i32, usize)>,
+    /// Where the core last heard that a partition's batches go: the leader, its epoch, and the broker's connection.
+    /// Anything else may have lost acknowledged records: the core looks before it sends.
+    known: HashMap<LanePartition, (i32, Option<i32>, u64)>,
 }
 
 impl Outgoing {
@@ -102,22 +119,36 @@ impl Outgoing {
         core: &Lane,
         sender: &mpsc::UnboundedSender<Message>,
     ) -> Vec<Input> {
-        let mut refused = Vec::new();
+        let (mut refused, mut moved) = (Vec::new(), BTreeSet::new());
         let metadata = setup.target.known();
         for sending in std::mem::take(&mut self.fresh) {
-            let leader = core.partition(sending.partition).and_then(|partition| {
+            let led = core.partition(sending.partition).and_then(|partition| {
                 let spec = partition.spec();
-                metadata.as_ref()?.leader(&spec.target_topic, spec.key.partition)
+                let found = metadata.as_ref()?.partition(&spec.target_topic, spec.key.partition)?;
+                Some((found.leader?, found.leader_epoch))
             });
             let bound = self.bound.get(&sending.partition).map(|(node, _)| *node);
-            let Some(node) = bound.or(leader) else {
+            let Some(node) = bound.or(led.map(|(leader, _)| leader)) else {
                 refused.push(sending.input(Answer::NotSent));
                 continue;
             };
+            if let (None, Some((leader, epoch))) = (bound, led) {
+                let broker = self.brokers.entry(node).or_default();
+                broker.forget_closed();
+                // Without a connection it hears when there is one.
+                let is_connected = broker.connection.is_some();
+                let place = (leader, epoch, broker.connected + u64::from(!is_connected));
+                let is_known = self.known.insert(sending.partition, place) == Some(place);
+                if is_connected && (!is_known || moved.contains(&sending.partition)) {
+                    moved.insert(sending.partition);
+                    refused.push(sending.moved());
+                    continue;
+                }
+            }
             self.bound.entry(sending.partition).or_insert((node, 0)).1 += 1;
             self.brokers.entry(node).or_default().waiting.push_back(sending);
         }
-        if !refused.is_empty() {
+        if refused.iter().any(|input| matches!(input, Input::Produced { .. })) {
             refresh(&setup.target);
         }
         let nodes: Vec<i32> = self.brokers.keys().copied().collect();
@@ -136,9 +167,7 @@ impl Outgoing {
         sender: &mpsc::UnboundedSender<Message>,
     ) {
         let Some(broker) = self.brokers.get_mut(&node) else { return };
-        if broker.connection.as_ref().is_some_and(|connection| connection.is_closed()) && broker.in_flight == 0 {
-            broker.connection = None;
-        }
+        broker.forget_closed();
         if broker.waiting.is_empty() || broker.connecting {
             return;
         }
@@ -180,7 +209,9 @@ impl Outgoing {
         match result {
             Ok(connection) => {
                 broker.connection = Some(connection);
-                Vec::new()
+                broker.connected += 1;
+                let waiting: Vec<_> = broker.waiting.drain(..).collect();
+                waiting.iter().map(|sending| self.unbind(sending).moved()).collect()
             }
             Err(error) => {
                 tracing::debug!(%error, "No connection to write mirrors.");
@@ -229,13 +260,17 @@ impl Outgoing {
     }
 
     fn finish(&mut self, sending: &Sending, answer: Answer) -> Input {
+        self.unbind(sending).input(answer)
+    }
+
+    fn unbind<'a>(&mut self, sending: &'a Sending) -> &'a Sending {
         if let Some((_, count)) = self.bound.get_mut(&sending.partition) {
             *count -= 1;
             if *count == 0 {
                 self.bound.remove(&sending.partition);
             }
         }
-        sending.input(answer)
+        sending
     }
 }
 

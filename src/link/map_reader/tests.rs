@@ -40,6 +40,7 @@ fn head(chunks: u64, ranges: Vec<Range>) -> Head {
             next_target: last.map_or(TargetOffset(1), |range| range.target_end()),
         },
         leader_epoch: 0,
+        verified_epoch: 0,
         cursor: None,
         first_chunk: 0,
         chunks,
