@@ -4,7 +4,8 @@
 use std::rc::Rc;
 
 use twinlog_core::ids::{Producer, TargetOffset};
-use twinlog_core::io::{FenceOutcome, Input, Member, Output, ReadResult};
+use twinlog_core::io::{FenceOutcome, Input, MapEntry, Member, Output, ReadResult};
+use twinlog_core::lane::Lane;
 use twinlog_core::outbox::Answer;
 use twinlog_core::sequence;
 use twinlog_wire::batch::BatchMeta;
@@ -29,11 +30,15 @@ pub enum Mistake {
     ResendOld,
     /// A marker of the source counts for two offsets.
     OffByOneAtMarker,
+    /// The producer id is changed while an older owner may still write under the old one.
+    ChangeIdUnfenced,
+    /// A producer id is used of which the map says nothing.
+    IdNotInMap,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::SkipFence,
         Self::GuessTheEnd,
         Self::PlanNotAwaited,
@@ -41,17 +46,23 @@ impl Mistake {
         Self::NewSequence,
         Self::ResendOld,
         Self::OffByOneAtMarker,
+        Self::ChangeIdUnfenced,
+        Self::IdNotInMap,
     ];
 }
 
 impl World {
     /// Does the wrong thing instead of the output, if this world has a mistake for it.
-    pub(crate) fn twist(&mut self, origin: Origin, output: &Output) -> bool {
+    pub(crate) fn twist(&mut self, origin: Origin, lane: &Lane, output: &Output) -> bool {
         if let Output::Fence { producer, .. } = output {
             self.instances[origin.instance].fence = Some(*producer);
         }
         match (self.mistake, output) {
             (Some(Mistake::SkipFence), Output::Fence { members, .. }) if !members.contains(&Member::Map) => {
+                self.after(1, Event::Input(origin, Input::Fenced(FenceOutcome::Committed)));
+                true
+            }
+            (Some(Mistake::ChangeIdUnfenced), Output::Fence { .. }) if lane.is_changing_id() => {
                 self.after(1, Event::Input(origin, Input::Fenced(FenceOutcome::Committed)));
                 true
             }
@@ -110,6 +121,16 @@ impl World {
                     entries.push(marker(producer, base));
                     *next = TargetOffset(base + 1);
                 }
+            }
+            (Some(Mistake::IdNotInMap), Input::MapRead { result: ReadResult::Entries { entries, .. }, .. }) => {
+                let own = self.coordinator.producer();
+                entries.retain_mut(|entry| match entry {
+                    MapEntry::Marker(producer) => *producer == own,
+                    MapEntry::Record { producer_id, key, .. } => {
+                        *producer_id = -1;
+                        key != b"ids"
+                    }
+                });
             }
             (Some(Mistake::ResendOld), Input::Produced { partition, slot, attempt, answer: Answer::Lost }) => {
                 let old = self.wall() - self.profile.expiration_ms / 2;

@@ -11,7 +11,7 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 51] = [
+const HAPPENS: [&str; 54] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -29,6 +29,7 @@ const HAPPENS: [&str; 51] = [
     "fetches out of range",
     "fetches that diverge",
     "gap",
+    "keep-alives",
     "lanes taken",
     "leader moves",
     "markers twice",
@@ -36,6 +37,7 @@ const HAPPENS: [&str; 51] = [
     "partitions that give way",
     "pauses",
     "plans taken out",
+    "producer ids used up",
     "producers forgotten",
     "reads without ownership",
     "recreated",
@@ -57,6 +59,7 @@ const HAPPENS: [&str; 51] = [
     "target-truncated",
     "time jumps",
     "too-large",
+    "transactional ids forgotten",
     "transactions timed out",
     "trims",
     "trims of a mirror",
