@@ -24,19 +24,24 @@ impl World {
         }
         let origin = request.origin;
         let former = self.instances[origin.instance].life != origin.life;
+        let owner = self.coordinator.owner.filter(|owner| *owner == origin.instance && !former);
         let stray = matches!(request.call, Call::Add { .. }) && (request.delayed || former)
             || matches!(request.call, Call::Init(_)) && (!request.heard || former);
         if stray {
             // An epoch that nobody got, or a transaction that nobody knows to be open: it fences whoever has the lane,
-            // and nobody can tell that from another owner.
-            self.coordinator.owner = None;
+            // and only who sent it can tell that from another owner.
+            self.coordinator.owner = owner;
         }
         let input = match request.call {
             Call::Init(current) => {
+                let before = self.coordinator.id;
                 let (answer, markers) = self.coordinator.init(origin.instance, current);
                 self.write_markers(markers);
                 if stray {
-                    self.coordinator.owner = None;
+                    self.coordinator.owner = owner;
+                }
+                if self.coordinator.id != before {
+                    self.judge_new_id(before);
                 }
                 if answer.is_ok() && current.is_none() {
                     self.count("lanes taken");
@@ -229,7 +234,11 @@ impl World {
                 .enumerate()
                 // A real read may begin inside of a batch, too: what is before it is left out.
                 .filter(|(at, _)| batch.base + *at as i64 >= from && !cleaned.contains(&(batch.base + *at as i64)))
-                .map(|(_, (key, value))| MapEntry::Record { key: key.clone(), value: value.clone() })
+                .map(|(_, (key, value))| MapEntry::Record {
+                    producer_id: batch.producer.id,
+                    key: key.clone(),
+                    value: value.clone(),
+                })
                 .collect(),
             Payload::Records(_) | Payload::Foreign => Vec::new(),
         })

@@ -166,11 +166,11 @@ impl World {
         }
         self.count("reads without ownership");
         let mut state = MapState::default();
-        let (mut chunks, mut own_id) = (BTreeMap::new(), -1);
+        let mut chunks = BTreeMap::new();
         let map = &self.targets[self.map()];
         for batch in map.read(map.start) {
             match &batch.payload {
-                Payload::Marker => own_id = batch.producer.id,
+                Payload::Marker => state.written_by(batch.producer.id),
                 Payload::Map(records) => {
                     let kept = (batch.base..).zip(records.iter()).filter(|(offset, _)| !map.cleaned.contains(offset));
                     for (_, (key, value)) in kept {
@@ -180,6 +180,7 @@ impl World {
                         } else if let MapRecord::ChunkGone(key, number) = &record {
                             chunks.remove(&(key.clone(), *number));
                         }
+                        state.written_by(batch.producer.id);
                         state.apply(record);
                     }
                 }
@@ -187,7 +188,7 @@ impl World {
             }
         }
         for partition in 0..self.profile.partitions {
-            if let Err(wrong) = self.read_partition(&state, &chunks, partition, own_id) {
+            if let Err(wrong) = self.read_partition(&state, &chunks, partition) {
                 return self.fail(format!("partition {partition}, as read: {wrong}"));
             }
         }
@@ -198,7 +199,6 @@ impl World {
         state: &MapState,
         chunks: &BTreeMap<(PartitionKey, u64), Chunk>,
         partition: usize,
-        own_id: i64,
     ) -> Result<(), String> {
         let Some(mapped) = state.partitions.get(&key(partition)) else { return Ok(()) };
         let Some(head) = &mapped.head else { return Ok(()) };
@@ -225,7 +225,7 @@ impl World {
         }
         let mut tail = Tail::new(map, head.extent, head.leader_epoch, head.cursor);
         for batch in self.targets[partition].read(tail.next_read.0) {
-            match tail.take(&mapped.plans, own_id, &batch.meta()) {
+            match tail.take(&mapped.plans, &state.producer_ids, &batch.meta()) {
                 Found::Before | Found::Own | Found::Marker(_) => {}
                 Found::Foreign(at) if cause.is_none() => return Err(format!("the batch at {at} was not planned")),
                 Found::Foreign(_) => break,

@@ -294,6 +294,11 @@ impl World {
         self.count("time jumps");
         let expiration = self.profile.expiration_ms as u64;
         self.now += self.rng.between(expiration / 3, 2 * expiration);
+        if self.rng.chance(500) {
+            self.count("transactional ids forgotten");
+            self.note(|_| "the coordinator forgets the transactional id".into());
+            self.coordinator.forget();
+        }
         let barrier = self.number();
         for log in &mut self.targets {
             log.barrier = barrier;

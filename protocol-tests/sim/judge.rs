@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use twinlog_core::halt::Halt;
 use twinlog_core::ids::Producer;
-use twinlog_core::io::{Event as LaneEvent, Output};
+use twinlog_core::io::{Event as LaneEvent, Member, Output};
 use twinlog_core::lane::Lane;
 use twinlog_core::map_record::{Head, MapRecord, Plan};
 use twinlog_core::outbox::IN_FLIGHT_MAX;
@@ -12,7 +12,7 @@ use twinlog_core::sequence;
 
 use super::mistakes::Mistake;
 use super::profile::Cause;
-use super::target::{KeyValue, Payload};
+use super::target::{Batch, KeyValue, Payload};
 use super::world::{Call, Origin, Target, World};
 use crate::checker::{Expect, SourceRecord, check_copy};
 
@@ -24,7 +24,9 @@ pub(crate) struct Judge {
     /// Markers in each partition's log.
     markers: Vec<BTreeSet<(i64, i16)>>,
     /// Which slot a life sent under which sequence.
-    sequences: BTreeMap<(u64, usize, i16, i32), u64>,
+    sequences: BTreeMap<(u64, usize, Producer, i32), u64>,
+    /// The last epoch of each producer id that anything was sent under, by partition.
+    sent: BTreeMap<(usize, i64), i16>,
 }
 
 impl Judge {
@@ -33,6 +35,7 @@ impl Judge {
             plans: vec![Vec::new(); partitions],
             markers: vec![BTreeSet::new(); partitions + 1],
             sequences: BTreeMap::new(),
+            sent: BTreeMap::new(),
         }
     }
 
@@ -43,7 +46,7 @@ impl Judge {
     /// What was given a sequence was not sent.
     pub(crate) fn held_back(&mut self, life: u64, partition: usize, call: &Call) {
         if let Call::Produce { producer, sequence, .. } = call {
-            self.sequences.remove(&(life, partition, producer.epoch, *sequence));
+            self.sequences.remove(&(life, partition, *producer, *sequence));
         }
     }
 
@@ -100,6 +103,9 @@ impl World {
             Output::Send { partition, slot, attempt, producer, sequence } => {
                 self.judge_send(origin, partition.0 as usize, slot.0, *attempt, *producer, *sequence);
             }
+            Output::Fence { members, .. } if lane.is_running() && members[..] == [Member::Map] => {
+                self.count("keep-alives")
+            }
             Output::Event(LaneEvent::Resolving(_)) => self.count("resolves"),
             Output::Event(LaneEvent::CutBack { partition, .. }) => {
                 self.count("copies cut back");
@@ -138,6 +144,23 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The epochs of an id are used up: whoever still has one of them must be refused everywhere, as no marker of the new
+    /// id will do it.
+    pub(crate) fn judge_new_id(&mut self, old: i64) {
+        self.count("producer ids used up");
+        for partition in 0..self.profile.partitions {
+            if self.cause_of(partition).is_some() {
+                continue;
+            }
+            let marked = |batch: &&Batch| matches!(batch.payload, Payload::Marker) && batch.producer.id == old;
+            let fenced = self.targets[partition].batches.iter().filter(marked).map(|batch| batch.producer.epoch).max();
+            let sent = self.judge.sent.get(&(partition, old)).copied();
+            if sent.is_some() && fenced <= sent {
+                self.fail(format!("{old} is used up; {partition} was written to under {sent:?}, fenced by {fenced:?}"));
+            }
         }
     }
 
@@ -189,7 +212,9 @@ impl World {
         {
             return self.fail(format!("{partition}: offset {} is not stable yet", last.offset));
         }
-        let known = self.judge.sequences.insert((origin.life, partition, producer.epoch, sequence), slot);
+        let sent = self.judge.sent.entry((partition, producer.id)).or_insert(producer.epoch);
+        *sent = producer.epoch.max(*sent);
+        let known = self.judge.sequences.insert((origin.life, partition, producer, sequence), slot);
         if known.is_some_and(|known| known != slot) {
             self.fail(format!("{partition}: sequence {sequence} of {producer:?} is given to two batches"));
         }

@@ -4,7 +4,8 @@
 use std::rc::Rc;
 
 use twinlog_core::ids::{Producer, TargetOffset};
-use twinlog_core::io::{Event as LaneEvent, FenceOutcome, Input, MapBatch, Member, Output, ReadResult};
+use twinlog_core::io::{Event as LaneEvent, FenceOutcome, Input, MapBatch, MapEntry, Member, Output, ReadResult};
+use twinlog_core::lane::Lane;
 use twinlog_core::map_record::MapRecord;
 use twinlog_core::offset_map::Range;
 use twinlog_core::outbox::Answer;
@@ -35,11 +36,15 @@ pub enum Mistake {
     CutBackNotWritten,
     /// What is left of a mirror is taken to reach to its log's end, markers included.
     CutAtTheLogEnd,
+    /// The producer id is changed while an older owner may still write under the old one.
+    ChangeIdUnfenced,
+    /// A producer id is used of which the map says nothing.
+    IdNotInMap,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::SkipFence,
         Self::GuessTheEnd,
         Self::PlanNotAwaited,
@@ -49,12 +54,14 @@ impl Mistake {
         Self::OffByOneAtMarker,
         Self::CutBackNotWritten,
         Self::CutAtTheLogEnd,
+        Self::ChangeIdUnfenced,
+        Self::IdNotInMap,
     ];
 }
 
 impl World {
     /// Does the wrong thing instead of the output, if this world has a mistake for it.
-    pub(crate) fn twist(&mut self, origin: Origin, output: &Output) -> bool {
+    pub(crate) fn twist(&mut self, origin: Origin, lane: &Lane, output: &Output) -> bool {
         if let (Some(Mistake::CutBackNotWritten | Mistake::CutAtTheLogEnd), Output::WriteMap(batch)) =
             (self.mistake, output)
             && let Some(partition) = self.instances[origin.instance].cut.take()
@@ -71,6 +78,10 @@ impl World {
         }
         match (self.mistake, output) {
             (Some(Mistake::SkipFence), Output::Fence { members, .. }) if !members.contains(&Member::Map) => {
+                self.after(1, Event::Input(origin, Input::Fenced(FenceOutcome::Committed)));
+                true
+            }
+            (Some(Mistake::ChangeIdUnfenced), Output::Fence { .. }) if lane.is_changing_id() => {
                 self.after(1, Event::Input(origin, Input::Fenced(FenceOutcome::Committed)));
                 true
             }
@@ -159,6 +170,16 @@ impl World {
                     entries.push(marker(producer, base));
                     *next = TargetOffset(base + 1);
                 }
+            }
+            (Some(Mistake::IdNotInMap), Input::MapRead { result: ReadResult::Entries { entries, .. }, .. }) => {
+                let own = self.coordinator.producer();
+                entries.retain_mut(|entry| match entry {
+                    MapEntry::Marker(producer) => *producer == own,
+                    MapEntry::Record { producer_id, key, .. } => {
+                        *producer_id = -1;
+                        key != b"ids"
+                    }
+                });
             }
             (Some(Mistake::ResendOld), Input::Produced { partition, slot, attempt, answer: Answer::Lost }) => {
                 let old = self.wall() - self.profile.expiration_ms / 2;

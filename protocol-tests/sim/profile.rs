@@ -1,6 +1,8 @@
 //! What kind of world a seed is. Each fault is on in some worlds and off in others: a world with all of them at once
 //! rarely gets far enough to meet any of them in an interesting state.
 
+use twinlog_core::lane::EpochLimits;
+
 use super::rng::Rng;
 
 /// How old the records are when they are copied, against the target's expiry of producer state.
@@ -71,6 +73,23 @@ impl Cause {
     }
 }
 
+/// How many epochs a producer id has, and when the lane changes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epochs {
+    /// The last one that the brokers hand out.
+    pub(crate) max: i16,
+    pub(crate) limits: EpochLimits,
+}
+
+impl Epochs {
+    /// As many as there are.
+    const MANY: Self = Self { max: i16::MAX - 1, limits: EpochLimits::KAFKA };
+    /// So few that they run out.
+    const FEW: Self = Self { max: 40, limits: EpochLimits { change_from: 3, hold_from: 20 } };
+    /// So few that they run out where old records and young ones take turns: each turn takes an epoch.
+    const SOME: Self = Self { max: 120, limits: EpochLimits { change_from: 80, hold_from: 100 } };
+}
+
 /// The shape of one world. Chances are per mille.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
@@ -122,6 +141,9 @@ pub(crate) struct Profile {
     pub(crate) cause: Option<(usize, Cause)>,
     /// One partition is found only later.
     pub(crate) late_partition: bool,
+    pub(crate) epochs: Epochs,
+    /// After so long without a transaction the lane makes an empty one, in ms.
+    pub(crate) keep_alive_ms: i64,
 }
 
 impl Profile {
@@ -170,6 +192,8 @@ impl Profile {
             existing: 0,
             cause: None,
             late_partition: false,
+            epochs: Epochs::MANY,
+            keep_alive_ms: 0,
         };
         let cause = cause.then(|| {
             // A loss has more shapes than the others.
@@ -195,6 +219,12 @@ impl Profile {
             existing: if matches!(cause, Some((_, Cause::NotEmpty))) { 3 } else { existing },
             cause,
             late_partition: rng.chance(100),
+            epochs: match rng.chance(300) {
+                true if ages == Ages::Mixed => Epochs::SOME,
+                true => Epochs::FEW,
+                false => Epochs::MANY,
+            },
+            keep_alive_ms: rng.pick(&[900, 4_000, 600_000]),
             ..profile
         }
     }

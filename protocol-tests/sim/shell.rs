@@ -55,6 +55,8 @@ impl World {
             mark_interval_ms: self.profile.mark_interval_ms,
             queue_bytes_max: self.profile.queue_bytes_max,
             chunk_ranges: self.profile.chunk_ranges,
+            keep_alive_ms: self.profile.keep_alive_ms,
+            epochs: self.profile.epochs.limits,
         };
         let (life, now) = (self.number(), self.time());
         let instance = &mut self.instances[index];
@@ -191,6 +193,10 @@ impl World {
                 self.note(|_| format!("{index} begins anew: {why}"));
                 self.end(index);
                 self.instances[index].alive = true;
+                if self.draining == Some(index) {
+                    // It did not end as it was told to: it catches up once more.
+                    self.draining = None;
+                }
                 self.after(100, Event::Restart(index));
             }
             Over::Lost => {
@@ -218,7 +224,7 @@ impl World {
 
     fn obey(&mut self, origin: Origin, lane: &Lane, output: Output) {
         self.judge_output(origin, lane, &output);
-        if self.twist(origin, &output) {
+        if self.twist(origin, lane, &output) {
             return;
         }
         match output {

@@ -224,7 +224,7 @@ impl World {
                 .collect(),
             targets: (0..=partitions).map(|_| Log::default()).collect(),
             waiters: vec![VecDeque::new(); partitions + 1],
-            coordinator: Coordinator::new(),
+            coordinator: Coordinator::new(profile.epochs.max),
             instances: Vec::new(),
             pending: BTreeMap::new(),
             broken: BTreeMap::new(),

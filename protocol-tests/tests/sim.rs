@@ -11,7 +11,7 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 54] = [
+const HAPPENS: [&str; 57] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -31,6 +31,7 @@ const HAPPENS: [&str; 54] = [
     "fetches out of range",
     "fetches that diverge",
     "gap",
+    "keep-alives",
     "lanes taken",
     "leader moves",
     "looks before a batch goes to another place",
@@ -39,6 +40,7 @@ const HAPPENS: [&str; 54] = [
     "partitions that give way",
     "pauses",
     "plans taken out",
+    "producer ids used up",
     "producers forgotten",
     "reads without ownership",
     "recreated",
@@ -60,6 +62,7 @@ const HAPPENS: [&str; 54] = [
     "target-truncated",
     "time jumps",
     "too-large",
+    "transactional ids forgotten",
     "transactions timed out",
     "trims",
     "trims of a mirror",

@@ -70,6 +70,8 @@ pub enum FenceOutcome {
 pub enum MapEntry {
     /// A record.
     Record {
+        /// Whose batch it is in, or -1.
+        producer_id: i64,
         /// Key.
         key: Vec<u8>,
         /// Value, none for a tombstone.

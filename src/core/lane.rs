@@ -7,6 +7,7 @@
 //! Nothing in the map is read as the truth before the lane's own marker is seen in it: from there on a former owner's
 //! writes are refused. One transaction is open at a time, and it never holds data.
 
+mod new_id;
 mod own_map;
 mod reread;
 mod transactions;
@@ -16,6 +17,8 @@ use alloc::vec::Vec;
 
 use twinlog_wire::error_code::ErrorCode;
 
+use self::new_id::Change;
+pub use self::new_id::EpochLimits;
 use crate::backoff;
 use crate::ids::{Now, Producer, SourceOffset, TargetOffset};
 use crate::io::{Event, Failure, Input, LanePartition, Member, Output, Over, PartitionSpec};
@@ -28,10 +31,13 @@ use reread::Reread;
 /// How many plans gather before they become a record: some ten thousand would be too large for a broker.
 const PLANS_MAX: usize = 4096;
 
+/// Topics in one fence: what one request may add, so that a fence is added whole or not at all.
+const FENCE_TOPICS_MAX: usize = 100;
+
 /// How often the ends of idle mirrors are looked at, in ms.
 const LOOK_AFTER_MS: u64 = 10_000;
 
-/// How often stuck partitions are made to give way, in ms.
+/// How often stuck partitions are made to give way, and what is due by the wall clock is looked for, in ms.
 const GIVE_WAY_MS: u64 = 500;
 
 /// What a lane must know from the start.
@@ -47,6 +53,11 @@ pub struct LaneConfig {
     pub queue_bytes_max: u64,
     /// Ranges that one chunk of the map holds; a head holds at most twice as many.
     pub chunk_ranges: usize,
+    /// After so long without a transaction there is one that keeps the lane's transactional id alive, in ms. After twice
+    /// as long nothing is written before the target has shown that it still knows the id.
+    pub keep_alive_ms: i64,
+    /// When the producer id is changed.
+    pub epochs: EpochLimits,
 }
 
 #[derive(Debug)]
@@ -92,10 +103,20 @@ pub struct Lane {
     /// Members of a transaction that may be open: it must be committed before anything else. (InitProducerId would
     /// abort it under an epoch that nobody gets, and then take us for a zombie: `prepareInitProducerIdTransit`.)
     open_members: BTreeSet<Member>,
-    /// A new epoch had to wait for a transaction of this lane to end.
-    init_waited: bool,
-    /// A fence since the last epoch was not answered: its requests may still arrive.
-    fence_unanswered: bool,
+    /// When the coordinator was asked last.
+    asked: Now,
+    /// Until then a request of this lane that was not answered may still be carried out, and take the lane from it
+    /// under an epoch that nobody gets.
+    doubtful_until: u64,
+    /// When the coordinator was last asked for what it then did, by the wall clock.
+    heard_ms: i64,
+    change: Change,
+    /// Not before this time, after a change of the id was put off.
+    change_at: u64,
+    running_since: u64,
+    /// The map names all producer ids that the lane ever had.
+    ids_in_map: bool,
+    own_ids: BTreeSet<i64>,
     writer: Option<MapWriter>,
     partitions: Vec<Partition>,
     by_key: BTreeMap<PartitionKey, LanePartition>,
@@ -125,8 +146,14 @@ impl Lane {
             transaction_wanted: true,
             transaction_at: 0,
             open_members: BTreeSet::new(),
-            init_waited: false,
-            fence_unanswered: false,
+            asked: now,
+            doubtful_until: 0,
+            heard_ms: now.wall_ms,
+            change: Change::None,
+            change_at: 0,
+            running_since: 0,
+            ids_in_map: false,
+            own_ids: BTreeSet::new(),
             writer: None,
             partitions: Vec::new(),
             by_key: BTreeMap::new(),
@@ -229,6 +256,7 @@ impl Lane {
             match timer {
                 Timer::Transaction => self.transaction_wanted = true,
                 Timer::ReadMap => self.read_map(),
+                Timer::WriteMap if self.may_be_unknown(now) => self.set_timer(now, GIVE_WAY_MS, Timer::WriteMap),
                 Timer::WriteMap => {
                     if let Some(batch) = self.writer.as_ref().and_then(MapWriter::in_flight) {
                         self.out.push_back(Output::WriteMap(batch.clone()));
@@ -245,6 +273,7 @@ impl Lane {
                     self.set_timer(now, LOOK_AFTER_MS, Timer::LookAfter);
                 }
                 Timer::GiveWay => {
+                    self.transaction_wanted = true;
                     for id in self.ids() {
                         self.with(now, id, Partition::give_way);
                     }
@@ -258,7 +287,7 @@ impl Lane {
 
     /// Partitions that want to be fetched, with position and the leader epoch before it.
     pub fn wants_fetch(&self, now: Now) -> impl Iterator<Item = (LanePartition, SourceOffset, i32)> {
-        let ready = matches!(self.stage, Stage::Running) && !self.draining;
+        let ready = matches!(self.stage, Stage::Running) && !self.holds_still(now);
         self.partitions.iter().enumerate().filter(move |_| ready).filter_map(move |(index, partition)| {
             let (position, epoch) = partition.wants_fetch(now, self.config.queue_bytes_max)?;
             Some((id(index)?, position, epoch))
@@ -281,6 +310,7 @@ impl Lane {
 
     /// Lends a partition what it needs, then sees to what it asked for.
     fn with(&mut self, now: Now, id: LanePartition, act: impl FnOnce(&mut Partition, &mut Context<'_>)) {
+        let draining = self.holds_still(now);
         let Some(partition) = self.partitions.get_mut(id.0 as usize) else { return };
         let (mut needs, mut gone) = (Vec::new(), Vec::new());
         let planned_before = self.plans.len();
@@ -288,8 +318,8 @@ impl Lane {
             now,
             id,
             producer_expiration_ms: self.config.producer_expiration_ms,
-            draining: self.draining,
-            own_id: self.producer.map_or(-1, |producer| producer.id),
+            draining,
+            own_ids: &self.own_ids,
             plan_record: self.plan_record,
             plans_acknowledged: self.plans_acknowledged,
             plans: &mut self.plans,
@@ -367,16 +397,42 @@ impl Lane {
 
     fn settle(&mut self, now: Now) {
         self.begin_transaction(now);
-        let quiet = self.draining && self.plans.is_empty() && self.partitions.iter().all(Partition::is_quiet);
-        if !quiet || matches!(self.stage, Stage::Over) {
+        let quieting = self.draining || self.is_changing_id();
+        let quiet = quieting && self.plans.is_empty() && self.partitions.iter().all(Partition::is_quiet);
+        if !quiet || matches!(self.stage, Stage::Over) || self.has_left_its_id() {
             return;
         }
         self.mark();
         let written = self.writer.as_ref().is_none_or(MapWriter::is_idle);
         let idle = matches!(self.transaction, Transaction::None) || !matches!(self.stage, Stage::Running);
         if written && idle {
-            self.over(Over::Drained);
+            match self.draining {
+                true => self.over(Over::Drained),
+                false => self.became_quiet(now),
+            }
         }
+    }
+
+    /// Whether nothing is to be sent for now.
+    fn holds_still(&self, now: Now) -> bool {
+        self.draining
+            || self.is_changing_id()
+            || self.has_reached(self.config.epochs.hold_from)
+            || self.may_be_unknown(now)
+    }
+
+    /// Whether the lane stood still for so long that the target may have forgotten its transactional id: the next owner
+    /// would get another producer id, which refuses nothing that this one sends.
+    fn may_be_unknown(&self, now: Now) -> bool {
+        now.wall_ms - self.heard_ms > 2 * self.config.keep_alive_ms
+    }
+
+    /// Somebody has a newer epoch: another owner, or nobody, if a late request of our own was carried out.
+    fn superseded(&mut self, now: Now) {
+        self.over(match now.mono_ms < self.doubtful_until {
+            true => Over::Restart("a late request of its own may have taken it under another epoch"),
+            false => Over::Lost,
+        });
     }
 
     fn over(&mut self, reason: Over) {

@@ -7,10 +7,12 @@
 //! | `halt/<topic>/<partition>` | name and words of the [`crate::halt::Halt`] | until it goes on |
 //! | `chunk/<topic>/<partition>/<n>` | [`Chunk`]: older ranges | until both logs start behind it |
 //! | `plan/<n>` | [`PlanList`]: which sequence stands for which source offset | until all its heads are past it |
+//! | `ids` | every producer id that the lane ever had | as long as the link |
 //!
 //! Keys are text so that any console consumer shows what is there. Values are numbers of variable length (zigzag
 //! where they can be negative), after one byte for the version of the format.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -45,6 +47,8 @@ pub enum MapRecord {
     Plans(u64, PlanList),
     /// A plan record is no longer needed.
     PlansGone(u64),
+    /// Every producer id that the lane ever had.
+    Ids(BTreeSet<i64>),
 }
 
 /// A source partition.
@@ -160,6 +164,11 @@ impl MapRecord {
                 format!("plan/{number}")
             }
             Self::PlansGone(number) => return (format!("plan/{number}").into_bytes(), None),
+            Self::Ids(ids) => {
+                out.unsigned(ids.len() as u64);
+                ids.iter().for_each(|id| out.signed(*id));
+                "ids".to_string()
+            }
         };
         (key.into_bytes(), Some(out.bytes))
     }
@@ -192,6 +201,7 @@ impl MapRecord {
                 Self::Chunk(key, number(parts.next())?, Chunk { ranges: input.ranges()? })
             }
             "plan" => Self::Plans(number(parts.next())?, PlanList::read(&mut input)?),
+            "ids" => Self::Ids((0..input.unsigned()?).map(|_| input.signed()).collect::<Result<_, _>>()?),
             _ => return Err(BadRecord { reason: "unknown kind of key" }),
         };
         if input.rest.is_empty() { Ok(Some(record)) } else { Err(BadRecord { reason: "bytes left over" }) }
@@ -481,6 +491,7 @@ mod tests {
                 },
             ),
             MapRecord::PlansGone(16),
+            MapRecord::Ids(BTreeSet::from([4000, i64::MAX])),
         ]
     }
 

@@ -27,6 +27,8 @@ pub enum Then {
     CutBack(LanePartition, Option<Plan>, u64),
     /// Batches under the plans of this record may be sent.
     Plans(u64),
+    /// Mirrors may be fenced under the lane's producer id.
+    Ids,
 }
 
 struct Group {
@@ -57,6 +59,16 @@ impl MapWriter {
     /// A writer whose first sequence is 0: after the marker of this producer.
     pub fn new(producer: Producer) -> Self {
         Self { producer, next_sequence: 0, waiting: VecDeque::new(), in_flight: None }
+    }
+
+    /// Goes on under a newer epoch of the same owner, whose sequences begin at 0; false while something is on its way
+    /// under the present one.
+    pub fn go_on_as(&mut self, producer: Producer) -> bool {
+        let is_free = self.in_flight.is_none();
+        if is_free && self.producer != producer {
+            (self.producer, self.next_sequence) = (producer, 0);
+        }
+        is_free
     }
 
     /// Adds a group.

@@ -17,7 +17,7 @@ mod remedy;
 mod scanning;
 mod sending;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -52,8 +52,8 @@ pub struct Context<'a> {
     pub producer_expiration_ms: i64,
     /// Whether nothing new is to be sent.
     pub draining: bool,
-    /// The lane's producer id.
-    pub own_id: i64,
+    /// The producer ids that the lane ever had.
+    pub own_ids: &'a BTreeSet<i64>,
     /// The number of the plan record that is being gathered.
     pub plan_record: u64,
     /// Plan records below this number are acknowledged.
@@ -556,9 +556,7 @@ impl Partition {
             return;
         }
         if self.may_be_forgotten(context) {
-            self.phase = Phase::Unfenced;
-            context.needs.push((context.id, Need::FenceAnew));
-            return;
+            return self.fence_anew(context);
         }
         self.look_at_ends(context);
     }
@@ -589,6 +587,11 @@ impl Partition {
     /// Whether nothing of it is in flight.
     pub fn is_quiet(&self) -> bool {
         self.outbox.in_flight() == 0
+    }
+
+    /// Whether it stopped.
+    pub fn is_halted(&self) -> bool {
+        matches!(self.phase, Phase::Halted(_))
     }
 
     /// What it is told to copy.

@@ -32,6 +32,9 @@ const BOUNDS: [&[&str]; 3] = [
 /// Before Kafka 3.4 the second one counts for plain producers, too.
 const EXPIRATION: [&str; 2] = ["producer.id.expiration.ms", "transactional.id.expiration.ms"];
 
+/// After so long without a transaction a lane makes one, in ms, if its transactional id lives for long enough.
+const KEEP_ALIVE_MS: i64 = 3_600_000;
+
 /// Why the map topic cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -103,6 +106,17 @@ pub async fn ensure_map_topic(
 
 /// The time after which the target's brokers forget a producer, in ms: the smallest of all brokers that answer.
 pub async fn producer_expiration_ms(target: &Cluster) -> Result<i64, Error> {
+    smallest(target, &EXPIRATION).await
+}
+
+/// After how long without a transaction a lane makes an empty one, in ms: every hour, or four times in the time after
+/// which the target's brokers forget a transactional id.
+pub async fn keep_alive_ms(target: &Cluster) -> Result<i64, Error> {
+    Ok(KEEP_ALIVE_MS.min(smallest(target, &EXPIRATION[1..]).await? / 4))
+}
+
+/// The smallest value that a broker has for the first of these settings that it knows, of all brokers that answer.
+async fn smallest(target: &Cluster, names: &[&str]) -> Result<i64, Error> {
     let metadata = target.metadata().await?;
     let brokers: Vec<_> = metadata.brokers.keys().map(|node| ConfigResource::Broker(*node)).collect();
     let (mut smallest, mut failure) = (None, None);
@@ -110,12 +124,13 @@ pub async fn producer_expiration_ms(target: &Cluster) -> Result<i64, Error> {
         match settings {
             Ok(settings) => {
                 let value = |name: &&str| settings.get(*name)?.value.as_ref()?.parse::<i64>().ok();
-                smallest = smallest.into_iter().chain(EXPIRATION.iter().find_map(value)).min();
+                smallest = smallest.into_iter().chain(names.iter().find_map(value)).min();
             }
             Err(error) => failure = Some(error),
         }
     }
-    smallest.ok_or_else(|| failure.unwrap_or_else(|| error(target, Cause::Missing(EXPIRATION[0].to_owned()))))
+    let missing = || error(target, Cause::Missing(names.first().copied().unwrap_or_default().to_owned()));
+    smallest.ok_or_else(|| failure.unwrap_or_else(missing))
 }
 
 /// The topic, if it is there and can be described.

@@ -19,14 +19,14 @@ use twinlog_client::{Cluster, Error};
 use twinlog_core::config::LinkConfig;
 use twinlog_core::halt::Halt;
 use twinlog_core::io::{Over, PartitionSpec};
-use twinlog_core::lane::LaneConfig;
+use twinlog_core::lane::{EpochLimits, LaneConfig};
 use twinlog_core::map_record::{LinkRecord, PartitionKey};
 use twinlog_core::report::{Missing, RunEnd};
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 
 use crate::environment::{Environment, LanePlace};
 use crate::lane::{Command, LaneSetup, LaneShell};
-use crate::map_topic::{MapTopicError, ensure_map_topic, producer_expiration_ms};
+use crate::map_topic::{MapTopicError, ensure_map_topic, keep_alive_ms, producer_expiration_ms};
 use crate::mirrors::Mirrors;
 use crate::names::lane_of;
 use crate::same_cluster::{SameCluster, refuse_same_cluster};
@@ -217,6 +217,7 @@ impl Running {
         let lanes = u32::from(setup.config.lanes);
         let map_topic_id = ensure_map_topic(&target, &setup.name, lanes, setup.config.replication_factor).await?;
         let producer_expiration_ms = target.retry(deadline, || producer_expiration_ms(&target)).await?;
+        let keep_alive_ms = target.retry(deadline, || keep_alive_ms(&target)).await?;
         let config = LaneConfig {
             link: LinkRecord {
                 link: setup.name.clone(),
@@ -228,6 +229,8 @@ impl Running {
             mark_interval_ms: u64::try_from(setup.config.intervals.mark.as_millis()).unwrap_or(u64::MAX),
             queue_bytes_max: QUEUE_BYTES,
             chunk_ranges: CHUNK_RANGES,
+            keep_alive_ms,
+            epochs: EpochLimits::KAFKA,
         };
         let workers = workers(setup.environment.lanes, usize::from(setup.config.lanes))?;
         let (over_sender, overs) = mpsc::unbounded_channel();

@@ -36,10 +36,18 @@ impl Lane {
             ReadResult::Entries { entries, next: after } => {
                 for entry in entries {
                     match entry {
-                        MapEntry::Marker(producer) if producer == own => return self.loaded(now),
-                        MapEntry::Marker(_) => {}
-                        MapEntry::Record { key, value } => match MapRecord::decode(&key, value.as_deref()) {
-                            Ok(Some(record)) => state.apply(record),
+                        MapEntry::Marker(producer) => {
+                            state.written_by(producer.id);
+                            if producer == own {
+                                return self.loaded(now);
+                            }
+                        }
+                        MapEntry::Record { producer_id, key, value } => match MapRecord::decode(&key, value.as_deref())
+                        {
+                            Ok(Some(record)) => {
+                                state.written_by(producer_id);
+                                state.apply(record);
+                            }
                             Ok(None) => {}
                             Err(bad) => {
                                 let key = alloc::string::String::from_utf8_lossy(&key).into_owned();
@@ -82,6 +90,12 @@ impl Lane {
                 return self.over(Over::BadMap(words));
             }
         }
+        self.running_since = now.mono_ms;
+        self.ids_in_map = state.producer_ids == state.recorded_ids;
+        if !self.ids_in_map {
+            writer.push(&[MapRecord::Ids(state.producer_ids.clone())], Then::Ids);
+        }
+        self.own_ids = state.producer_ids;
         self.writer = Some(writer);
         self.attempt = 0;
         self.plan_record = state.next_plan_record;
@@ -133,8 +147,7 @@ impl Lane {
             Answer::Refused(code, _) => Failure::Code(code),
         };
         match failure {
-            // Only another owner's fence puts a newer epoch into the map's partition.
-            Failure::Code(ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED) => self.over(Over::Lost),
+            Failure::Code(ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED) => self.superseded(now),
             Failure::Code(code) if forbidden(code) => self.over(Over::Forbidden(code, "writing to the map topic")),
             Failure::Code(code) if code.retry() == Retry::Never && code != ErrorCode::UNKNOWN_SERVER_ERROR || aged => {
                 self.over(Over::Restart("the map topic refused a write"));
@@ -147,6 +160,10 @@ impl Lane {
     fn written(&mut self, now: Now, then: Then) {
         match then {
             Then::Nothing => {}
+            Then::Ids => {
+                self.ids_in_map = true;
+                self.transaction_wanted = true;
+            }
             Then::Registered(id) => self.with(now, id, Partition::registered),
             Then::Head(id, cursor, before) => {
                 let partition = self.partitions.get_mut(id.0 as usize);
@@ -179,7 +196,7 @@ impl Lane {
     }
 
     pub(super) fn write_map(&mut self, now: Now) {
-        if matches!(self.stage, Stage::Over) {
+        if matches!(self.stage, Stage::Over) || self.has_left_its_id() || self.may_be_unknown(now) {
             return;
         }
         if let Some(batch) = self.writer.as_mut().and_then(|writer| writer.next_batch(now)) {

@@ -33,7 +33,7 @@ impl Lane {
         match result {
             ReadResult::Entries { entries, next } => {
                 for entry in entries {
-                    let MapEntry::Record { key, value } = entry else { continue };
+                    let MapEntry::Record { key, value, .. } = entry else { continue };
                     // What cannot be read was refused when the lane was taken.
                     let Ok(Some(MapRecord::Chunk(key, number, chunk))) = MapRecord::decode(&key, value.as_deref())
                     else {

@@ -82,7 +82,7 @@ impl Partition {
         let known = Known::new(ranges, self.extent, self.anchor(), self.verified_epoch, self.starts.target);
         let is_ours = |id| {
             let cursors = [known.cursor, self.plans.cursor()];
-            id == context.own_id
+            context.own_ids.contains(&id)
                 || self.plans.knows_producer_id(id)
                 || cursors.into_iter().flatten().any(|cursor| cursor.producer.id == id)
         };

@@ -23,6 +23,27 @@ impl Partition {
         self.phase == Phase::Unfenced && self.wake_at.is_none_or(|at| at <= now.mono_ms)
     }
 
+    /// Whether an older owner may still write to its mirror: it was fenced, or is about to be.
+    pub fn may_be_written_to(&self) -> bool {
+        match &self.phase {
+            Phase::Probing | Phase::Registering => false,
+            Phase::Unfenced
+            | Phase::Fencing
+            | Phase::Scanning { .. }
+            | Phase::CuttingBack { .. }
+            | Phase::Active => true,
+            Phase::Halted(halt) => self.recovered && *halt != Halt::TargetRecreated,
+        }
+    }
+
+    /// Its mirror may hold a marker of a newer epoch than it sends under.
+    pub fn fence_anew(&mut self, context: &mut Context<'_>) {
+        if self.phase == Phase::Active {
+            self.phase = Phase::Unfenced;
+            context.needs.push((context.id, Need::FenceAnew));
+        }
+    }
+
     /// It is in a transaction.
     pub fn fencing(&mut self, now: Now) {
         self.phase = Phase::Fencing;
@@ -111,7 +132,7 @@ impl Partition {
                         tail.next_read = tail.next_read.max(TargetOffset(batch.next_offset()));
                         continue;
                     }
-                    match tail.take(&self.plans, context.own_id, batch) {
+                    match tail.take(&self.plans, context.own_ids, batch) {
                         Found::Before | Found::Own => {}
                         Found::Marker(found) if found == marker => {
                             self.verified_epoch = batch.leader_epoch;

@@ -77,9 +77,7 @@ impl Partition {
             if !old && forgotten {
                 // The broker would take a second batch before a failed first: a marker goes ahead. A new epoch with it:
                 // where the broker has forgotten us, it expects sequence 0 after a marker.
-                self.phase = Phase::Unfenced;
-                context.needs.push((context.id, Need::FenceAnew));
-                return;
+                return self.fence_anew(context);
             }
             let attempt = self.outbox.sent(slot);
             self.old_in_flight = old;
