@@ -91,7 +91,9 @@ impl Cluster {
                 .with_session_timeout_ms(ms(join.session_timeout))
                 .with_rebalance_timeout_ms(ms(join.rebalance_timeout))
                 .with_protocols(vec![protocol]);
+            let held_up = HeldUp(Some(&connection));
             let answer = connection.call_at(request, version, Some(limit)).await?;
+            held_up.answered();
             if ErrorCode(answer.error_code) == ErrorCode::MEMBER_ID_REQUIRED {
                 return Ok(GroupJoined::IdRequired(answer.member_id.to_string()));
             }
@@ -132,7 +134,9 @@ impl Cluster {
                     .with_protocol_type(Some(str_bytes(protocol_type)))
                     .with_protocol_name(Some(str_bytes(protocol)));
             }
+            let held_up = HeldUp(Some(&connection));
             let answer = connection.call_at(request, version, Some(limit)).await?;
+            held_up.answered();
             check::<SyncGroupRequest>(&connection, answer.error_code, Some(&item(member.group)), None)?;
             Ok(answer.assignment)
         };
@@ -184,6 +188,24 @@ impl Cluster {
             self.forget_coordinator(group, CoordinatorType::Group);
         }
         result
+    }
+}
+
+/// A connection on which a broker looks at nothing else before it answers a request that waits for other members. Who
+/// gives the request up closes it.
+struct HeldUp<'a>(Option<&'a Connection>);
+
+impl HeldUp<'_> {
+    fn answered(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for HeldUp<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0 {
+            connection.close();
+        }
     }
 }
 
