@@ -127,9 +127,15 @@ impl Cluster {
 
     /// A connection to the coordinator of a group or transactional id, which is looked up once and
     /// kept until [`forget_coordinator`](Self::forget_coordinator).
-    pub async fn coordinator(&self, key: &str, kind: CoordinatorType, lane: u32) -> Result<Arc<Connection>> {
+    pub async fn coordinator(
+        &self,
+        key: &str,
+        kind: CoordinatorType,
+        purpose: Purpose,
+        lane: u32,
+    ) -> Result<Arc<Connection>> {
         let node = self.shared.coordinators.find(self, key, kind).await?;
-        self.connection(node, Purpose::Admin, lane).await
+        self.connection(node, purpose, lane).await
     }
 
     /// Forgets where a coordinator is: after codes 14, 15 and 16 and after a lost connection.

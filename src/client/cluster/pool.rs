@@ -20,6 +20,10 @@ pub enum Purpose {
     Fetch,
     /// Produce requests: they wait for replicas.
     Produce,
+    /// JoinGroup and SyncGroup: they wait for other members.
+    Group,
+    /// Heartbeat, which must not wait for any of these.
+    Heartbeat,
     /// Everything else.
     Admin,
 }

@@ -26,7 +26,7 @@ fn raw(connection: &Connection, payload: &[Bytes]) -> RawRequest {
     head.put_i32(correlation_id);
     let mut slices = vec![head.freeze()];
     slices.extend_from_slice(payload);
-    RawRequest { api_key: ApiKey::Produce as i16, correlation_id, timeout: None, slices }
+    RawRequest { api_key: ApiKey::Produce as i16, correlation_id, timeout: None, permit: None, slices }
 }
 
 async fn default() -> (Connection, Script<DuplexStream>) {

@@ -27,6 +27,7 @@ use uuid::Uuid;
 use super::budget::Slots;
 use super::{LaneSetup, Message, refresh, tell};
 use crate::failpoint;
+use crate::lease::Lease;
 
 /// Kafka's number of Produce.
 pub(super) const PRODUCE: i16 = 0;
@@ -120,6 +121,7 @@ impl Outgoing {
         sender: &mpsc::UnboundedSender<Message>,
     ) -> Vec<Input> {
         let (mut refused, mut moved) = (Vec::new(), BTreeSet::new());
+        let holds = setup.lease.holds();
         let metadata = setup.target.known();
         for sending in std::mem::take(&mut self.fresh) {
             let led = core.partition(sending.partition).and_then(|partition| {
@@ -128,7 +130,7 @@ impl Outgoing {
                 Some((found.leader?, found.leader_epoch))
             });
             let bound = self.bound.get(&sending.partition).map(|(node, _)| *node);
-            let Some(node) = bound.or(led.map(|(leader, _)| leader)) else {
+            let Some(node) = bound.or(led.map(|(leader, _)| leader)).filter(|_| holds) else {
                 refused.push(sending.input(Answer::NotSent));
                 continue;
             };
@@ -148,8 +150,14 @@ impl Outgoing {
             self.bound.entry(sending.partition).or_insert((node, 0)).1 += 1;
             self.brokers.entry(node).or_default().waiting.push_back(sending);
         }
-        if refused.iter().any(|input| matches!(input, Input::Produced { .. })) {
+        if holds && refused.iter().any(|input| matches!(input, Input::Produced { .. })) {
             refresh(&setup.target);
+        }
+        if !holds {
+            // Nor may what has waited for its turn be written.
+            let waiting: Vec<_> = self.brokers.values_mut().flat_map(|broker| broker.waiting.drain(..)).collect();
+            refused.extend(waiting.iter().map(|sending| self.finish(sending, Answer::NotSent)));
+            return refused;
         }
         let nodes: Vec<i32> = self.brokers.keys().copied().collect();
         for node in nodes {
@@ -183,7 +191,7 @@ impl Outgoing {
         while broker.in_flight < REQUESTS_MAX && !broker.waiting.is_empty() {
             let chosen = choose(&mut broker.waiting, slots);
             broker.in_flight += 1;
-            let done = request(node, &connection, &chosen, slots, core);
+            let done = request(node, &connection, &chosen, slots, core, &setup.lease);
             let sender = sender.clone();
             match done {
                 Ok((answer, sent, version)) => {
@@ -304,6 +312,7 @@ fn request(
     chosen: &[Sending],
     slots: &Slots,
     core: &Lane,
+    lease: &Lease,
 ) -> Result<Sent, ProduceDone> {
     let by_id = |sending: &Sending| {
         core.partition(sending.partition).is_some_and(|p| p.spec().target_topic_id != TopicId::default())
@@ -335,17 +344,18 @@ fn request(
             None => topics.push(ProduceTopic { topic, partitions: vec![item] }),
         }
     }
-    match send(connection, version, &topics) {
+    match send(connection, version, &topics, lease) {
         Ok(answer) => Ok((answer, sent, version)),
         Err(error) => Err(ProduceDone { node, version, sent, result: Err(error) }),
     }
 }
 
-/// Sends a Produce request with acks from all in-sync replicas.
+/// Sends a Produce request with acks from all in-sync replicas, if it leaves while the lease holds.
 pub(super) fn send(
     connection: &Connection,
     version: i16,
     topics: &[ProduceTopic],
+    lease: &Lease,
 ) -> Result<twinlog_client::Answer, Error> {
     use twinlog_client::{Cause, Outcome, Step};
     let correlation_id = connection.next_correlation_id();
@@ -356,7 +366,13 @@ pub(super) fn send(
         Error::new(connection.peer().clone(), Step::Api(PRODUCE), Outcome::NotSent, cause)
     })?;
     let slices = slices.parts().cloned().collect();
-    Ok(connection.send_raw(RawRequest { api_key: PRODUCE, correlation_id, timeout: None, slices }))
+    Ok(connection.send_raw(RawRequest {
+        api_key: PRODUCE,
+        correlation_id,
+        timeout: None,
+        permit: Some(lease.permit()),
+        slices,
+    }))
 }
 
 /// The answers by topic and partition; none of a frame that cannot be read, so that each batch counts as lost.
