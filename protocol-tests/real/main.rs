@@ -18,4 +18,5 @@ mod refusals;
 mod relay;
 mod segments;
 mod translator;
+mod truncated;
 mod tutorial;

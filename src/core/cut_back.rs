@@ -89,10 +89,11 @@ impl Known {
         self.ranges.get(following).map(|range| range.source_start.plus(offset.since(range.target_start)))
     }
 
-    /// Whether a batch of records is where the map says, as far as its place and its sequence tell. `before` is the
-    /// batch of ours before it.
-    fn agrees(&self, batch: &BatchMeta, before: Option<&Last>) -> bool {
-        let (base, end) = (TargetOffset(batch.base_offset), TargetOffset(batch.next_offset()));
+    /// Whether a batch of records is where the map says, as far as its place and its sequence tell. What lies below
+    /// `from` is not known. `before` is the batch of ours before it.
+    fn agrees(&self, batch: &BatchMeta, from: TargetOffset, before: Option<&Last>) -> bool {
+        let (base, end) = (TargetOffset(batch.base_offset).max(from), TargetOffset(batch.next_offset()));
+        let base_sequence = sequence::advance(batch.base_sequence, base.since(TargetOffset(batch.base_offset)));
         let producer = producer(batch);
         if end > self.extent.next_target || self.between(base, end) != end.since(base) {
             return false;
@@ -100,10 +101,10 @@ impl Known {
         if let Some(cursor) = self.cursor.filter(|cursor| cursor.producer == producer) {
             // Sequences and records are one for one up to the end.
             let missing = self.between(base, self.extent.next_target);
-            return sequence::ahead(batch.base_sequence, cursor.sequence) == Some(missing);
+            return sequence::ahead(base_sequence, cursor.sequence) == Some(missing);
         }
         let follows = before.filter(|before| before.producer == producer).is_none_or(|before| {
-            sequence::ahead(before.sequence, batch.base_sequence) == Some(self.between(before.end, base))
+            sequence::ahead(before.sequence, base_sequence) == Some(self.between(before.end, base))
         });
         batch.leader_epoch <= self.verified_epoch && follows
     }
@@ -206,7 +207,7 @@ impl Search {
         let mut rest = self.seen.iter();
         for batch in rest.by_ref() {
             let (base, end) = (TargetOffset(batch.base_offset), TargetOffset(batch.next_offset()));
-            if !batch.is_control() && known.agrees(batch, last.as_ref()) {
+            if !batch.is_control() && known.agrees(batch, self.from, last.as_ref()) {
                 let sequence = sequence::advance(batch.base_sequence, end.since(base));
                 last = Some(Last { producer: producer(batch), sequence, end });
             } else if known.is_earlier(batch) {
@@ -243,4 +244,136 @@ impl Search {
 
 fn producer(batch: &BatchMeta) -> Producer {
     Producer { id: batch.producer_id, epoch: batch.producer_epoch }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Producer = Producer { id: 9, epoch: 1 };
+    const SECOND: Producer = Producer { id: 9, epoch: 2 };
+    const LATER: Producer = Producer { id: 9, epoch: 3 };
+
+    fn batch(producer: Producer, leader_epoch: i32, sequence: i32, base: i64, records: i32) -> BatchMeta {
+        BatchMeta {
+            base_offset: base,
+            len: 100,
+            leader_epoch,
+            crc: 0,
+            attributes: if sequence < 0 { 0x30 } else { 0 },
+            last_offset_delta: records - 1,
+            base_timestamp: 0,
+            max_timestamp: 0,
+            producer_id: producer.id,
+            producer_epoch: producer.epoch,
+            base_sequence: sequence,
+            record_count: records,
+        }
+    }
+
+    /// Ten records of a first epoch behind its marker, twenty of a second behind its own, all under leader epoch 4.
+    fn known() -> Known {
+        let range = |source, target, len| Range {
+            source_start: SourceOffset(source),
+            target_start: TargetOffset(target),
+            len,
+        };
+        let cursor = Plan {
+            producer: SECOND,
+            sequence: 20,
+            source_start: SourceOffset(131),
+            target_start: TargetOffset(32),
+            leader_epoch: 0,
+        };
+        let extent = Extent { synced: SourceOffset(131), next_target: TargetOffset(32) };
+        let ranges = Vec::from([range(100, 1, 10), range(111, 12, 20)]);
+        Known::new(ranges, extent, Some(cursor), 4, TargetOffset(0))
+    }
+
+    fn judge(log: &[BatchMeta]) -> Judged {
+        let mut search = Search::new(TargetOffset(32));
+        log.iter().for_each(|batch| search.take(batch));
+        search.judge(&known(), |id| id == 9)
+    }
+
+    fn cut(synced: i64, next_target: i64, cursor: Option<(Producer, i32)>) -> Judged {
+        let (synced, next_target) = (SourceOffset(synced), TargetOffset(next_target));
+        let plan = |(producer, sequence)| Plan {
+            producer,
+            sequence,
+            source_start: synced,
+            target_start: next_target,
+            leader_epoch: -1,
+        };
+        Judged::Cut(Cut { extent: Extent { synced, next_target }, cursor: cursor.map(plan) })
+    }
+
+    const BEGIN: [(Producer, i32, i32, i64, i32); 3] =
+        [(FIRST, 4, -1, 0, 1), (FIRST, 4, 0, 1, 10), (SECOND, 4, -1, 11, 1)];
+
+    fn begin() -> Vec<BatchMeta> {
+        BEGIN.map(|(producer, epoch, sequence, base, records)| batch(producer, epoch, sequence, base, records)).into()
+    }
+
+    #[test]
+    fn the_cut_is_behind_the_last_batch_that_is_left() {
+        let mut log = begin();
+        log.push(batch(SECOND, 4, 0, 12, 5));
+        assert_eq!(judge(&log), cut(116, 17, Some((SECOND, 5))));
+        assert_eq!(judge(&log[..2]), cut(111, 11, Some((FIRST, 10))));
+        assert_eq!(judge(&[]), cut(100, 0, None));
+    }
+
+    #[test]
+    fn markers_in_the_place_of_records_do_not_count_for_them() {
+        let mut log = begin();
+        log.push(batch(SECOND, 4, 0, 12, 5));
+        log.extend((17..32).map(|base| batch(LATER, 5, -1, base, 1)));
+        assert_eq!(judge(&log), cut(116, 17, Some((SECOND, 5))));
+    }
+
+    #[test]
+    fn records_behind_the_cut_cannot_be_taken_back() {
+        let mut log = begin();
+        // A broker that had forgotten us took what follows the lost ones.
+        log.push(batch(SECOND, 5, 20, 12, 3));
+        assert_eq!(judge(&log), Judged::Unprovable(TargetOffset(12)));
+        log[3] = batch(FIRST, 5, 10, 12, 3);
+        assert_eq!(judge(&log), Judged::Unprovable(TargetOffset(12)), "somebody who had been fenced");
+        log[3] = batch(LATER, 5, -1, 12, 1);
+        log.push(batch(Producer { id: -1, epoch: -1 }, 5, -1, 13, 1));
+        assert_eq!(judge(&log), Judged::Unprovable(TargetOffset(13)));
+    }
+
+    #[test]
+    fn a_batch_that_was_sent_again_in_its_place_is_left() {
+        let mut log = begin();
+        log.push(batch(SECOND, 5, 0, 12, 20));
+        assert_eq!(judge(&log), cut(131, 32, Some((SECOND, 20))));
+    }
+
+    #[test]
+    fn a_window_without_records_is_too_small() {
+        let mut search = Search::new(TargetOffset(1_000));
+        search.take(&batch(LATER, 5, -1, 990, 1));
+        assert_eq!(search.judge(&known(), |id| id == 9), Judged::Wider);
+        search.widen();
+        assert_eq!(search.from(), TargetOffset(1_000 - 256));
+    }
+
+    #[test]
+    fn what_retention_took_may_have_been_lost_before() {
+        let mut search = Search::new(TargetOffset(32));
+        search.log_starts(TargetOffset(20));
+        search.take(&batch(LATER, 5, -1, 20, 1));
+        assert_eq!(search.judge(&known(), |id| id == 9), Judged::Unprovable(TargetOffset(20)));
+    }
+
+    #[test]
+    fn a_batch_over_the_windows_begin_counts_as_far_as_it_lies_in_it() {
+        let mut search = Search::new(TargetOffset(32));
+        search.log_starts(TargetOffset(14));
+        search.take(&batch(SECOND, 4, 0, 12, 5));
+        assert_eq!(search.judge(&known(), |id| id == 9), cut(116, 17, Some((SECOND, 5))));
+    }
 }
