@@ -131,9 +131,7 @@ impl World {
             audits: BTreeMap::new(),
             instances: Vec::new(),
             started: 0,
-            // A lane that asks twice for its first producer id may be fenced by its own first request, if a broker
-            // carries that one out last. It cannot know that nobody else was it.
-            leftovers: profile.late && (profile.delays > 0 || profile.pauses_ms > 0),
+            leftovers: false,
             writers: Vec::new(),
             stop_writers: watch::Sender::new(false),
             profile,
