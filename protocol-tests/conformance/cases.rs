@@ -100,6 +100,7 @@ pub(crate) const CASES: &[Case] = cases![
     ("T12", "a transaction ends without a leader", BOTH, Three, NOTHING, cluster::end_without_leader);
     ("T13", "a hanging transaction", BOTH, Calm, NOTHING, transactions::hanging);
     ("T14", "EndTxn v5 changes the epoch", V4, Calm, BEYOND, transactions::end_changes_epoch);
+    ("T15", "a used-up producer id", BOTH, Calm, &[Need::Long], transactions::epochs_used_up);
 
     ("G1", "commit for an unused group", BOTH, Calm, NOTHING, groups::commit_for_unused);
     ("G1", "commit for a classic group in use", BOTH, Calm, NOTHING, groups::commit_for_classic);

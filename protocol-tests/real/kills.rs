@@ -22,9 +22,14 @@ pub(crate) struct UnderLoad<'a> {
 
 impl<'a> UnderLoad<'a> {
     pub(crate) fn start(pair: &'a Pair, name: &str) -> Self {
+        Self::start_with(pair, name, &[])
+    }
+
+    /// The same with more lines in the link's configuration.
+    pub(crate) fn start_with(pair: &'a Pair, name: &str, more: &[&str]) -> Self {
         let (plain, transactional) = (format!("{name}.plain"), format!("{name}.transactional"));
         // Marks and chunks of the map come often, so that kills fall between them.
-        let more = ["intervals: { mark: 200ms, topics: 1s }"];
+        let more = [&["intervals: { mark: 200ms, topics: 1s }"], more].concat();
         let link = Link::new(pair, name, &format!("{{ include: ['{name}\\..*'] }}"), &more);
         for topic in [&plain, &transactional] {
             link.source().create_topic(topic, 4, &[]).expect("the topic is created");

@@ -148,6 +148,9 @@ impl Lane {
                 self.committed(now, &members);
             }
             FenceOutcome::NotAdded(codes) => {
+                if codes.iter().any(|(_, code)| *code == ErrorCode::INVALID_PRODUCER_ID_MAPPING) {
+                    return self.id_unknown(now, &members);
+                }
                 if codes.iter().any(|(_, code)| fenced_by_other(*code)) {
                     return self.superseded(now);
                 }
@@ -161,7 +164,7 @@ impl Lane {
                 return self.over(Over::Forbidden(code, "a transaction with the lane's transactional id"));
             }
             FenceOutcome::Failed(Failure::Code(ErrorCode::INVALID_PRODUCER_ID_MAPPING)) => {
-                return self.over(Over::Restart("the target forgot the lane's transactional id"));
+                return self.id_unknown(now, &members);
             }
             FenceOutcome::Failed(failure) => {
                 self.give_back(now, &members, None);
@@ -178,6 +181,16 @@ impl Lane {
             }
         }
         self.transaction_wanted = true;
+    }
+
+    /// The transactional id has another producer id than ours: an owner after us changed it, or the target forgot all of
+    /// it. Who asks for an epoch hears which.
+    fn id_unknown(&mut self, now: Now, members: &[Member]) {
+        if !matches!(self.stage, Stage::Running) {
+            return self.over(Over::Restart("the target forgot the lane's transactional id"));
+        }
+        self.give_back(now, members, None);
+        self.init(now);
     }
 
     /// The coordinator did what it was asked for: since then it has known the lane's transactional id. The answer may be
