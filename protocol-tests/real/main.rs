@@ -6,6 +6,7 @@ mod brokers;
 mod chance;
 mod codecs;
 mod compaction;
+mod fleet;
 mod growth;
 mod kills;
 mod map;
