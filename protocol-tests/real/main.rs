@@ -7,6 +7,7 @@ mod chance;
 mod codecs;
 mod compaction;
 mod epochs;
+mod fleet;
 mod growth;
 mod kills;
 mod map;
