@@ -16,6 +16,7 @@ pub mod map_writer;
 pub mod mirror_settings;
 pub mod offset_map;
 pub mod outbox;
+pub mod pace;
 pub mod partition;
 pub mod plans;
 pub mod report;

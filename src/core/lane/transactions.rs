@@ -37,12 +37,30 @@ impl Lane {
                 match (self.bump, self.open_members.is_empty()) {
                     (true, true) if !wanting.is_empty() => self.init(),
                     // It only closes what is open: who asked for a new epoch is not served by a marker of this one.
-                    (true, false) => self.commit(self.open_members.iter().copied().collect()),
+                    (true, false) => self.commit(self.reachable_open_members()),
                     _ if wanting.is_empty() && self.open_members.is_empty() => {}
-                    _ => self.fence(now, wanting.union(&self.open_members).copied().collect()),
+                    (_, true) => self.fence(now, wanting.into_iter().collect()),
+                    (_, false) => {
+                        let open = self.reachable_open_members().into_iter().collect();
+                        self.fence(now, wanting.union(&open).copied().collect());
+                    }
                 }
             }
         }
+    }
+
+    /// What may be open, without partitions that have no leader: if such a one is not in the transaction, adding it
+    /// would hold up the lane. The map's partition stands for those left out, so that there is something to commit.
+    fn reachable_open_members(&self) -> Vec<Member> {
+        let offline = |member: &Member| match member {
+            Member::Data(id) => self.partition(*id).is_some_and(|partition| partition.offline().is_some()),
+            Member::Map => false,
+        };
+        let mut members: Vec<_> = self.open_members.iter().copied().filter(|member| !offline(member)).collect();
+        if members.is_empty() {
+            members.push(Member::Map);
+        }
+        members
     }
 
     /// With a producer already there, only if it is still the newest: an owner that took over meanwhile stays.
@@ -76,7 +94,7 @@ impl Lane {
         self.transaction = Transaction::None;
         match result {
             Ok(producer) => {
-                self.attempt = 0;
+                self.transactions_go_on();
                 self.bump = false;
                 self.init_waited = false;
                 self.fence_unanswered = false;
@@ -114,7 +132,7 @@ impl Lane {
             |code: ErrorCode| matches!(code, ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED);
         match outcome {
             FenceOutcome::Committed => {
-                self.attempt = 0;
+                self.transactions_go_on();
                 self.open_members.clear();
                 self.committed(now, &members);
             }
@@ -151,6 +169,7 @@ impl Lane {
         let Some(producer) = self.producer else { return };
         for member in members {
             match member {
+                Member::Map if matches!(self.stage, Stage::Running) => {}
                 Member::Map => {
                     let (state, next) = (MapState::default(), TargetOffset(0));
                     self.stage = Stage::LoadingMap { state, next, since: now.mono_ms };
