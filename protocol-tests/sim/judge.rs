@@ -88,6 +88,8 @@ impl World {
                 self.judge_send(origin, partition.0 as usize, slot.0, *attempt, *producer, *sequence);
             }
             Output::Event(LaneEvent::Resolving(_)) => self.count("resolves"),
+            Output::Event(LaneEvent::TargetOffline(..)) => self.count("target-offline"),
+            Output::Event(LaneEvent::Stalled(..)) => self.count("stalled"),
             Output::Event(LaneEvent::GaveWay(..)) => self.count("partitions that give way"),
             Output::Event(LaneEvent::Halted(partition, halt)) => {
                 let (partition, name) = (partition.0 as usize, halt.name());

@@ -88,6 +88,7 @@ impl World {
             }
         }
         self.instances[index].added = self.discovered;
+        self.after(0, Event::Metadata);
     }
 
     /// Whether an answer reaches the life that it is for. A paused instance gets it when it goes on.
@@ -222,7 +223,13 @@ impl World {
         }
         match output {
             Output::InitProducerId { current } => self.call(origin, Call::Init(current)),
-            Output::Fence { producer, members } => self.call(origin, Call::Add { producer, members }),
+            Output::Fence { producer, members } => {
+                let without = self.leaderless_members(&members);
+                if without.is_empty() {
+                    return self.call(origin, Call::Add { producer, members });
+                }
+                self.after(0, Event::Input(origin, Input::Fenced(FenceOutcome::NotAdded(without))));
+            }
             Output::ReadMap { from } => self.call(origin, Call::ReadMap(from.0)),
             Output::WriteMap(batch) => self.produce(origin, Target::Map, Call::WriteMap(batch)),
             Output::Probe(id) => self.call(origin, Call::Probe(id.0 as usize)),

@@ -89,6 +89,10 @@ pub(crate) enum Event {
     Append(usize),
     SourceHighWatermark(usize),
     Leader,
+    Leaderless,
+    /// The leader of this partition comes back, after all other faults.
+    LeaderBack(usize),
+    Metadata,
     Expiry,
     Pause,
     Rival,
@@ -359,6 +363,8 @@ impl World {
             Event::Restart(instance) => self.restart(instance),
             Event::Supervise => self.supervise(),
             Event::Read => self.read_now(),
+            Event::Metadata => self.metadata_arrives(),
+            Event::LeaderBack(partition) => self.judge_the_others(partition),
             fault => self.fault(fault),
         }
     }

@@ -11,7 +11,7 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 51] = [
+const HAPPENS: [&str; 57] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -26,6 +26,8 @@ const HAPPENS: [&str; 51] = [
     "diverged",
     "drains under way",
     "duplicates answered from memory",
+    "fences held up by a lost leader",
+    "fences not begun for want of a leader",
     "fetches out of range",
     "fetches that diverge",
     "gap",
@@ -33,7 +35,9 @@ const HAPPENS: [&str; 51] = [
     "leader moves",
     "markers twice",
     "old batches",
+    "others complete beside a lost leader",
     "partitions that give way",
+    "partitions without a leader",
     "pauses",
     "plans taken out",
     "producers forgotten",
@@ -50,8 +54,10 @@ const HAPPENS: [&str; 51] = [
     "restarts of a lane",
     "rivals",
     "source-truncated",
+    "stalled",
     "starts",
     "target-not-empty",
+    "target-offline",
     "target-recreated",
     "target-trimmed",
     "target-truncated",

@@ -79,11 +79,9 @@ mod tests {
 
     #[test]
     fn who_answers_7_19_or_20_is_slow_and_its_neighbours_in_the_request_are_not() {
-        for code in [
-            ErrorCode::REQUEST_TIMED_OUT,
-            ErrorCode::NOT_ENOUGH_REPLICAS,
-            ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-        ] {
+        for code in
+            [ErrorCode::REQUEST_TIMED_OUT, ErrorCode::NOT_ENOUGH_REPLICAS, ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND]
+        {
             let mut pace = Pace::default();
             assert!(pace.answered(100, ONE, &refused(code), 1_200, false));
             assert!(!pace.answered(100, TWO, &STORED, 1_200, false));

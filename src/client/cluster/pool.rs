@@ -20,6 +20,8 @@ pub enum Purpose {
     Fetch,
     /// Produce requests: they wait for replicas.
     Produce,
+    /// Produce requests of partitions whose replicas are slow, on one of several connections.
+    SlowProduce(u8),
     /// Everything else.
     Admin,
 }
