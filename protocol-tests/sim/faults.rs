@@ -28,6 +28,7 @@ impl World {
         self.after(0, Event::Start);
         self.start_planned = true;
         self.after(200, Event::Supervise);
+        self.after(0, Event::Metadata);
         self.after(self.profile.expiry_check_ms, Event::Expiry);
         let span = self.profile.fault_ms;
         self.plan(self.profile.leaders_ms > 0, span / 4, Event::Leader);

@@ -25,6 +25,8 @@ impl World {
         if self.profile.leaderless_at_end && self.profile.partitions > 1 {
             let partition = self.rng.index(self.profile.partitions);
             self.lose_leader_of(partition, AT_THE_END_MS);
+            // A coordinator that waits for its marker lets no other partition begin before.
+            self.quiet_at += AT_THE_END_MS;
             self.after(AT_THE_END_MS - 1, Event::LeaderBack(partition));
         }
     }
@@ -35,13 +37,12 @@ impl World {
         let back = self.targets[partition].down_until.max(self.now + down);
         self.targets[partition].down_until = back;
         self.note(|_| format!("{partition} has no leader up to {back}"));
-        let (heard, heard_back) = (self.rng.between(0, 1_500), back - self.now + self.rng.between(1, 1_500));
-        self.after(heard, Event::Metadata);
-        self.after(heard_back, Event::Metadata);
     }
 
     /// All instances see the metadata as it is now.
     pub(crate) fn metadata_arrives(&mut self) {
+        let pause = self.rng.between(1, 1_500);
+        self.after(pause, Event::Metadata);
         let living: Vec<_> = self.living().collect();
         for instance in living {
             let origin = Origin { instance, life: self.instances[instance].life };

@@ -33,15 +33,34 @@ pub(crate) struct Origin {
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     Init(Option<Producer>),
-    Add { producer: Producer, members: Vec<Member> },
-    Commit(Producer),
+    Add {
+        producer: Producer,
+        members: Vec<Member>,
+    },
+    /// The last part: nothing was added before it, so that there may be nothing to commit.
+    Commit(Producer, bool),
     WriteMap(MapBatch),
-    Produce { producer: Producer, sequence: i32, content: Rc<Content> },
+    Produce {
+        producer: Producer,
+        sequence: i32,
+        content: Rc<Content>,
+    },
     ReadMap(i64),
-    ReadTarget { partition: usize, from: i64, epoch: i32 },
+    ReadTarget {
+        partition: usize,
+        from: i64,
+        epoch: i32,
+    },
     Probe(usize),
-    LookAtEnds { partition: usize, expected: i64 },
-    Fetch { partition: usize, position: i64, epoch: i32 },
+    LookAtEnds {
+        partition: usize,
+        expected: i64,
+    },
+    Fetch {
+        partition: usize,
+        position: i64,
+        epoch: i32,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -193,7 +212,7 @@ pub(crate) struct World {
     pub(crate) pending: BTreeMap<u64, Pending>,
     pub(crate) broken: BTreeMap<u64, Broken>,
     pub(crate) quiet: bool,
-    quiet_at: u64,
+    pub(crate) quiet_at: u64,
     pub(crate) draining: Option<usize>,
     pub(crate) discovered: usize,
     pub(crate) start_planned: bool,

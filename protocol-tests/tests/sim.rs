@@ -11,7 +11,7 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 57] = [
+const HAPPENS: [&str; 58] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -20,6 +20,7 @@ const HAPPENS: [&str; 57] = [
     "chunks written",
     "clean restarts",
     "cleaned batches",
+    "commits of what lost its leader",
     "compactions of the map",
     "connections broken",
     "crashes",

@@ -260,7 +260,8 @@ pub enum Output {
         /// The lane's present producer, or none to take the lane over.
         current: Option<Producer>,
     },
-    /// An empty transaction over these partitions: add them, then commit.
+    /// An empty transaction over these partitions: add them, then commit. Without partitions: commit what is open, if
+    /// anything is.
     Fence {
         /// The lane's producer.
         producer: Producer,

@@ -50,17 +50,13 @@ impl Lane {
     }
 
     /// What may be open, without partitions that have no leader: if such a one is not in the transaction, adding it
-    /// would hold up the lane. The map's partition stands for those left out, so that there is something to commit.
+    /// would hold up the lane. If it is, the commit alone does as well.
     fn reachable_open_members(&self) -> Vec<Member> {
         let offline = |member: &Member| match member {
             Member::Data(id) => self.partition(*id).is_some_and(|partition| partition.offline().is_some()),
             Member::Map => false,
         };
-        let mut members: Vec<_> = self.open_members.iter().copied().filter(|member| !offline(member)).collect();
-        if members.is_empty() {
-            members.push(Member::Map);
-        }
-        members
+        self.open_members.iter().copied().filter(|member| !offline(member)).collect()
     }
 
     /// With a producer already there, only if it is still the newest: an owner that took over meanwhile stays.
@@ -169,7 +165,6 @@ impl Lane {
         let Some(producer) = self.producer else { return };
         for member in members {
             match member {
-                Member::Map if matches!(self.stage, Stage::Running) => {}
                 Member::Map => {
                     let (state, next) = (MapState::default(), TargetOffset(0));
                     self.stage = Stage::LoadingMap { state, next, since: now.mono_ms };
