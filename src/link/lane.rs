@@ -208,7 +208,7 @@ impl LaneShell {
         }
         self.reads.flush(&self.setup, &self.core, &self.sender);
         let now = self.now();
-        self.intake.fetch_more(&self.setup, &mut self.slots, &self.core, now, &self.sender);
+        self.intake.fetch_more(&self.setup, &mut self.slots, &self.core, &self.outgoing, now, &self.sender);
         None
     }
 
@@ -228,7 +228,8 @@ impl LaneShell {
                 self.core.handle(self.now(), Input::Repacked(partition, result));
             }
             Output::Send { partition, slot, attempt, producer, sequence } => {
-                self.outgoing.push(partition, slot, attempt, producer, sequence);
+                let bytes = self.slots.len(slot);
+                self.outgoing.push(partition, slot, attempt, producer, sequence, bytes);
             }
             Output::Release(slot) => self.slots.release(slot),
             Output::Event(event) => self.events.log(&event, &self.core, self.intake.is_short_of_budget()),

@@ -46,6 +46,8 @@ const REQUESTS_MAX: usize = 4;
 const REQUEST_BYTES: usize = 4 << 20;
 /// With a small budget, up to this part of it: what is in flight to one broker is a quarter of the budget then.
 const BUDGET_PARTS: u64 = 16;
+/// This part of the budget may wait for one connection or be in flight on it.
+const LINE_PART: u64 = 2;
 /// A broker that works on one request of the shared connection for so long does not answer. It was asked not to wait
 /// for followers for more than a second.
 const SILENT: Duration = Duration::from_secs(10);
@@ -60,6 +62,7 @@ struct Sending {
     attempt: u32,
     producer: Producer,
     sequence: i32,
+    bytes: u64,
 }
 
 impl Sending {
@@ -85,6 +88,8 @@ struct Line {
     connecting: bool,
     waiting: VecDeque<Sending>,
     in_flight: usize,
+    /// Of batches that wait or are in flight.
+    bytes: u64,
     /// Since when the broker works on the oldest request.
     busy_since: Option<Instant>,
 }
@@ -111,8 +116,9 @@ impl Outgoing {
         attempt: u32,
         producer: Producer,
         sequence: i32,
+        bytes: usize,
     ) {
-        self.fresh.push(Sending { partition, slot, attempt, producer, sequence });
+        self.fresh.push(Sending { partition, slot, attempt, producer, sequence, bytes: bytes as u64 });
     }
 
     /// Whether a broker answers, as far as anybody tried.
@@ -123,6 +129,17 @@ impl Outgoing {
     /// How often that changed of any broker.
     pub(super) fn changes_of_reach(&self) -> u64 {
         self.changes_of_reach
+    }
+
+    /// Connections that hold as much of the budget as they may. More for their partitions would be taken from others.
+    pub(super) fn full(&self, budget_bytes: u64) -> BTreeSet<Route> {
+        let full = self.lines.iter().filter(|(_, line)| line.bytes >= budget_bytes / LINE_PART);
+        full.map(|(route, _)| *route).collect()
+    }
+
+    /// The connection of a partition, as far as it is known where its next batch goes.
+    pub(super) fn route_of(&self, partition: LanePartition, leader: i32) -> Route {
+        self.bound.get(&partition).map_or_else(|| Route::shared(leader), |(route, _)| *route)
     }
 
     /// Sends what can be sent. What cannot go anywhere now comes back.
@@ -152,7 +169,9 @@ impl Outgoing {
             match route.filter(|route| self.is_reachable(route.node)) {
                 Some(route) => {
                     self.bound.entry(sending.partition).or_insert((route, 0)).1 += 1;
-                    self.lines.entry(route).or_default().waiting.push_back(sending);
+                    let line = self.lines.entry(route).or_default();
+                    line.bytes += sending.bytes;
+                    line.waiting.push_back(sending);
                 }
                 None => refused.push(sending.input(Answer::NotSent)),
             }
@@ -339,7 +358,10 @@ impl Outgoing {
     }
 
     fn finish(&mut self, sending: &Sending, answer: Answer) -> Input {
-        if let Some((_, count)) = self.bound.get_mut(&sending.partition) {
+        if let Some((route, count)) = self.bound.get_mut(&sending.partition) {
+            if let Some(line) = self.lines.get_mut(route) {
+                line.bytes = line.bytes.saturating_sub(sending.bytes);
+            }
             *count -= 1;
             if *count == 0 {
                 self.bound.remove(&sending.partition);
