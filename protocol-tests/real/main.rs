@@ -17,5 +17,6 @@ mod pruning;
 mod refusals;
 mod relay;
 mod segments;
+mod slow;
 mod translator;
 mod tutorial;

@@ -169,7 +169,7 @@ pub(super) fn status(partition: &Partition, core: &Lane, lane: u16, short_of_bud
             None if caught_up => (Standing::CaughtUp, "caught-up", None),
             None if let Some(stable) = open_transactions => {
                 let detail = format!("what follows offset {stable} waits for transactions that are open on the source");
-                (Standing::Waiting, "waiting-for-transactions", Some(detail))
+                (Standing::Copying, "waiting-for-transactions", Some(detail))
             }
             None => (Standing::Copying, "copying", None),
         },
