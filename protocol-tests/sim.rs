@@ -11,6 +11,7 @@ mod coordinator;
 mod ending;
 mod faults;
 mod judge;
+mod leaderless;
 mod mistakes;
 mod produce;
 mod profile;

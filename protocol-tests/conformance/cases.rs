@@ -101,6 +101,7 @@ pub(crate) const CASES: &[Case] = cases![
     ("T13", "a hanging transaction", BOTH, Calm, NOTHING, transactions::hanging);
     ("T14", "EndTxn v5 changes the epoch", V4, Calm, BEYOND, transactions::end_changes_epoch);
     ("T15", "a used-up producer id", BOTH, Calm, &[Need::Long], transactions::epochs_used_up);
+    ("T16", "nothing to commit", BOTH, Calm, NOTHING, transactions::nothing_to_commit);
 
     ("G1", "commit for an unused group", BOTH, Calm, NOTHING, groups::commit_for_unused);
     ("G1", "commit for a classic group in use", BOTH, Calm, NOTHING, groups::commit_for_classic);
@@ -121,4 +122,5 @@ pub(crate) const CASES: &[Case] = cases![
     ("W4", "idle connections", BOTH, Quick, BEYOND, logs::idle);
     ("W5", "a slow partition", BOTH, Three, NOTHING, cluster::slow_partition);
     ("W6", "the leader in answers of others", BOTH, Three, NOTHING, cluster::new_leader_in_answers);
+    ("W7", "a slow partition is named", BOTH, Three, NOTHING, cluster::slow_partition_named);
 ];

@@ -19,6 +19,7 @@ mod pruning;
 mod refusals;
 mod relay;
 mod segments;
+mod slow;
 mod translator;
 mod truncated;
 mod tutorial;

@@ -12,6 +12,7 @@ mod faults;
 mod instance;
 mod judge;
 mod network;
+mod offline;
 mod peer;
 mod profile;
 mod world;

@@ -66,6 +66,14 @@ impl Shared {
     }
 }
 
+/// One runtime for all, by its own time; the wall clock began at `start_ms`.
+pub(crate) fn environment(begun: Instant, start_ms: i64) -> Environment {
+    let elapsed = move || i64::try_from(begun.elapsed().as_millis()).unwrap();
+    let clock = WallClock::new(move || start_ms + elapsed());
+    let boot_clock = BootClock::new(move || elapsed().unsigned_abs());
+    Environment { lanes: LanePlace::SameRuntime, clock, boot_clock }
+}
+
 /// Runs the world of a seed.
 pub(crate) fn run(seed: u64, mistake: Option<Mistake>) -> Outcome {
     // The client's pauses and its choice of brokers.
@@ -166,12 +174,8 @@ impl World {
     }
 
     fn environment(&self) -> Environment {
-        let (begun, start_ms) = (self.shared.begun, START_MS);
         let behind = if self.mistake == Some(Mistake::ClockBehind) { 2 * 86_400_000 } else { 0 };
-        let elapsed = move || i64::try_from(begun.elapsed().as_millis()).unwrap();
-        let clock = WallClock::new(move || start_ms - behind + elapsed());
-        let boot_clock = BootClock::new(move || elapsed().unsigned_abs());
-        Environment { lanes: LanePlace::SameRuntime, clock, boot_clock }
+        environment(self.shared.begun, START_MS - behind)
     }
 
     pub(crate) fn start(&mut self, until_caught_up: bool) {

@@ -58,11 +58,12 @@ impl World {
                 }
                 Some(outcome) => Input::Fenced(outcome),
             },
-            Call::Commit(producer) => {
+            Call::Commit(producer, alone) => {
                 let (answer, markers) = self.coordinator.commit(producer);
                 self.write_markers(markers);
                 Input::Fenced(match answer {
                     Ok(()) => FenceOutcome::Committed,
+                    Err(ErrorCode::INVALID_TXN_STATE) if alone => FenceOutcome::Committed,
                     Err(code @ (ErrorCode::PRODUCER_FENCED | ErrorCode::INVALID_PRODUCER_EPOCH)) => {
                         FenceOutcome::Failed(Failure::Code(code))
                     }
@@ -123,7 +124,7 @@ impl World {
             return false;
         }
         let code = match request.call {
-            Call::Init(_) | Call::Add { .. } | Call::Commit(_) => {
+            Call::Init(_) | Call::Add { .. } | Call::Commit(..) => {
                 self.rng.pick(&[ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ErrorCode::NOT_COORDINATOR])
             }
             _ => self.rng.pick(&[ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::OFFSET_NOT_AVAILABLE]),

@@ -187,6 +187,11 @@ impl Coordinator {
         }
     }
 
+    /// Whether a transaction cannot end, or will not be able to, for want of a marker in this partition.
+    pub(crate) fn is_held_up_by(&self, partition: usize) -> bool {
+        matches!(self.state, State::Ongoing | State::Ending { .. }) && self.partitions.contains(&partition)
+    }
+
     pub(crate) fn is_open_since(&self, time: u64) -> bool {
         self.state == State::Ongoing && self.began <= time
     }

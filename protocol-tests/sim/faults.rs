@@ -28,9 +28,11 @@ impl World {
         self.after(0, Event::Start);
         self.start_planned = true;
         self.after(200, Event::Supervise);
+        self.after(0, Event::Metadata);
         self.after(self.profile.expiry_check_ms, Event::Expiry);
         let span = self.profile.fault_ms;
         self.plan(self.profile.leaders_ms > 0, span / 4, Event::Leader);
+        self.plan(self.profile.leaderless_ms > 0, span / 4, Event::Leaderless);
         self.plan(self.profile.pauses, span / 3, Event::Pause);
         self.plan(self.profile.rivals, span / 3, Event::Rival);
         self.plan(self.profile.trims, span / 2, Event::Trim);
@@ -120,6 +122,7 @@ impl World {
             Event::Expiry => self.expire(),
             _ if self.quiet => {}
             Event::Leader => self.move_a_leader(),
+            Event::Leaderless => self.lose_a_leader(),
             Event::Pause => self.pause(),
             Event::Rival => {
                 self.count("rivals");
@@ -334,6 +337,7 @@ impl World {
             }
             source.high_watermark = source.end();
         }
+        self.lose_a_leader_at_the_end();
     }
 
     /// Looks after the world as an operator would, and ends it when all is copied.

@@ -116,6 +116,18 @@ impl World {
                 }
             }
             Output::ReadMap { .. } if lane.is_running() => self.count("chunks read again"),
+            Output::Event(LaneEvent::TargetOffline(..)) => self.count("target-offline"),
+            Output::Event(LaneEvent::Stalled(partition, waits_for)) => {
+                let (number, progress) = (partition.0 as usize, lane.partitions()[partition.0 as usize].progress());
+                let stable = self.sources[number].last_stable();
+                let more = progress.last_stable.is_none() || progress.extent.synced.0 < stable;
+                if !more && self.coordinator.owner == Some(origin.instance) {
+                    self.fail(format!(
+                        "{number} is called stalled, waiting for {waits_for:?}, and has all up to {stable}"
+                    ));
+                }
+                self.count("stalled");
+            }
             Output::Event(LaneEvent::GaveWay(..)) => self.count("partitions that give way"),
             Output::Event(LaneEvent::Halted(partition, halt)) => {
                 let (partition, name) = (partition.0 as usize, halt.name());

@@ -116,6 +116,10 @@ pub(crate) struct Profile {
     pub(crate) refusals: u64,
     /// Mean time between leader moves or restarts of a target partition, in ms; 0 for none.
     pub(crate) leaders_ms: u64,
+    /// Mean time between losses of a target partition's leader for a while, in ms; 0 for none.
+    pub(crate) leaderless_ms: u64,
+    /// One mirror stays without a leader for long when all other faults are over.
+    pub(crate) leaderless_at_end: bool,
     /// How often the brokers look for producer state to forget, in ms.
     pub(crate) expiry_check_ms: u64,
     pub(crate) high_watermark_lags: bool,
@@ -175,6 +179,8 @@ impl Profile {
             duplicate_answers: some(400, &[20, 200]),
             refusals: some(500, &[10, 60]),
             leaders_ms: some(500, &[1_000, 4_000]),
+            leaderless_ms: some(300, &[1_500, 5_000]),
+            leaderless_at_end: false,
             expiry_check_ms: 2_000,
             high_watermark_lags: false,
             duplicate_markers: some(200, &[50, 300]),
@@ -225,6 +231,7 @@ impl Profile {
                 false => Epochs::MANY,
             },
             keep_alive_ms: rng.pick(&[900, 4_000, 600_000]),
+            leaderless_at_end: rng.chance(200),
             ..profile
         }
     }

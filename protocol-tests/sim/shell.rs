@@ -229,7 +229,17 @@ impl World {
         }
         match output {
             Output::InitProducerId { current } => self.call(origin, Call::Init(current)),
-            Output::Fence { producer, members } => self.call(origin, Call::Add { producer, members }),
+            Output::Fence { producer, members } => {
+                if members.is_empty() {
+                    self.count("commits of what lost its leader");
+                    return self.call(origin, Call::Commit(producer, true));
+                }
+                let without = self.leaderless_members(&members);
+                if without.is_empty() {
+                    return self.call(origin, Call::Add { producer, members });
+                }
+                self.after(0, Event::Input(origin, Input::Fenced(FenceOutcome::NotAdded(without))));
+            }
             Output::ReadMap { from } => self.call(origin, Call::ReadMap(from.0)),
             Output::WriteMap(batch) => self.produce(origin, Target::Map, Call::WriteMap(batch)),
             Output::Probe(id) => self.call(origin, Call::Probe(id.0 as usize)),
@@ -298,7 +308,7 @@ impl World {
         if self.crashes() {
             return self.crash(origin.instance);
         }
-        self.call(origin, Call::Commit(producer));
+        self.call(origin, Call::Commit(producer, false));
     }
 
     /// A fetch answer arrives: its batches become slots.
@@ -390,7 +400,7 @@ pub(crate) fn refusal(call: &Call, failure: Failure) -> Option<Input> {
         Call::Init(_) => Input::ProducerId(Err(failure)),
         Call::Add { .. } if failure == Failure::Lost => Input::Fenced(FenceOutcome::Unknown),
         Call::Add { .. } => Input::Fenced(FenceOutcome::Failed(failure)),
-        Call::Commit(_) => Input::Fenced(FenceOutcome::Unknown),
+        Call::Commit(..) => Input::Fenced(FenceOutcome::Unknown),
         Call::ReadMap(from) => Input::MapRead { from: TargetOffset(*from), result: ReadResult::Failed(failure) },
         Call::ReadTarget { partition, from, .. } => Input::TargetRead {
             partition: lane_partition(*partition),

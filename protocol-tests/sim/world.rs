@@ -33,15 +33,35 @@ pub(crate) struct Origin {
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     Init(Option<Producer>),
-    Add { producer: Producer, members: Vec<Member> },
-    Commit(Producer),
+    Add {
+        producer: Producer,
+        members: Vec<Member>,
+    },
+    /// The last part: nothing was added before it, so that there may be nothing to commit.
+    Commit(Producer, bool),
     WriteMap(MapBatch),
-    Produce { producer: Producer, sequence: i32, content: Rc<Content> },
+    Produce {
+        producer: Producer,
+        sequence: i32,
+        content: Rc<Content>,
+    },
     ReadMap(i64),
-    ReadTarget { partition: usize, from: i64, epoch: i32 },
+    ReadTarget {
+        partition: usize,
+        from: i64,
+        epoch: i32,
+    },
     Probe(usize),
-    LookAtEnds { partition: usize, expected: i64, look: u32 },
-    Fetch { partition: usize, position: i64, epoch: i32 },
+    LookAtEnds {
+        partition: usize,
+        expected: i64,
+        look: u32,
+    },
+    Fetch {
+        partition: usize,
+        position: i64,
+        epoch: i32,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +109,10 @@ pub(crate) enum Event {
     Append(usize),
     SourceHighWatermark(usize),
     Leader,
+    Leaderless,
+    /// The leader of this partition comes back, after all other faults.
+    LeaderBack(usize),
+    Metadata,
     Expiry,
     Pause,
     Rival,
@@ -193,7 +217,7 @@ pub(crate) struct World {
     pub(crate) pending: BTreeMap<u64, Pending>,
     pub(crate) broken: BTreeMap<u64, Broken>,
     pub(crate) quiet: bool,
-    quiet_at: u64,
+    pub(crate) quiet_at: u64,
     pub(crate) draining: Option<usize>,
     pub(crate) discovered: usize,
     pub(crate) start_planned: bool,
@@ -363,6 +387,8 @@ impl World {
             Event::Restart(instance) => self.restart(instance),
             Event::Supervise => self.supervise(),
             Event::Read => self.read_now(),
+            Event::Metadata => self.metadata_arrives(),
+            Event::LeaderBack(partition) => self.judge_the_others(partition),
             fault => self.fault(fault),
         }
     }

@@ -11,7 +11,7 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 57] = [
+const HAPPENS: [&str; 64] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -21,6 +21,7 @@ const HAPPENS: [&str; 57] = [
     "chunks written",
     "clean restarts",
     "cleaned batches",
+    "commits of what lost its leader",
     "compactions of the map",
     "connections broken",
     "copies cut back",
@@ -28,6 +29,8 @@ const HAPPENS: [&str; 57] = [
     "diverged",
     "drains under way",
     "duplicates answered from memory",
+    "fences held up by a lost leader",
+    "fences not begun for want of a leader",
     "fetches out of range",
     "fetches that diverge",
     "gap",
@@ -37,7 +40,9 @@ const HAPPENS: [&str; 57] = [
     "looks before a batch goes to another place",
     "markers twice",
     "old batches",
+    "others complete beside a lost leader",
     "partitions that give way",
+    "partitions without a leader",
     "pauses",
     "plans taken out",
     "producer ids used up",
@@ -55,8 +60,10 @@ const HAPPENS: [&str; 57] = [
     "restarts of a lane",
     "rivals",
     "source-truncated",
+    "stalled",
     "starts",
     "target-not-empty",
+    "target-offline",
     "target-recreated",
     "target-trimmed",
     "target-truncated",

@@ -92,6 +92,11 @@ impl Cluster {
         self.shared.refresh.run(self).await
     }
 
+    /// The same, unless one was asked for within this time: for who looks again and again.
+    pub async fn refresh_if_older(&self, age: Duration) -> Result<Arc<Metadata>> {
+        self.shared.refresh.run_if_older(self, age).await
+    }
+
     /// A connection to a broker. Each purpose and lane has its own, made when it is first asked
     /// for, and made anew when it is broken or the broker has moved.
     pub async fn connection(&self, node: i32, purpose: Purpose, lane: u32) -> Result<Arc<Connection>> {

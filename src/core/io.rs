@@ -43,6 +43,36 @@ pub enum Failure {
     NotSent,
 }
 
+/// Why nothing can be written to a mirror's partition now. It passes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offline {
+    /// It has no leader.
+    NoLeader,
+    /// Its leader, this broker, cannot be reached.
+    Unreachable(i32),
+}
+
+/// What a partition waits for that does not move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The mirror's partition is offline.
+    TargetOffline(Offline),
+    /// Something is tried again and again.
+    Retrying(Failure),
+    /// The ends of both logs.
+    Ends,
+    /// A record in the map.
+    Map,
+    /// The lane's next fence.
+    Fence,
+    /// Its marker, or the tail before it.
+    Marker,
+    /// The answer to what was sent to the mirror.
+    Answer,
+    /// The source, or room for what it sends.
+    Source,
+}
+
 /// One partition of a fence transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Member {
@@ -214,6 +244,8 @@ pub enum Input {
         /// Which attempt, as [`Output::Send`] said.
         attempt: u32,
     },
+    /// The shell learned that nothing can be written to a mirror's partition now, or that it can again (none).
+    TargetOffline(LanePartition, Option<Offline>),
     /// The shell learned from metadata that the partition must stop.
     Stop(LanePartition, Halt),
     /// Finish what is in flight, write progress, end.
@@ -242,7 +274,8 @@ pub enum Output {
         /// The lane's present producer, or none to take the lane over.
         current: Option<Producer>,
     },
-    /// An empty transaction over these partitions: add them, then commit.
+    /// An empty transaction over these partitions: add them, then commit. Without partitions: commit what is open, if
+    /// anything is.
     Fence {
         /// The lane's producer.
         producer: Producer,
@@ -331,6 +364,12 @@ pub enum Event {
         /// The source offsets that are copied again: from, and up to.
         source: (SourceOffset, SourceOffset),
     },
+    /// Nothing can be written to the mirror's partition for now; it goes on by itself.
+    TargetOffline(LanePartition, Offline),
+    /// The source has more, and the copy has not moved for long.
+    Stalled(LanePartition, WaitsFor),
+    /// A partition that was stalled or whose target was offline is no longer so.
+    GoesOn(LanePartition, SourceOffset),
     /// The partition stopped.
     Halted(LanePartition, Halt),
     /// Something is tried again, for the first time or for another reason than before.

@@ -21,11 +21,11 @@ use self::new_id::Change;
 pub use self::new_id::EpochLimits;
 use crate::backoff;
 use crate::ids::{Now, Producer, SourceOffset, TargetOffset};
-use crate::io::{Event, Failure, Input, LanePartition, Member, Output, Over, PartitionSpec};
+use crate::io::{Event, Failure, Input, LanePartition, Member, Offline, Output, Over, PartitionSpec};
 use crate::map_record::{LinkRecord, MapRecord, PartitionKey, Plan};
 use crate::map_state::{MapState, MappedPartition};
 use crate::map_writer::{MapWriter, Then};
-use crate::partition::{Context, Need, Partition, SeenEnds};
+use crate::partition::{Context, LOOK_MS, Need, Partition, SeenEnds};
 use reread::Reread;
 
 /// How many plans gather before they become a record: some ten thousand would be too large for a broker.
@@ -36,9 +36,6 @@ const FENCE_TOPICS_MAX: usize = 100;
 
 /// How often the ends of idle mirrors are looked at, in ms.
 const LOOK_AFTER_MS: u64 = 10_000;
-
-/// How often stuck partitions are made to give way, and what is due by the wall clock is looked for, in ms.
-const GIVE_WAY_MS: u64 = 500;
 
 /// What a lane must know from the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +81,7 @@ enum Timer {
     WriteMap,
     Mark,
     LookAfter,
-    GiveWay,
+    Look,
     Partition(LanePartition),
 }
 
@@ -130,7 +127,13 @@ pub struct Lane {
     /// Partitions that have plans in a record that is not acknowledged.
     planned: BTreeMap<u64, Vec<LanePartition>>,
     timers: BTreeSet<(u64, Timer)>,
+    /// Failures in a row of what concerns the map.
     attempt: u32,
+    /// The same of transactions. The map may go on while they cannot: a partition that lost its leader between its
+    /// fence and the marker holds up every later one.
+    transaction_attempt: u32,
+    /// Why the last transaction failed, until one succeeds.
+    transaction_failure: Option<Failure>,
     draining: bool,
     out: VecDeque<Output>,
 }
@@ -166,13 +169,15 @@ impl Lane {
             planned: BTreeMap::new(),
             timers: BTreeSet::new(),
             attempt: 0,
+            transaction_attempt: 0,
+            transaction_failure: None,
             draining: false,
             out: VecDeque::new(),
             config,
         };
         lane.set_timer(now, lane.config.mark_interval_ms, Timer::Mark);
         lane.set_timer(now, LOOK_AFTER_MS, Timer::LookAfter);
-        lane.set_timer(now, GIVE_WAY_MS, Timer::GiveWay);
+        lane.set_timer(now, LOOK_MS, Timer::Look);
         lane.settle(now);
         lane
     }
@@ -227,10 +232,20 @@ impl Lane {
             Input::MirrorMoved { partition, slot, attempt } => {
                 self.with(now, partition, |partition, context| partition.mirror_moved(context, slot, attempt));
             }
+            Input::TargetOffline(id, offline) => self.target_offline(now, id, offline),
             Input::Stop(id, halt) => self.with(now, id, |partition, context| partition.halt(context, halt)),
             Input::Drain => self.draining = true,
         }
         self.settle(now);
+    }
+
+    fn target_offline(&mut self, now: Now, id: LanePartition, offline: Option<Offline>) {
+        let Some(partition) = self.partitions.get_mut(id.0 as usize) else { return };
+        let was_offline = partition.offline().is_some();
+        partition.set_offline(now.mono_ms, offline);
+        if was_offline && offline.is_none() && self.is_running() {
+            self.with(now, id, Partition::target_is_back);
+        }
     }
 
     /// The next thing the shell should do. Plans that gathered are written once everything else is out.
@@ -256,7 +271,7 @@ impl Lane {
             match timer {
                 Timer::Transaction => self.transaction_wanted = true,
                 Timer::ReadMap => self.read_map(),
-                Timer::WriteMap if self.may_be_unknown(now) => self.set_timer(now, GIVE_WAY_MS, Timer::WriteMap),
+                Timer::WriteMap if self.may_be_unknown(now) => self.set_timer(now, LOOK_MS, Timer::WriteMap),
                 Timer::WriteMap => {
                     if let Some(batch) = self.writer.as_ref().and_then(MapWriter::in_flight) {
                         self.out.push_back(Output::WriteMap(batch.clone()));
@@ -272,12 +287,14 @@ impl Lane {
                     }
                     self.set_timer(now, LOOK_AFTER_MS, Timer::LookAfter);
                 }
-                Timer::GiveWay => {
+                Timer::Look => {
                     self.transaction_wanted = true;
-                    for id in self.ids() {
-                        self.with(now, id, Partition::give_way);
+                    if self.is_running() {
+                        for id in self.ids() {
+                            self.with(now, id, Partition::look);
+                        }
                     }
-                    self.set_timer(now, GIVE_WAY_MS, Timer::GiveWay);
+                    self.set_timer(now, LOOK_MS, Timer::Look);
                 }
                 Timer::Partition(id) => self.with(now, id, Partition::woken),
             }
@@ -442,19 +459,41 @@ impl Lane {
     }
 
     fn retry(&mut self, now: Now, failure: Failure, what: &'static str, timer: Timer) {
-        if self.attempt == 0 {
+        if *self.attempts(timer) == 0 {
             self.out.push_back(Output::Event(Event::Retrying(None, failure, what)));
+        }
+        if timer == Timer::Transaction {
+            self.transaction_failure = Some(failure);
         }
         self.set_backoff(now, timer);
     }
 
     fn set_backoff(&mut self, now: Now, timer: Timer) {
-        let pause = backoff::pause_ms(self.attempt, self.producer.map_or(0, |producer| producer.id.unsigned_abs()));
-        self.attempt += 1;
+        let spread = self.producer.map_or(0, |producer| producer.id.unsigned_abs());
+        let attempts = self.attempts(timer);
+        let pause = backoff::pause_ms(*attempts, spread);
+        *attempts += 1;
         if timer == Timer::Transaction {
             self.transaction_at = now.mono_ms + pause;
         }
         self.set_timer(now, pause, timer);
+    }
+
+    fn attempts(&mut self, timer: Timer) -> &mut u32 {
+        match timer {
+            Timer::Transaction => &mut self.transaction_attempt,
+            _ => &mut self.attempt,
+        }
+    }
+
+    /// A transaction succeeded.
+    fn transactions_go_on(&mut self) {
+        (self.transaction_attempt, self.transaction_failure) = (0, None);
+    }
+
+    /// Why the lane's last transaction failed, until one succeeds: all partitions that want a fence wait for it.
+    pub fn transaction_failure(&self) -> Option<Failure> {
+        self.transaction_failure
     }
 
     fn set_timer(&mut self, now: Now, after_ms: u64, timer: Timer) {

@@ -18,6 +18,7 @@ pub mod members;
 pub mod mirror_settings;
 pub mod offset_map;
 pub mod outbox;
+pub mod pace;
 pub mod partition;
 pub mod plans;
 pub mod report;

@@ -16,6 +16,7 @@ mod losing;
 mod remedy;
 mod scanning;
 mod sending;
+mod watch;
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
@@ -25,6 +26,8 @@ use twinlog_wire::batch::BatchMeta;
 
 pub use self::in_map::Progress;
 pub(crate) use self::scanning::MARKER_WAIT_MS;
+pub(crate) use self::watch::LOOK_MS;
+use self::watch::Watch;
 use crate::backoff;
 use crate::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
 use crate::config::ExistingTopics;
@@ -186,6 +189,7 @@ pub struct Partition {
     /// Since when the oldest batch in the outbox has been the oldest.
     waiting_since: u64,
     retrying: Option<Failure>,
+    watch: Watch,
     dirty: bool,
     records: u64,
     bytes: u64,
@@ -238,6 +242,7 @@ impl Partition {
             fetch_at: 0,
             waiting_since: 0,
             retrying: None,
+            watch: Watch::default(),
             dirty: false,
             records: 0,
             bytes: 0,
@@ -330,6 +335,7 @@ impl Partition {
             && self.repacking.is_none()
             && self.halt_next.is_none()
             && self.fetch_at <= now.mono_ms
+            && self.offline().is_none()
             && !self.is_stuck(now)
             && self.outbox.bytes() < queue_bytes_max;
         ready.then_some((self.fetch_position, self.fetch_epoch))
@@ -541,6 +547,13 @@ impl Partition {
             return;
         }
         self.wake_at = None;
+        if self.offline().is_none() {
+            self.take_up(context);
+        }
+    }
+
+    /// Does what its phase waits to do.
+    fn take_up(&mut self, context: &mut Context<'_>) {
         match &self.phase {
             Phase::Probing => context.out.push_back(Output::Probe(context.id)),
             Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
@@ -552,7 +565,7 @@ impl Partition {
 
     /// Looks after a partition that is idle: its end should not move, and the broker should not forget us.
     pub fn look_after(&mut self, context: &mut Context<'_>) {
-        if self.phase != Phase::Active || !self.outbox.is_empty() || context.draining {
+        if self.phase != Phase::Active || !self.outbox.is_empty() || context.draining || self.offline().is_some() {
             return;
         }
         if self.may_be_forgotten(context) {

@@ -7,8 +7,10 @@ mod budget;
 mod events;
 mod fence;
 mod intake;
+mod leaders;
 mod map_io;
 mod outgoing;
+mod route;
 mod target_reads;
 
 use std::sync::Arc;
@@ -30,7 +32,9 @@ use self::budget::Slots;
 use self::events::Events;
 pub(crate) use self::events::words;
 use self::intake::{FetchDone, Intake};
+use self::leaders::Leaders;
 use self::outgoing::{Outgoing, ProduceDone};
+use self::route::Route;
 use self::target_reads::TargetReads;
 use crate::environment::WallClock;
 use crate::lease::Lease;
@@ -69,7 +73,7 @@ enum Message {
     Core(Input),
     Many(Vec<Input>),
     Fetched(FetchDone),
-    Connected(i32, Result<Arc<Connection>, Error>),
+    Connected(Route, Result<Arc<Connection>, Error>),
     Produced(ProduceDone),
 }
 
@@ -86,6 +90,7 @@ pub(crate) struct LaneShell {
     slots: Slots,
     intake: Intake,
     outgoing: Outgoing,
+    leaders: Leaders,
     reads: TargetReads,
     events: Events,
     status: watch::Sender<Vec<PartitionStatus>>,
@@ -101,6 +106,7 @@ impl LaneShell {
             slots: Slots::new(setup.budget_bytes),
             intake: Intake::default(),
             outgoing: Outgoing::default(),
+            leaders: Leaders::default(),
             reads: TargetReads::default(),
             events: Events::new(&setup.link, setup.lane),
             setup,
@@ -174,12 +180,12 @@ impl LaneShell {
                 }
                 inputs.into_iter().for_each(|input| self.core.handle(now, input));
             }
-            Message::Connected(node, result) => {
-                let inputs = self.outgoing.connected(node, result, &self.setup.target);
+            Message::Connected(route, result) => {
+                let inputs = self.outgoing.connected(route, result, &self.setup.target);
                 inputs.into_iter().for_each(|input| self.core.handle(now, input));
             }
             Message::Produced(done) => {
-                let (inputs, stale) = self.outgoing.done(done);
+                let (inputs, stale) = self.outgoing.done(done, &self.core, now.mono_ms);
                 if stale {
                     refresh(&self.setup.target);
                 }
@@ -197,15 +203,16 @@ impl LaneShell {
                     return Some(over);
                 }
             }
-            let refused = self.outgoing.flush(&self.setup, &self.slots, &self.core, &self.sender);
-            if refused.is_empty() {
+            let mut inputs = self.outgoing.flush(&self.setup, &self.slots, &self.core, now.mono_ms, &self.sender);
+            inputs.append(&mut self.leaders.changes(&self.setup, &self.core, &self.outgoing));
+            if inputs.is_empty() {
                 break;
             }
-            refused.into_iter().for_each(|input| self.core.handle(now, input));
+            inputs.into_iter().for_each(|input| self.core.handle(now, input));
         }
         self.reads.flush(&self.setup, &self.core, &self.sender);
         let now = self.now();
-        self.intake.fetch_more(&self.setup, &mut self.slots, &self.core, now, &self.sender);
+        self.intake.fetch_more(&self.setup, &mut self.slots, &self.core, &self.outgoing, now, &self.sender);
         None
     }
 
@@ -225,10 +232,11 @@ impl LaneShell {
                 self.core.handle(self.now(), Input::Repacked(partition, result));
             }
             Output::Send { partition, slot, attempt, producer, sequence } => {
-                self.outgoing.push(partition, slot, attempt, producer, sequence);
+                let bytes = self.slots.len(slot);
+                self.outgoing.push(partition, slot, attempt, producer, sequence, bytes);
             }
             Output::Release(slot) => self.slots.release(slot),
-            Output::Event(event) => self.events.log(&event, &self.core),
+            Output::Event(event) => self.events.log(&event, &self.core, self.intake.is_short_of_budget()),
             Output::Over(over) => return Some(over),
         }
         None
@@ -241,7 +249,9 @@ impl LaneShell {
     fn publish(&mut self) {
         self.status_at = Instant::now() + STATUS_PAUSE;
         let lane = u16::try_from(self.setup.lane).unwrap_or(u16::MAX);
-        let snapshot = self.core.partitions().iter().map(|partition| events::status(partition, lane)).collect();
+        let snapshot = self.core.partitions().iter();
+        let short_of_budget = self.intake.is_short_of_budget();
+        let snapshot = snapshot.map(|partition| events::status(partition, &self.core, lane, short_of_budget)).collect();
         self.status.send_replace(snapshot);
     }
 }
@@ -270,6 +280,16 @@ fn refresh(cluster: &Cluster) {
     let cluster = cluster.clone();
     tokio::spawn(async move {
         if let Err(error) = cluster.refresh().await {
+            tracing::debug!(%error, "Metadata cannot be refreshed.");
+        }
+    });
+}
+
+/// The same where it is asked for again and again, by all lanes: not if it was asked for within this time.
+fn refresh_now_and_then(cluster: &Cluster, pause: Duration) {
+    let cluster = cluster.clone();
+    tokio::spawn(async move {
+        if let Err(error) = cluster.refresh_if_older(pause).await {
             tracing::debug!(%error, "Metadata cannot be refreshed.");
         }
     });

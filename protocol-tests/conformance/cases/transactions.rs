@@ -219,6 +219,19 @@ pub(super) async fn forbidden_topic(peer: Peer) -> Verdict {
     peer.same("a forbidden partition and another", vec![29, 55], codes)
 }
 
+pub(super) async fn nothing_to_commit(peer: Peer) -> Verdict {
+    let (topic, id) = ("nothing-to-commit", "nothing-to-commit");
+    peer.topic(topic, 1, &[]).await?;
+    let coordinator = peer.coordinator(id, 1).await?;
+    let owner = coordinator.init(Some(id)).await?;
+    peer.same("EndTxn with nothing added", 48, coordinator.end_txn(id, owner, true).await?)?;
+    coordinator.add(id, owner, &[(topic, 1)]).await?;
+    peer.same("EndTxn of what was added", 0, coordinator.end_txn(id, owner, true).await?)?;
+    peer.await_end(topic, 0, 1).await?;
+    until("EndTxn once more answers 0", async || Ok((coordinator.end_txn(id, owner, true).await? == 0).then_some(())))
+        .await
+}
+
 pub(super) async fn hanging(peer: Peer) -> Verdict {
     let id = "hanging";
     peer.topic(id, 1, &[]).await?;

@@ -24,6 +24,8 @@ pub enum Purpose {
     Group,
     /// Heartbeat, which must not wait for any of these.
     Heartbeat,
+    /// Produce requests of partitions whose replicas are slow, on one of several connections.
+    SlowProduce(u8),
     /// Everything else.
     Admin,
 }

@@ -119,7 +119,7 @@ impl Lane {
                     Phase::Halted(halt) => Some(halt.clone()),
                     _ => None,
                 };
-                *partition = Partition::new(spec, mapped);
+                *partition = Partition::new(spec, mapped).watched_as(partition);
                 if let Some(halt) = stopped {
                     // Told so while the map was not loaded yet.
                     self.with(now, id, |partition, context| partition.halt(context, halt));

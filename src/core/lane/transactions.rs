@@ -45,12 +45,26 @@ impl Lane {
                 match (self.bump, self.open_members.is_empty()) {
                     (true, true) if !wanting.is_empty() => self.init(now),
                     // It only closes what is open: who asked for a new epoch is not served by a marker of this one.
-                    (true, false) => self.commit(now, self.open_members.iter().copied().collect()),
+                    (true, false) => self.commit(now, self.reachable_open_members()),
                     _ if wanting.is_empty() && self.open_members.is_empty() => self.keep_alive(now),
-                    _ => self.fence(now, wanting.union(&self.open_members).copied().collect()),
+                    (_, true) => self.fence(now, wanting.into_iter().collect()),
+                    (_, false) => {
+                        let open = self.reachable_open_members().into_iter().collect();
+                        self.fence(now, wanting.union(&open).copied().collect());
+                    }
                 }
             }
         }
+    }
+
+    /// What may be open, without partitions that have no leader: if such a one is not in the transaction, adding it
+    /// would hold up the lane. If it is, the commit alone does as well.
+    fn reachable_open_members(&self) -> Vec<Member> {
+        let offline = |member: &Member| match member {
+            Member::Data(id) => self.partition(*id).is_some_and(|partition| partition.offline().is_some()),
+            Member::Map => false,
+        };
+        self.open_members.iter().copied().filter(|member| !offline(member)).collect()
     }
 
     /// With a producer already there, only if it is still the newest: an owner that took over meanwhile stays.
@@ -99,7 +113,7 @@ impl Lane {
         self.transaction = Transaction::None;
         match result {
             Ok(producer) => {
-                self.attempt = 0;
+                self.transactions_go_on();
                 self.heard(now);
                 if self.begin_under(producer) {
                     return;
@@ -141,7 +155,7 @@ impl Lane {
             |code: ErrorCode| matches!(code, ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED);
         match outcome {
             FenceOutcome::Committed => {
-                self.attempt = 0;
+                self.transactions_go_on();
                 self.heard(now);
                 self.open_members.clear();
                 self.fenced_for_good(&members);

@@ -20,7 +20,7 @@ pub(crate) const MARKER_WAIT_MS: u64 = 20_000;
 impl Partition {
     /// Whether the lane's next transaction should take it along.
     pub fn wants_fence(&self, now: Now) -> bool {
-        self.phase == Phase::Unfenced && self.wake_at.is_none_or(|at| at <= now.mono_ms)
+        self.phase == Phase::Unfenced && self.offline().is_none() && self.wake_at.is_none_or(|at| at <= now.mono_ms)
     }
 
     /// Whether an older owner may still write to its mirror: it was fenced, or is about to be.
@@ -231,7 +231,8 @@ impl Partition {
         } else {
             self.outbox.retry_failed(false);
         }
-        if !self.recovered {
+        // Of what was let go unanswered, a part may be there.
+        if !self.recovered || self.fetch_position < position {
             self.recovered = true;
             self.fetch_position = position;
             self.fetch_epoch = self.leader_epoch;

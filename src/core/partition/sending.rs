@@ -49,7 +49,7 @@ impl Partition {
             }
             return;
         }
-        if context.draining || self.wake_at.is_some_and(|at| at > context.now.mono_ms) {
+        if context.draining || self.offline().is_some() || self.wake_at.is_some_and(|at| at > context.now.mono_ms) {
             return;
         }
         self.wake_at = None;
@@ -61,7 +61,9 @@ impl Partition {
             }
             return;
         }
-        while self.outbox.in_flight() < IN_FLIGHT_MAX && !self.old_in_flight {
+        // After a failure one batch finds out whether the next ones are worth the wait.
+        let window = if self.attempt > 0 { 1 } else { IN_FLIGHT_MAX };
+        while self.outbox.in_flight() < window && !self.old_in_flight {
             let Some((batch, sent_before)) = self.outbox.next_to_send() else { return };
             let (slot, sequence) = (batch.slot, batch.sequence);
             let old = self.is_old(context, batch.max_timestamp);

@@ -98,6 +98,9 @@ async fn run(
     producer: ProducerId,
     partitions: &BTreeMap<TopicPartition, Member>,
 ) -> FenceOutcome {
+    if partitions.is_empty() {
+        return commit(target, lane, id, producer, ErrorCode::INVALID_TXN_STATE).await;
+    }
     let asked = partitions.keys().cloned().collect();
     match target.add_partitions_to_txn(lane, id, producer, &asked).await {
         Ok(results) => {
@@ -122,8 +125,14 @@ async fn run(
             };
         }
     }
+    commit(target, lane, id, producer, ErrorCode::NONE).await
+}
+
+/// `done`: the code that says that nothing is left to do.
+async fn commit(target: &Cluster, lane: u32, id: &str, producer: ProducerId, done: ErrorCode) -> FenceOutcome {
     match target.end_txn(lane, id, producer, true).await {
         Ok(()) => FenceOutcome::Committed,
+        Err(error) if error.code() == Some(done) => FenceOutcome::Committed,
         Err(error) => {
             tracing::debug!(%error, "The fence may not be committed.");
             match error.code() {

@@ -118,6 +118,6 @@ async fn produce(target: &Cluster, lane: u32, topic: &str, batch: &MapBatch, lea
     let version = connection.require_version::<ProduceRequest>(3, BY_NAME_MAX)?;
     let name = Topic::Name(StrBytes::from_string(topic.to_owned()));
     let topics = [ProduceTopic { topic: name.clone(), partitions: vec![ProducePartition { index, head, body }] }];
-    let frame = send(&connection, version, &topics, lease)?.await?;
+    let frame = send(&connection, version, &topics, connection.request_timeout() / 2, lease)?.await?;
     Ok(read_answer(frame, version).get(&(name, index)).map_or(Answer::Lost, answer))
 }
