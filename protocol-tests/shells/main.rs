@@ -29,7 +29,7 @@ const SEEDS_LONG: u64 = 20_000;
 const SEEDS_MISTAKE: u64 = 60;
 
 /// What must happen in some world, or the simulation tests less than it seems to.
-const HAPPENS: [&str; 33] = [
+const HAPPENS: [&str; 34] = [
     "AddPartitionsToTxn refused",
     "AddPartitionsToTxn refused after it",
     "EndTxn refused",
@@ -49,6 +49,7 @@ const HAPPENS: [&str; 33] = [
     "links that stand still",
     "lost to a rival",
     "maps read beside their owner",
+    "mirrors that lose their end",
     "old batches",
     "partitions without a leader",
     "pauses of a node",

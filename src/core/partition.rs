@@ -187,6 +187,8 @@ pub struct Partition {
     waiting_since: u64,
     retrying: Option<Failure>,
     dirty: bool,
+    /// When its position last moved over what is not copied, if no head says so yet.
+    skipped_at: Option<u64>,
     records: u64,
     bytes: u64,
 }
@@ -239,6 +241,7 @@ impl Partition {
             waiting_since: 0,
             retrying: None,
             dirty: false,
+            skipped_at: None,
             records: 0,
             bytes: 0,
             spec,
