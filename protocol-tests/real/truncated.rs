@@ -65,16 +65,21 @@ fn loses_its_end(name: &str, expiration_ms: &str, timestamps: Option<(i64, i64)>
     link.await_twins(name, name);
     let target = link.target();
     assert_made_safe(&target, name);
-    assert_made_safe(&target, &format!("__twinlog.{name}.map"));
+    let map = format!("__twinlog.{name}.map");
+    assert_made_safe(&target, &map);
 
     // As somebody may have set it: two replicas, and one is enough.
     let unsafe_settings = [("min.insync.replicas", "1"), ("unclean.leader.election.enable", "true")];
-    target.alter_config(name, &unsafe_settings, &[]).expect("altered");
-    target.move_partition(name, 0, &[1, 2]).expect("moved");
-    let check = link.finish("check", &["check"]);
-    for (setting, value) in unsafe_settings {
-        assert!(check.stdout.contains(&format!("{setting}={value}")), "{setting} is not in {check:#?}");
+    for topic in [name, &map] {
+        target.alter_config(topic, &unsafe_settings, &[]).expect("altered");
     }
+    let check = link.finish("check", &["check"]);
+    for (topic, (setting, value)) in unsafe_settings.iter().flat_map(|one| [(name, one), (&*map, one)]) {
+        assert!(check.stdout.contains(&format!("topic {topic} has {setting}={value}")), "{topic} in {check:#?}");
+    }
+    target.alter_config(&map, &[("min.insync.replicas", "2"), ("unclean.leader.election.enable", "false")], &[])
+        .expect("altered");
+    target.move_partition(name, 0, &[1, 2]).expect("moved");
     let (leader, follower) = (pair.target.broker(0), pair.target.broker(1));
     follower.stop().expect("stopped");
     eventually("the leader is alone", LONG, || {

@@ -30,7 +30,7 @@ const SEEDS_LONG: u64 = 20_000;
 const SEEDS_MISTAKE: u64 = 60;
 
 /// What must happen in some world, or the simulation tests less than it seems to.
-const HAPPENS: [&str; 33] = [
+const HAPPENS: [&str; 34] = [
     "AddPartitionsToTxn refused",
     "AddPartitionsToTxn refused after it",
     "EndTxn refused",
@@ -50,6 +50,7 @@ const HAPPENS: [&str; 33] = [
     "leader moves",
     "links that stand still",
     "maps read beside their owner",
+    "mirrors that lose their end",
     "old batches",
     "partitions without a leader",
     "pauses of a node",

@@ -80,6 +80,7 @@ enum Timer {
     ReadMap,
     WriteMap,
     Mark,
+    MarkIdle(LanePartition),
     LookAfter,
     Look,
     Partition(LanePartition),
@@ -281,6 +282,12 @@ impl Lane {
                     self.mark();
                     self.set_timer(now, self.config.mark_interval_ms, Timer::Mark);
                 }
+                Timer::MarkIdle(id) => {
+                    let due = |partition: &Partition| partition.mark_at().is_some_and(|at| at <= now.mono_ms);
+                    if self.partition(id).is_some_and(due) {
+                        self.mark_one(id);
+                    }
+                }
                 Timer::LookAfter => {
                     for id in self.ids() {
                         self.with(now, id, Partition::look_after);
@@ -347,6 +354,9 @@ impl Lane {
         act(partition, &mut context);
         for at in [partition.wake_at(), partition.fetch_at(now)].into_iter().flatten() {
             self.timers.insert((at, Timer::Partition(id)));
+        }
+        if let Some(at) = partition.mark_at() {
+            self.timers.insert((at.max(now.mono_ms), Timer::MarkIdle(id)));
         }
         let planned = self.plans.len() - planned_before;
         if planned > 0 {

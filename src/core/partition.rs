@@ -191,6 +191,8 @@ pub struct Partition {
     retrying: Option<Failure>,
     watch: Watch,
     dirty: bool,
+    /// When its position last moved over what is not copied, if no head says so yet.
+    skipped_at: Option<u64>,
     records: u64,
     bytes: u64,
 }
@@ -244,6 +246,7 @@ impl Partition {
             retrying: None,
             watch: Watch::default(),
             dirty: false,
+            skipped_at: None,
             records: 0,
             bytes: 0,
             spec,

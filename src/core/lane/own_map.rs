@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 
 use twinlog_wire::error_code::{ErrorCode, Retry};
 
-use super::{Lane, Stage, Timer, forbidden, id};
+use super::{Lane, Stage, Timer, forbidden};
 use crate::ids::{Now, TargetOffset};
-use crate::io::{Event, Failure, MapEntry, Output, Over, ReadResult};
+use crate::io::{Event, Failure, LanePartition, MapEntry, Output, Over, ReadResult};
 use crate::map_record::{MapRecord, PlanList};
 use crate::map_writer::{MapWriter, Then};
 use crate::outbox::Answer;
@@ -149,6 +149,10 @@ impl Lane {
         match failure {
             Failure::Code(ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED) => self.superseded(now),
             Failure::Code(code) if forbidden(code) => self.over(Over::Forbidden(code, "writing to the map topic")),
+            // What was planned in the lost part is found unplanned in the mirrors, and named there.
+            Failure::Code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER) => {
+                self.over(Over::Restart("the map topic does not have what was written to it last: it lost its end"));
+            }
             Failure::Code(code) if code.retry() == Retry::Never && code != ErrorCode::UNKNOWN_SERVER_ERROR || aged => {
                 self.over(Over::Restart("the map topic refused a write"));
             }
@@ -206,26 +210,30 @@ impl Lane {
 
     /// Progress marks: the heads of all partitions that moved.
     pub(super) fn mark(&mut self) {
+        for id in self.ids() {
+            self.mark_one(id);
+        }
+    }
+
+    /// The head of a partition, if it moved.
+    pub(super) fn mark_one(&mut self, id: LanePartition) {
         // A head says which plans are void: those that it knows of must stand before it.
         self.write_plans();
-        let Some(writer) = &mut self.writer else { return };
-        for (index, partition) in self.partitions.iter_mut().enumerate() {
-            if !partition.take_dirty() {
-                continue;
-            }
-            let key = partition.spec().key.clone();
-            // A chunk that is there before its head is not counted yet: only the head says how many there are.
-            while let Some((number, chunk)) = partition.take_chunk(self.config.chunk_ranges) {
-                writer.push(&[MapRecord::Chunk(key.clone(), number, chunk)], Then::Nothing);
-            }
-            let gone = partition.prune().map(|number| MapRecord::ChunkGone(key.clone(), number));
-            let gone: Vec<_> = gone.collect();
-            let head = partition.head();
-            let Some(id) = id(index) else { continue };
-            let then = Then::Head(id, head.cursor, self.plan_record);
-            // One group: whoever reads the head does not miss a chunk.
-            let records: Vec<_> = core::iter::once(MapRecord::Head(key, head)).chain(gone).collect();
-            writer.push(&records, then);
+        let (Some(partition), Some(writer)) = (self.partitions.get_mut(id.0 as usize), &mut self.writer) else { return };
+        if !partition.take_dirty() {
+            return;
         }
+        let key = partition.spec().key.clone();
+        // A chunk that is there before its head is not counted yet: only the head says how many there are.
+        while let Some((number, chunk)) = partition.take_chunk(self.config.chunk_ranges) {
+            writer.push(&[MapRecord::Chunk(key.clone(), number, chunk)], Then::Nothing);
+        }
+        let gone = partition.prune().map(|number| MapRecord::ChunkGone(key.clone(), number));
+        let gone: Vec<_> = gone.collect();
+        let head = partition.head();
+        let then = Then::Head(id, head.cursor, self.plan_record);
+        // One group: whoever reads the head does not miss a chunk.
+        let records: Vec<_> = core::iter::once(MapRecord::Head(key, head)).chain(gone).collect();
+        writer.push(&records, then);
     }
 }

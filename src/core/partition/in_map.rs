@@ -9,6 +9,9 @@ use crate::io::Failure;
 use crate::map_record::{Chunk, Head, Plan};
 use crate::offset_map::{Extent, LogStarts, Range};
 
+/// A partition that skipped to the source's end and did not move for so long, in ms, is marked.
+const IDLE_MARK_MS: u64 = 200;
+
 /// What a partition shows of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -35,7 +38,16 @@ impl Partition {
     /// was, the map knows better than the partition.
     pub fn take_dirty(&mut self) -> bool {
         let settled = self.recovered && matches!(self.phase, Phase::Active | Phase::Halted(_));
+        if settled {
+            self.skipped_at = None;
+        }
         settled && core::mem::take(&mut self.dirty)
+    }
+
+    /// When its head should be written without waiting for the next mark: it is idle behind markers or aborted
+    /// records. The target's log does not tell that those were seen, and the source may delete them.
+    pub fn mark_at(&self) -> Option<u64> {
+        self.skipped_at.map(|at| at + IDLE_MARK_MS)
     }
 
     /// The oldest `count` ranges as a chunk, if there are twice as many; the head must be written behind it.

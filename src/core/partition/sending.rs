@@ -43,6 +43,7 @@ impl Partition {
                 self.extent.synced = self.fetch_position;
                 self.leader_epoch = self.fetch_epoch;
                 self.dirty = true;
+                self.skipped_at = Some(context.now.mono_ms);
             }
             if let Some(halt) = self.halt_next.take() {
                 self.halt(context, halt);
