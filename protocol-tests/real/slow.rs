@@ -76,7 +76,7 @@ fn a_partition_without_a_leader_holds_neither_the_others_nor_a_new_start() {
     let _turn = turn();
     let pair = Pair::onto(ClusterSpec::new().brokers(3));
     let scene = Scene::begin(&pair, "lone", [&[3], &[1, 2], &[2, 1], &[1, 2]], &[1, 2]);
-    let first = scene.link.run("first");
+    let mut first = scene.link.run("first");
     scene.await_growth(&[0, 1, 2, 3], 100_000);
 
     let broker = pair.target.node(3).expect("a broker");

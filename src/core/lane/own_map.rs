@@ -141,6 +141,7 @@ impl Lane {
     fn written(&mut self, now: Now, then: Then) {
         match then {
             Then::Nothing => {}
+            Then::Halted(id) => self.with(now, id, Partition::halt_written),
             Then::Registered(id) => self.with(now, id, Partition::registered),
             Then::Head(id, cursor, before) => {
                 let partition = self.partitions.get_mut(id.0 as usize);
