@@ -218,12 +218,10 @@ impl World {
 
     /// Looks after instances that are over; the reason if one ended as it must not.
     pub(crate) async fn look_after(&mut self, calm: bool) -> Result<(), String> {
-        // One that was fenced and has not noticed takes what its successor wrote for somebody else's. It says so until
-        // it tries to write that down: then it is over.
-        match self.instances.iter().find_map(Instance::halted) {
-            Some(_) if self.instances.len() > 1 => self.shared.happened("halts of a link that was fenced"),
-            Some(halted) => return Err(halted),
-            None => {}
+        // One that was fenced and has not noticed takes what its successor wrote for somebody else's, and must not say
+        // so before it could write it down.
+        if let Some(halted) = self.instances.iter().find_map(Instance::halted) {
+            return Err(halted);
         }
         if self.instances.len() > 1 && self.instances.iter().all(Instance::copies) {
             self.shared.happened("lanes shared by two");

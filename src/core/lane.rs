@@ -397,7 +397,7 @@ impl Lane {
             }
             Need::Halt => {
                 if let (Some(partition), Some(writer)) = (self.partitions.get(id.0 as usize), &mut self.writer) {
-                    writer.push(&[MapRecord::Halt(partition.spec().key.clone(), partition.halted())], Then::Nothing);
+                    writer.push(&[MapRecord::Halt(partition.spec().key.clone(), partition.halted())], Then::Halted(id));
                 }
             }
         }

@@ -19,6 +19,8 @@ const BATCH_BYTES: usize = 256 << 10;
 pub enum Then {
     /// Nothing.
     Nothing,
+    /// That a partition stopped may be told.
+    Halted(LanePartition),
     /// A new partition may be fenced.
     Registered(LanePartition),
     /// Plans before this cursor are no longer needed, as far as their records have lower numbers.

@@ -27,7 +27,7 @@ pub struct Pace {
 
 impl Pace {
     /// Takes an answer. `took_ms`: for how long the broker had nothing else of this connection to work on; `alone`:
-    /// whether the request held no other partition. True if the partition counts as slow from now on and did not before.
+    /// whether the request held no other partition. True if the partition was not slow before, and is from now on.
     pub fn answered(
         &mut self,
         now_ms: u64,

@@ -159,6 +159,8 @@ pub struct Partition {
     halt_next: Option<Halt>,
     /// Whether the map says that it stopped.
     halt_in_map: bool,
+    /// Whether somebody was told that it stopped.
+    halt_said: bool,
     /// The cursor as it was when it stopped: what was on its way then may still arrive.
     halted_cursor: Option<Plan>,
     tail: Option<Tail>,
@@ -224,6 +226,7 @@ impl Partition {
             outbox: Outbox::default(),
             halt_next: None,
             halt_in_map,
+            halt_said: false,
             halted_cursor: None,
             tail: None,
             search: None,
@@ -278,7 +281,7 @@ impl Partition {
         match self.phase.clone() {
             Phase::Probing => context.out.push_back(Output::Probe(context.id)),
             Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
-            Phase::Halted(halt) => context.out.push_back(Output::Event(Event::Halted(context.id, halt))),
+            Phase::Halted(_) => self.halt_written(context),
             Phase::Registering
             | Phase::Fencing
             | Phase::Scanning { .. }
@@ -503,10 +506,9 @@ impl Partition {
         self.search = None;
         self.tail = None;
         self.wake_at = None;
-        self.phase = Phase::Halted(halt.clone());
+        self.phase = Phase::Halted(halt);
         self.halt_in_map = true;
         context.needs.push((context.id, Need::Halt));
-        context.out.push_back(Output::Event(Event::Halted(context.id, halt)));
     }
 
     /// Lets go of every batch on its way.
@@ -519,6 +521,22 @@ impl Partition {
         for batch in self.outbox.clear() {
             context.out.push_back(Output::Release(batch.slot));
         }
+    }
+
+    /// Why it stopped is in the map, so it is this owner that says so: what a successor wrote looks like somebody
+    /// else's to a former one.
+    pub(crate) fn halt_written(&mut self, context: &mut Context<'_>) {
+        if let Phase::Halted(halt) = &self.phase
+            && !self.halt_said
+        {
+            context.out.push_back(Output::Event(Event::Halted(context.id, halt.clone())));
+            self.halt_said = true;
+        }
+    }
+
+    /// Whether the map says that it stopped, if it did.
+    pub fn is_halt_said(&self) -> bool {
+        self.halt_said
     }
 
     fn wait(&mut self, context: &Context<'_>) {

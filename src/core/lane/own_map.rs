@@ -168,6 +168,7 @@ impl Lane {
                 self.ids_in_map = true;
                 self.transaction_wanted = true;
             }
+            Then::Halted(id) => self.with(now, id, Partition::halt_written),
             Then::Registered(id) => self.with(now, id, Partition::registered),
             Then::Head(id, cursor, before) => {
                 let partition = self.partitions.get_mut(id.0 as usize);

@@ -169,7 +169,8 @@ pub(super) fn status(partition: &Partition, core: &Lane, lane: u16, short_of_bud
     let caught_up = progress.high_watermark.is_some_and(|end| progress.extent.synced >= end);
     let open_transactions = progress.last_stable.filter(|stable| progress.extent.synced >= *stable);
     let (standing, state, detail) = match partition.phase() {
-        Phase::Halted(halt) => (Standing::Halted, halt.name(), Some(halt.to_string())),
+        Phase::Halted(halt) if partition.is_halt_said() => (Standing::Halted, halt.name(), Some(halt.to_string())),
+        Phase::Halted(halt) => (Standing::Waiting, "stopping", Some(halt.to_string())),
         _ if partition.is_truncated() => {
             let detail = "the target lost acknowledged records: what is left is looked for, the rest is copied again";
             (Standing::Waiting, "target-truncated", Some(detail.to_owned()))

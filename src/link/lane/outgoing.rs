@@ -229,7 +229,7 @@ impl Outgoing {
     fn route(&self, node: i32, is_slow: bool) -> Route {
         let load = |route: &Route| self.bound.values().filter(|(other, _)| other == route).count();
         let slow = is_slow.then(|| Route::slow(node).min_by_key(load)).flatten();
-        slow.unwrap_or(Route::shared(node))
+        slow.unwrap_or_else(|| Route::shared(node))
     }
 
     /// A broker that has not answered for long is unreachable: what waits for it comes back, so that it is not held.
