@@ -128,7 +128,7 @@ impl Outgoing {
                 Some((found.leader?, found.leader_epoch))
             });
             let bound = self.bound.get(&sending.partition).map(|(node, _)| *node);
-            let Some(node) = bound.or(led.map(|(leader, _)| leader)) else {
+            let Some(node) = bound.or_else(|| led.map(|(leader, _)| leader)) else {
                 refused.push(sending.input(Answer::NotSent));
                 continue;
             };
