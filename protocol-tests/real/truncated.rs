@@ -21,7 +21,9 @@ fn cut_line(said: &str, topic: &str) -> Option<String> {
 /// Up to where the link has copied partition 0, by `status` of a second process.
 fn synced(link: &Link<'_>) -> Option<i64> {
     let status = link.finish("status", &["status", "-o", "json"]);
-    let report: Value = serde_json::from_str(&status.stdout).ok()?;
+    // Runs of one name write to one file.
+    let reports = serde_json::Deserializer::from_str(&status.stdout).into_iter::<Value>();
+    let report = reports.last()?.ok()?;
     report["links"][0]["partitions"][0]["synced"].as_i64()
 }
 
@@ -34,7 +36,11 @@ fn number(line: &str, name: &str) -> i64 {
 fn assert_made_safe(target: &OracleAt<'_>, topic: &str) {
     let settings = target.topic_config(topic).expect("described");
     let of = |name: &str| settings.get(name).map(String::as_str);
-    assert_eq!((of("min.insync.replicas"), of("unclean.leader.election.enable")), (Some("2"), Some("false")), "{topic}");
+    assert_eq!(
+        (of("min.insync.replicas"), of("unclean.leader.election.enable")),
+        (Some("2"), Some("false")),
+        "{topic}"
+    );
     assert_eq!(target.placement(topic).expect("described")[&0].replicas.len(), 3, "{topic}");
 }
 
@@ -77,7 +83,8 @@ fn loses_its_end(name: &str, expiration_ms: &str, timestamps: Option<(i64, i64)>
     for (topic, (setting, value)) in unsafe_settings.iter().flat_map(|one| [(name, one), (&*map, one)]) {
         assert!(check.stdout.contains(&format!("topic {topic} has {setting}={value}")), "{topic} in {check:#?}");
     }
-    target.alter_config(&map, &[("min.insync.replicas", "2"), ("unclean.leader.election.enable", "false")], &[])
+    target
+        .alter_config(&map, &[("min.insync.replicas", "2"), ("unclean.leader.election.enable", "false")], &[])
         .expect("altered");
     target.move_partition(name, 0, &[1, 2]).expect("moved");
     let (leader, follower) = (pair.target.broker(0), pair.target.broker(1));

@@ -25,8 +25,7 @@ pub(crate) enum Mistake {
 }
 
 impl Mistake {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::BrokersForget, Self::ClockBehind, Self::ForeignWrite, Self::TrimmedAhead];
+    pub(crate) const ALL: [Self; 4] = [Self::BrokersForget, Self::ClockBehind, Self::ForeignWrite, Self::TrimmedAhead];
 }
 
 /// The shape of one world. Chances are per mille of requests, means are in ms, and 0 is never.

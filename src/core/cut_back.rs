@@ -273,11 +273,8 @@ mod tests {
 
     /// Ten records of a first epoch behind its marker, twenty of a second behind its own, all under leader epoch 4.
     fn known() -> Known {
-        let range = |source, target, len| Range {
-            source_start: SourceOffset(source),
-            target_start: TargetOffset(target),
-            len,
-        };
+        let range =
+            |source, target, len| Range { source_start: SourceOffset(source), target_start: TargetOffset(target), len };
         let cursor = Plan {
             producer: SECOND,
             sequence: 20,

@@ -220,7 +220,9 @@ impl Lane {
     pub(super) fn mark_one(&mut self, id: LanePartition) {
         // A head says which plans are void: those that it knows of must stand before it.
         self.write_plans();
-        let (Some(partition), Some(writer)) = (self.partitions.get_mut(id.0 as usize), &mut self.writer) else { return };
+        let (Some(partition), Some(writer)) = (self.partitions.get_mut(id.0 as usize), &mut self.writer) else {
+            return;
+        };
         if !partition.take_dirty() {
             return;
         }
