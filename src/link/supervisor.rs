@@ -24,6 +24,7 @@ use twinlog_core::map_record::{LinkRecord, PartitionKey};
 use twinlog_core::report::{Missing, RunEnd};
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 
+use crate::claims::Claims;
 use crate::environment::{Environment, LanePlace};
 use crate::lane::{Command, LaneSetup, LaneShell};
 use crate::map_topic::{MapTopicError, ensure_map_topic, keep_alive_ms, producer_expiration_ms};
@@ -174,6 +175,7 @@ struct Running {
     lanes: Vec<LaneHandle>,
     workers: Vec<Worker>,
     mirrors: Mirrors,
+    claims: Claims,
     specs: BTreeMap<PartitionKey, PartitionSpec>,
     stops: BTreeMap<PartitionKey, Halt>,
     /// Source topics that are to be copied and cannot be yet; the log says why.
@@ -241,10 +243,18 @@ impl Running {
             setup.source.clone(),
             setup.target.clone(),
         );
+        let claims = Claims::new(
+            &setup.name,
+            &config.link.source_cluster,
+            setup.target.clone(),
+            setup.config.replication_factor,
+            setup.environment.clock.clone(),
+        );
         let mut running = Self {
             lanes: Vec::new(),
             workers,
             mirrors,
+            claims,
             specs: BTreeMap::new(),
             stops: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -296,13 +306,15 @@ impl Running {
 
     /// One round of mirrors; whether the source could be asked.
     async fn round(&mut self) -> bool {
-        let round = match self.mirrors.sync().await {
+        let mut round = match self.mirrors.sync().await {
             Ok(round) => round,
             Err(error) => {
                 tracing::warn!(link = self.setup.name, %error, "Topics cannot be compared; trying again.");
                 return false;
             }
         };
+        let config = &self.setup.config;
+        self.claims.sift(&mut round, |topic| config.topics.rename.apply(&config.source, topic)).await;
         for problem in &round.problems {
             tracing::warn!(link = self.setup.name, "{problem}");
         }
