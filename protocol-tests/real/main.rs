@@ -4,6 +4,7 @@
 mod ask;
 mod brokers;
 mod chance;
+mod claims;
 mod codecs;
 mod compaction;
 mod epochs;

@@ -4,6 +4,7 @@ extern crate alloc;
 
 pub mod backoff;
 pub mod batch;
+pub mod claims;
 pub mod config;
 pub mod cut_back;
 pub mod halt;

@@ -55,9 +55,10 @@ pub enum MapTopicError {
         /// The link's lanes.
         wanted: u32,
     },
-    /// A setting would lose or change what is in it.
+    /// A setting would lose or change what is in it, or in the topic of claims.
     #[error(
-        "the map topic {topic} has {setting}={value}, which would lose or change the offset map; set {setting}={wanted}"
+        "the topic {topic} has {setting}={value}, which would lose or change what the link keeps in it; \
+         set {setting}={wanted}"
     )]
     Setting {
         /// The map topic.
@@ -70,7 +71,7 @@ pub enum MapTopicError {
         wanted: String,
     },
     /// It was created and the brokers do not show it.
-    #[error("the map topic {topic} was created and does not appear with leaders on the target; are its brokers up?")]
+    #[error("the topic {topic} was created and does not appear with leaders on the target; are its brokers up?")]
     NotShown {
         /// The map topic.
         topic: String,
@@ -102,6 +103,23 @@ pub async fn ensure_map_topic(
     }
     check_settings(&name, &target.retry(deadline, || settings(target, &name)).await?)?;
     Ok(topic.id.map(|id| *id.as_bytes()).unwrap_or_default())
+}
+
+/// Makes the topic in which links claim their mirrors, if it is not there.
+pub(crate) async fn ensure_claims_topic(
+    target: &Cluster,
+    replication_factor: Option<i16>,
+) -> Result<(), MapTopicError> {
+    let name = names::CLAIMS_TOPIC;
+    let deadline = Instant::now() + PATIENCE;
+    let metadata = target.retry(deadline, || target.refresh()).await?;
+    if find(target, &metadata, name)?.is_none() {
+        target.retry(deadline, || create(target, name, 1, replication_factor)).await?;
+        if await_shown(target, &BTreeMap::from([(name.to_owned(), 1)])).await.is_none() {
+            return Err(MapTopicError::NotShown { topic: name.to_owned() });
+        }
+    }
+    check_settings(name, &target.retry(deadline, || settings(target, name)).await?)
 }
 
 /// The time after which the target's brokers forget a producer, in ms: the smallest of all brokers that answer.
@@ -166,7 +184,7 @@ async fn create(target: &Cluster, name: &str, lanes: u32, replication_factor: Op
     };
     let replicas = replication_factor.or_else(|| tried?.replication_factor);
     if created(target, name, topic(bounds[0], replicas), false).await?.is_some() {
-        tracing::info!(topic = name, partitions = lanes, "Map topic created.");
+        tracing::info!(topic = name, partitions = lanes, "Topic for the link's state created.");
     }
     Ok(())
 }

@@ -5,6 +5,9 @@ pub fn map_topic(link: &str) -> String {
     format!("__twinlog.{link}.map")
 }
 
+/// The compacted topic in which all links that write into a cluster claim their mirrors.
+pub const CLAIMS_TOPIC: &str = "__twinlog.claims";
+
 /// The transactional id of a lane.
 pub fn transactional_id(link: &str, lane: u32) -> String {
     format!("twinlog.{link}.{lane}")

@@ -21,6 +21,7 @@ use twinlog_core::map_record::{LinkRecord, PartitionKey};
 use twinlog_core::report::{Missing, RunEnd};
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 
+use crate::claims::Claims;
 use crate::environment::Environment;
 use crate::lane::{Command, LaneSetup};
 use crate::lease::Lease;
@@ -199,7 +200,7 @@ struct Running {
     /// Whether the group has shared the lanes out: what is not ours is another instance's.
     shared: bool,
     /// None while a round is under way: it has them.
-    mirrors: Option<Mirrors>,
+    topics: Option<Topics>,
     rounds: JoinSet<RoundDone>,
     /// None while a round is under way.
     next_round: Option<Instant>,
@@ -218,8 +219,23 @@ struct Running {
 }
 
 /// What came of a round.
-struct RoundDone {
+/// What a round of mirrors is made with.
+struct Topics {
     mirrors: Mirrors,
+    claims: Claims,
+}
+
+impl Topics {
+    /// Compares both sides; only what this link has claimed comes back to be copied.
+    async fn round(&mut self, config: &LinkConfig) -> Result<Round, Error> {
+        let mut round = self.mirrors.sync().await?;
+        self.claims.sift(&mut round, |topic| config.topics.rename.apply(&config.source, topic)).await;
+        Ok(round)
+    }
+}
+
+struct RoundDone {
+    topics: Topics,
     round: Result<Round, Error>,
     /// The source's ends, if they were asked for.
     ends: Option<Result<BTreeMap<PartitionKey, i64>, Error>>,
@@ -277,6 +293,13 @@ impl Running {
             setup.source.clone(),
             setup.target.clone(),
         );
+        let claims = Claims::new(
+            &setup.name,
+            source_metadata.cluster_id.as_deref().unwrap_or_default(),
+            setup.target.clone(),
+            setup.config.replication_factor,
+            setup.environment.clock.clone(),
+        );
         let members = MembersSetup {
             link: setup.name.clone(),
             target,
@@ -288,7 +311,7 @@ impl Running {
             members: Members::begin(members, lease),
             lanes: own,
             shared: false,
-            mirrors: Some(mirrors),
+            topics: Some(Topics { mirrors, claims }),
             rounds: JoinSet::new(),
             next_round: Some(Instant::now()),
             specs: BTreeMap::new(),
@@ -350,22 +373,22 @@ impl Running {
 
     /// Begins a round of mirrors. It may take long, and the group must not wait for it.
     fn begin_round(&mut self) {
-        let Some(mut mirrors) = self.mirrors.take() else { return };
+        let Some(mut topics) = self.topics.take() else { return };
         self.next_round = None;
-        let (source, wants_ends) = (self.setup.source.clone(), self.wants_ends);
+        let (config, source, wants_ends) = (self.setup.config.clone(), self.setup.source.clone(), self.wants_ends);
         self.rounds.spawn(async move {
-            let round = mirrors.sync().await;
+            let round = topics.round(&config).await;
             let ends = match &round {
                 Ok(round) if wants_ends => Some(ends_of_source(&source, round).await),
                 _ => None,
             };
-            RoundDone { mirrors, round, ends }
+            RoundDone { topics, round, ends }
         });
     }
 
     fn round_done(&mut self, done: Option<RoundDone>) {
-        let Some(RoundDone { mirrors, round, ends }) = done else { return };
-        self.mirrors = Some(mirrors);
+        let Some(RoundDone { topics, round, ends }) = done else { return };
+        self.topics = Some(topics);
         match round {
             Ok(round) => self.take_round(round),
             Err(error) => {

@@ -17,7 +17,7 @@ type Wanted = &'static [(Operation, &'static str)];
 /// On each source topic.
 const SOURCE: Wanted =
     &[(Operation::Read, "Read"), (Operation::Describe, "Describe"), (Operation::DescribeConfigs, "DescribeConfigs")];
-/// On each mirror, and on the map topic. Read, since the mirror's own log says how far the copy is.
+/// On each mirror, on the map topic and on the topic of claims. Read, since the mirror's own log says how far the copy is.
 const TARGET: Wanted = &[
     (Operation::Read, "Read"),
     (Operation::Write, "Write"),
@@ -41,10 +41,12 @@ pub(super) async fn target(
     let mut topics: Vec<String> = present.topics.iter().cloned().collect();
     let map = names::map_topic(&setup.name);
     topics.extend(target.topics.get(&map).filter(|_| present.map).map(|topic| topic.name.clone()));
+    let are_claims_there = target.topics.contains_key(names::CLAIMS_TOPIC);
+    topics.extend(are_claims_there.then(|| names::CLAIMS_TOPIC.to_owned()));
     on_topics(checks, Side::Target, &setup.target, &topics, TARGET).await;
 
     let about = About(Some(Side::Target), "rights");
-    let missing = selected.missing(present).count() + usize::from(!present.map);
+    let missing = selected.missing(present).count() + usize::from(!present.map) + usize::from(!are_claims_there);
     match setup.target.describe_cluster().await.map(|rights| rights.operations) {
         Ok(Some(operations)) => {
             if missing > 0 && !operations.allows(Operation::Create) {
