@@ -10,16 +10,15 @@ use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 use twinlog_core::status::PartitionStatus;
-use twinlog_link::environment::Environment;
 use twinlog_sandbox::{Clock, Fault, Sandbox, SandboxSpec, TopicSpec};
 use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
 
-use crate::world::environment;
 use crate::instance::{Instance, LINK, mirror, setup};
 use crate::judge::{Audit, judge};
 use crate::network::Network;
 use crate::peer::{Peer, topic_name};
 use crate::profile::Profile;
+use crate::world::environment;
 
 const START_MS: i64 = 1_700_000_000_000;
 /// The mirror of this topic is led by the broker that goes away.
@@ -142,7 +141,8 @@ impl Scene {
         self.caught_up(&[DEAD, ALIVE]).await;
         // Of markers at the end the map hears with the next progress mark.
         sleep(Duration::from_secs(2)).await;
-        let setup = setup(&self.profile, &Network::default(), (&self.source, &self.target), environment(self.begun, START_MS));
+        let setup =
+            setup(&self.profile, &Network::default(), (&self.source, &self.target), environment(self.begun, START_MS));
         for (topic, partition) in (0..3).map(|at| (ALIVE.0, at)).chain((0..300).step_by(29).map(|at| (DEAD.0, at))) {
             let mut audit = Audit::default();
             audit.read_on(&self.source, (topic, partition)).await;

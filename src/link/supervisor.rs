@@ -218,7 +218,6 @@ struct Running {
     status: watch::Sender<LinkStatus>,
 }
 
-/// What came of a round.
 /// What a round of mirrors is made with.
 struct Topics {
     mirrors: Mirrors,
@@ -234,6 +233,7 @@ impl Topics {
     }
 }
 
+/// What came of a round.
 struct RoundDone {
     topics: Topics,
     round: Result<Round, Error>,

@@ -27,11 +27,9 @@ impl Partition {
     pub fn may_be_written_to(&self) -> bool {
         match &self.phase {
             Phase::Probing | Phase::Registering => false,
-            Phase::Unfenced
-            | Phase::Fencing
-            | Phase::Scanning { .. }
-            | Phase::CuttingBack { .. }
-            | Phase::Active => true,
+            Phase::Unfenced | Phase::Fencing | Phase::Scanning { .. } | Phase::CuttingBack { .. } | Phase::Active => {
+                true
+            }
             Phase::Halted(halt) => self.recovered && *halt != Halt::TargetRecreated,
         }
     }
