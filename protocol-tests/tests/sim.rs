@@ -11,7 +11,7 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 54] = [
+const HAPPENS: [&str; 55] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -41,6 +41,7 @@ const HAPPENS: [&str; 54] = [
     "plans taken out",
     "producers forgotten",
     "reads without ownership",
+    "records behind a lost end",
     "recreated",
     "refused",
     "refused after the append",
