@@ -44,7 +44,7 @@ fn assert_made_safe(target: &OracleAt<'_>, topic: &str) {
     assert_eq!(target.placement(topic).expect("described")[&0].replicas.len(), 3, "{topic}");
 }
 
-/// The leader of the mirror is killed when it alone has the newest records, and the other replica leads on without them.
+/// The leader of the mirror is killed when it alone has the newest records: the other replica leads on without them.
 fn loses_its_end(name: &str, expiration_ms: &str, timestamps: Option<(i64, i64)>) {
     let _turn = turn();
     let target = ClusterSpec::new()

@@ -202,6 +202,10 @@ impl World {
         let Some(mistake) = self.mistake.filter(|_| self.rng.u32(0..4) == 0) else { return };
         let (topic, partitions) = self.topics[self.rng.usize(0..self.topics.len())].clone();
         let (twin, partition) = (mirror(&topic), self.rng.i32(0..partitions));
+        if self.target.offsets(&twin, partition).is_err() {
+            // It is not made yet.
+            return;
+        }
         match mistake {
             Mistake::BrokersForget => self.target.forget_producers(&twin, partition, None).unwrap(),
             Mistake::ClockBehind => self.target.expire_producers(),

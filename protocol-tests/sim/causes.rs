@@ -87,7 +87,15 @@ impl World {
         let Some(keep) = ends.get(ends.len().saturating_sub(back)).copied() else {
             return self.after(50, Event::Cause);
         };
+        let last = self.targets[partition].batches.iter().rfind(|batch| matches!(batch.payload, Payload::Records(_)));
+        let last = last.filter(|batch| batch.base >= keep).cloned();
         self.elect(partition, keep);
+        if let Some(last) = last.filter(|_| self.rng.chance(200)) {
+            // A broker that has forgotten us takes a late request at the wrong place.
+            self.count("records behind a lost end");
+            self.targets[partition].append_late(last);
+            self.appended(partition);
+        }
         if self.rng.chance(400) {
             let again = self.rng.between(1, 4_000);
             self.after(again, Event::Cause);

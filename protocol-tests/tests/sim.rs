@@ -11,7 +11,7 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 64] = [
+const HAPPENS: [&str; 65] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -48,6 +48,7 @@ const HAPPENS: [&str; 64] = [
     "producer ids used up",
     "producers forgotten",
     "reads without ownership",
+    "records behind a lost end",
     "recreated",
     "refused",
     "refused after the append",

@@ -1,5 +1,5 @@
-//! Older ranges, which leave memory once they are in the map, read back from it: a mirror that lost more than its newest
-//! ranges needs them.
+//! Older ranges, which leave memory once they are in the map, read back from it: a mirror that lost more than its
+//! newest ranges needs them.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

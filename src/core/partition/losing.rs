@@ -1,4 +1,5 @@
-//! The mirror lost acknowledged records: the copy is cut back to what is left, in the map first, and goes on from there.
+//! The mirror lost acknowledged records: the copy is cut back to what is left, in the map first, and goes on from
+//! there.
 
 use alloc::vec::Vec;
 
