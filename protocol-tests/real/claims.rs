@@ -16,8 +16,8 @@ fn source(link: &Link<'_>, topic: &str) {
     link.source().produce(&Produce::new(topic, 500)).expect("produced");
 }
 
-fn catch_up(link: &Link<'_>) -> Ended {
-    link.finish("run", &["run", "--until-caught-up", "-o", "json"])
+fn catch_up(link: &Link<'_>, name: &str) -> Ended {
+    link.finish(name, &["run", "--until-caught-up", "-o", "json"])
 }
 
 /// All partitions are refused because of the link that has the mirror.
@@ -46,7 +46,7 @@ fn a_second_link_with_the_same_mirror_is_refused_by_name() {
         let check = second.finish("check", &["check"]);
         assert_eq!(check.code, 1, "{check:#?}");
         assert!(check.stdout.contains("topic claimed is a mirror of link claims-first"), "{check:#?}");
-        assert_refused(&catch_up(&second), "claims-first");
+        assert_refused(&catch_up(&second, "run"), "claims-first");
     }
 
     first.source().produce(&Produce::new("claimed", 500).first(500)).expect("produced");
@@ -63,14 +63,14 @@ fn of_two_links_that_start_together_one_has_the_mirror() {
     source(&links[0], "contested");
 
     let [a, b] = scope(|scope| {
-        let runs = links.each_ref().map(|link| scope.spawn(|| catch_up(link)));
+        let runs = links.each_ref().map(|link| scope.spawn(|| catch_up(link, "together")));
         runs.map(|run| run.join().expect("the run's thread ends"))
     });
 
     // The other one may have ended before it could look at the mirror that the first was making.
     match (a.code, b.code) {
-        (0, 1) => assert_refused(&catch_up(&links[1]), "claims-a"),
-        (1, 0) => assert_refused(&catch_up(&links[0]), "claims-b"),
+        (0, 1) => assert_refused(&catch_up(&links[1], "again"), "claims-a"),
+        (1, 0) => assert_refused(&catch_up(&links[0], "again"), "claims-b"),
         codes => panic!("{codes:?}: {a:#?} {b:#?}"),
     }
     assert_eq!(links[0].assert_twins("contested", "contested"), 500);

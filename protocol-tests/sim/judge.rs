@@ -160,8 +160,8 @@ impl World {
         }
     }
 
-    /// The epochs of an id are used up: whoever still has one of them must be refused everywhere, as no marker of the new
-    /// id will do it.
+    /// The epochs of an id are used up: whoever still has one of them must be refused everywhere, as no marker of the
+    /// new id will do it.
     pub(crate) fn judge_new_id(&mut self, old: i64) {
         self.count("producer ids used up");
         for partition in 0..self.profile.partitions {

@@ -205,8 +205,8 @@ impl fmt::Display for Halt {
             }
             Self::Claimed { owner } => write!(
                 f,
-                "the target topic is a mirror of link {owner}; rename this link's mirror or exclude the topic, or delete \
-                 the map topic __twinlog.{owner}.map if that link is no longer used"
+                "the target topic is a mirror of link {owner}; rename this link's mirror or exclude the topic, or \
+                 delete the map topic __twinlog.{owner}.map if that link is no longer used"
             ),
             Self::MirrorSettings { setting, value, wanted } => write!(
                 f,

@@ -50,8 +50,8 @@ pub struct LaneConfig {
     pub queue_bytes_max: u64,
     /// Ranges that one chunk of the map holds; a head holds at most twice as many.
     pub chunk_ranges: usize,
-    /// After so long without a transaction there is one that keeps the lane's transactional id alive, in ms. After twice
-    /// as long nothing is written before the target has shown that it still knows the id.
+    /// After so long without a transaction there is one that keeps the lane's transactional id alive, in ms. After
+    /// twice as long nothing is written before the target has shown that it still knows the id.
     pub keep_alive_ms: i64,
     /// When the producer id is changed.
     pub epochs: EpochLimits,

@@ -4,8 +4,8 @@
 //! sent, so the mirrors' ends are asked for *first*, then the map is read to its end, then the mirrors' logs from the
 //! heads up to those ends: whatever is found there is explained by the map, or is somebody else's.
 //!
-//! The map's own batches, markers and its record of ids name every producer id that the lane had: a new owner writes its marker there
-//! before it fences a mirror, so its markers in mirrors are never taken for foreign writes.
+//! The map's own batches, markers and its record of ids name every producer id that the lane had: a new owner
+//! writes its marker there before it fences a mirror, so its markers in mirrors are never taken for foreign writes.
 
 mod snapshot;
 #[cfg(test)]

@@ -197,8 +197,8 @@ impl Lane {
         self.transaction_wanted = true;
     }
 
-    /// The transactional id has another producer id than ours: an owner after us changed it, or the target forgot all of
-    /// it. Who asks for an epoch hears which.
+    /// The transactional id has another producer id than ours: an owner after us changed it, or the target forgot all
+    /// of it. Who asks for an epoch hears which.
     fn id_unknown(&mut self, now: Now, members: &[Member]) {
         if !matches!(self.stage, Stage::Running) {
             return self.over(Over::Restart("the target forgot the lane's transactional id"));
@@ -207,8 +207,8 @@ impl Lane {
         self.init(now);
     }
 
-    /// The coordinator did what it was asked for: since then it has known the lane's transactional id. The answer may be
-    /// much younger.
+    /// The coordinator did what it was asked for: since then it has known the lane's transactional id. The answer may
+    /// be much younger.
     fn heard(&mut self, now: Now) {
         let stood_still = self.may_be_unknown(now);
         self.heard_ms = self.asked.wall_ms;

@@ -17,7 +17,8 @@ type Wanted = &'static [(Operation, &'static str)];
 /// On each source topic.
 const SOURCE: Wanted =
     &[(Operation::Read, "Read"), (Operation::Describe, "Describe"), (Operation::DescribeConfigs, "DescribeConfigs")];
-/// On each mirror, on the map topic and on the topic of claims. Read, since the mirror's own log says how far the copy is.
+/// On each mirror, on the map topic and on the topic of claims. Read, since the mirror's own log says how far the
+/// copy is.
 const TARGET: Wanted = &[
     (Operation::Read, "Read"),
     (Operation::Write, "Write"),
