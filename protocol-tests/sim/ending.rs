@@ -57,9 +57,11 @@ impl World {
             && partitions.iter().enumerate().all(|(number, partition)| {
                 let synced = partition.progress().extent.synced.0;
                 let reached = synced == self.sources[number].last_stable();
-                // A zombie stops for other reasons; it will hear that it is one.
-                let stopped_by =
-                    |cause: Cause| matches!(partition.phase(), Phase::Halted(halt) if halt.name() == cause.halt());
+                // A zombie stops for other reasons; it will hear that it is one. Readers know of a stop by the map.
+                let stopped_by = |cause: Cause| {
+                    let stopped = matches!(partition.phase(), Phase::Halted(halt) if halt.name() == cause.halt());
+                    stopped && partition.is_halt_said()
+                };
                 // An idle mirror that lost its end is noticed when its end is looked at, every ten seconds.
                 let whole = self.targets[number].end() >= partition.progress().extent.next_target.0;
                 let copied = reached && whole && partition.phase() == &Phase::Active;

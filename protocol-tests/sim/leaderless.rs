@@ -8,7 +8,7 @@ use super::world::{Event, Origin, World};
 
 /// How long a partition may stay without a leader when all other faults are over, in ms. The others are done long
 /// before.
-const AT_THE_END_MS: u64 = 100_000;
+const AT_THE_END_MS: u64 = 200_000;
 
 impl World {
     pub(crate) fn lose_a_leader(&mut self) {

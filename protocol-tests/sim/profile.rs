@@ -207,6 +207,7 @@ impl Profile {
             (rng.index(partitions), cause)
         });
         let existing = if rng.chance(150) { rng.between(1, 9) } else { 0 };
+        let leaderless_at_end = rng.chance(200);
         Self {
             fault_ms: rng.between(1_000, 15_000),
             mark_interval_ms: rng.pick(&[100, 700, 5_000]),
@@ -230,8 +231,9 @@ impl Profile {
                 true => Epochs::FEW,
                 false => Epochs::MANY,
             },
-            keep_alive_ms: rng.pick(&[900, 4_000, 600_000]),
-            leaderless_at_end: rng.chance(200),
+            // Longer than a held-up coordinator is left alone between two questions, where that is judged.
+            keep_alive_ms: if leaderless_at_end { 10_000 } else { rng.pick(&[900, 4_000, 600_000]) },
+            leaderless_at_end,
             ..profile
         }
     }

@@ -63,14 +63,13 @@ impl MapWriter {
         Self { producer, next_sequence: 0, waiting: VecDeque::new(), in_flight: None }
     }
 
-    /// Goes on under a newer epoch of the same owner, whose sequences begin at 0; false while something is on its way
-    /// under the present one.
+    /// Goes on under the newest epoch of the same owner, whose sequences begin at 0; false while something is on its way
+    /// under an older one.
     pub fn go_on_as(&mut self, producer: Producer) -> bool {
-        let is_free = self.in_flight.is_none();
-        if is_free && self.producer != producer {
+        if self.producer != producer && self.in_flight.is_none() {
             (self.producer, self.next_sequence) = (producer, 0);
         }
-        is_free
+        self.producer == producer
     }
 
     /// Adds a group.

@@ -95,11 +95,15 @@ impl Lane {
             }
             Change::Fencing { .. } if !self.bump => {
                 let members = self.unfenced_members();
+                let offline = members.iter().filter(|member| self.is_offline(member));
+                let offline: Vec<_> = offline.map(|member| (*member, ErrorCode::LEADER_NOT_AVAILABLE)).collect();
                 if members.is_empty() {
                     self.change = Change::Spending;
                     self.init(now);
-                } else {
+                } else if offline.is_empty() {
                     self.commit(now, members);
+                } else {
+                    self.cannot_be_fenced(now, &offline);
                 }
                 true
             }
@@ -123,7 +127,8 @@ impl Lane {
     fn can_be_fenced_whole(&self, now: Now) -> bool {
         let last = self.has_reached(self.config.epochs.hold_from);
         let settled = |partition: &Partition| {
-            matches!(partition.phase(), Phase::Active | Phase::Halted(_) | Phase::Probing | Phase::Registering)
+            partition.offline().is_none()
+                && matches!(partition.phase(), Phase::Active | Phase::Halted(_) | Phase::Probing | Phase::Registering)
         };
         if self.mapped.is_empty() && (last || self.partitions.iter().all(settled)) {
             return true;

@@ -28,7 +28,7 @@ impl Lane {
             Stage::Taking => self.init(now),
             Stage::FencingMap => self.fence(now, alloc::vec![Member::Map]),
             Stage::LoadingMap { .. } | Stage::Over => {}
-            Stage::Running if self.may_be_unknown(now) && self.open_members.is_empty() => self.init(now),
+            Stage::Running if self.may_be_unknown(now) && self.open_members.is_empty() => self.ask_anew(now),
             Stage::Running => {
                 if !self.ids_in_map || self.change_id(now) {
                     return;
@@ -43,10 +43,10 @@ impl Lane {
                     .filter_map(|(index, _)| Some(Member::Data(id(index)?)))
                     .collect();
                 match (self.bump, self.open_members.is_empty()) {
-                    (true, true) if !wanting.is_empty() => self.init(now),
+                    (true, true) if !wanting.is_empty() => self.ask_anew(now),
                     // It only closes what is open: who asked for a new epoch is not served by a marker of this one.
                     (true, false) => self.commit(now, self.reachable_open_members()),
-                    _ if wanting.is_empty() && self.open_members.is_empty() => self.keep_alive(now),
+                    _ if wanting.is_empty() && self.open_members.is_empty() => drop(self.keep_alive(now)),
                     (_, true) => self.fence(now, wanting.into_iter().collect()),
                     (_, false) => {
                         let open = self.reachable_open_members().into_iter().collect();
@@ -60,11 +60,15 @@ impl Lane {
     /// What may be open, without partitions that have no leader: if such a one is not in the transaction, adding it
     /// would hold up the lane. If it is, the commit alone does as well.
     fn reachable_open_members(&self) -> Vec<Member> {
-        let offline = |member: &Member| match member {
+        self.open_members.iter().copied().filter(|member| !self.is_offline(member)).collect()
+    }
+
+    /// Whether the lane was told that a partition has no leader.
+    pub(super) fn is_offline(&self, member: &Member) -> bool {
+        match member {
             Member::Data(id) => self.partition(*id).is_some_and(|partition| partition.offline().is_some()),
             Member::Map => false,
-        };
-        self.open_members.iter().copied().filter(|member| !offline(member)).collect()
+        }
     }
 
     /// With a producer already there, only if it is still the newest: an owner that took over meanwhile stays.
@@ -87,15 +91,27 @@ impl Lane {
     }
 
     /// A marker in the map, if there was no transaction for long: the target forgets a transactional id that is not
-    /// used, and in the map's partition the producer that refuses former owners.
-    fn keep_alive(&mut self, now: Now) {
+    /// used, and in the map's partition the producer that refuses former owners. Whether it was asked for.
+    fn keep_alive(&mut self, now: Now) -> bool {
         if now.wall_ms - self.heard_ms < self.config.keep_alive_ms {
-            return;
+            return false;
         }
-        let Some(producer) = self.producer else { return };
+        let Some(producer) = self.producer else { return false };
         // Behind the marker the map takes no lower epoch.
-        if self.writer.as_mut().is_some_and(|writer| writer.go_on_as(producer)) {
+        let ready = self.writer.as_mut().is_some_and(|writer| writer.go_on_as(producer));
+        if ready {
             self.commit(now, alloc::vec![Member::Map]);
+        }
+        ready
+    }
+
+    /// Asks for a new epoch. While the coordinator waits for a marker of the last transaction, as a partition may have
+    /// lost its leader, it gives none, and what it says does not show that it knows us: now and then it is asked what
+    /// does.
+    fn ask_anew(&mut self, now: Now) {
+        let held_up = self.transaction_failure == Some(Failure::Code(ErrorCode::CONCURRENT_TRANSACTIONS));
+        if !(held_up && self.keep_alive(now)) {
+            self.init(now);
         }
     }
 
@@ -153,6 +169,16 @@ impl Lane {
         }
         let fenced_by_other =
             |code: ErrorCode| matches!(code, ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED);
+        let waits = match &outcome {
+            FenceOutcome::NotAdded(codes) => {
+                codes.iter().any(|(_, code)| *code == ErrorCode::CONCURRENT_TRANSACTIONS)
+            }
+            outcome => *outcome == FenceOutcome::Failed(Failure::Code(ErrorCode::CONCURRENT_TRANSACTIONS)),
+        };
+        if waits {
+            // Said to a producer of the newest epoch only.
+            self.heard(now);
+        }
         match outcome {
             FenceOutcome::Committed => {
                 self.transactions_go_on();
