@@ -23,6 +23,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use mistakes::Mistake;
+pub(crate) use rng::Rng;
 use world::World;
 
 use crate::seeds::Outcome;

@@ -13,6 +13,7 @@ pub mod lane;
 pub mod map_record;
 pub mod map_state;
 pub mod map_writer;
+pub mod members;
 pub mod mirror_settings;
 pub mod offset_map;
 pub mod outbox;

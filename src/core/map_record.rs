@@ -297,16 +297,17 @@ impl PlanList {
     }
 }
 
-struct Writer {
-    bytes: Vec<u8>,
+/// Writes a value after its format byte.
+pub(crate) struct Writer {
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Writer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: alloc::vec![FORMAT] }
     }
 
-    fn unsigned(&mut self, mut value: u64) {
+    pub(crate) fn unsigned(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.bytes.push((value & 0x7f) as u8 | 0x80);
             value >>= 7;
@@ -336,12 +337,13 @@ impl Writer {
     }
 }
 
-struct Reader<'a> {
-    rest: &'a [u8],
+/// Reads what [`Writer`] wrote.
+pub(crate) struct Reader<'a> {
+    pub(crate) rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, BadRecord> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, BadRecord> {
         match bytes.split_first() {
             Some((&FORMAT, rest)) => Ok(Self { rest }),
             Some(_) => Err(BadRecord { reason: "written by a newer twinlog" }),
@@ -349,13 +351,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], BadRecord> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], BadRecord> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(BadRecord { reason: "value ends too early" })?;
         self.rest = rest;
         Ok(taken)
     }
 
-    fn unsigned(&mut self) -> Result<u64, BadRecord> {
+    pub(crate) fn unsigned(&mut self) -> Result<u64, BadRecord> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.take(1)?.first().copied().unwrap_or_default();
@@ -376,7 +378,7 @@ impl<'a> Reader<'a> {
         i32::try_from(self.signed()?).map_err(|_| BadRecord { reason: "number out of range" })
     }
 
-    fn flag(&mut self) -> Result<bool, BadRecord> {
+    pub(crate) fn flag(&mut self) -> Result<bool, BadRecord> {
         match self.unsigned()? {
             0 => Ok(false),
             1 => Ok(true),
