@@ -38,6 +38,8 @@ pub(crate) fn server(spec: &ClusterSpec, ports: &[Ports], node: usize, data: &st
     set("default.replication.factor", brokers.to_string());
     set("min.insync.replicas", in_sync_min.to_string());
     set("group.initial.rebalance.delay.ms", "0".into());
+    // Instances that are killed are to be replaced soon: 6 seconds by default.
+    set("group.min.session.timeout.ms", "1000".into());
     for (topic, in_sync) in [
         ("offsets.topic", None),
         ("transaction.state.log", Some("transaction.state.log.min.isr")),

@@ -9,6 +9,7 @@ mod compaction;
 mod growth;
 mod kills;
 mod map;
+mod members;
 mod memory;
 mod old_records;
 mod owners;

@@ -154,8 +154,6 @@ impl World {
         let forgets = self.profile.ages != Ages::Young || self.profile.expiration_ms < 86_400_000;
         if forgets || self.rng.bool() {
             self.target.cut_client(LINK);
-        } else {
-            self.leftovers = true;
         }
     }
 

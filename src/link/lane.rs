@@ -28,10 +28,12 @@ use twinlog_core::status::PartitionStatus;
 
 use self::budget::Slots;
 use self::events::Events;
+pub(crate) use self::events::words;
 use self::intake::{FetchDone, Intake};
 use self::outgoing::{Outgoing, ProduceDone};
 use self::target_reads::TargetReads;
 use crate::environment::WallClock;
+use crate::lease::Lease;
 
 /// Everything that a lane's shell needs.
 #[derive(Clone, Debug)]
@@ -46,6 +48,8 @@ pub(crate) struct LaneSetup {
     /// Bytes of frames that may be held.
     pub(crate) budget_bytes: u64,
     pub(crate) clock: WallClock,
+    /// Whether the lane may be written.
+    pub(crate) lease: Lease,
 }
 
 /// What a lane is told from outside.
@@ -253,7 +257,7 @@ fn tell(sender: &mpsc::UnboundedSender<Message>, message: Message) {
 }
 
 /// What the core is told of an error.
-fn failure(error: &Error) -> Failure {
+pub(crate) fn failure(error: &Error) -> Failure {
     match error.code() {
         Some(code) => Failure::Code(code),
         None if error.is_outcome_unknown() => Failure::Lost,

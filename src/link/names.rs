@@ -10,6 +10,11 @@ pub fn transactional_id(link: &str, lane: u32) -> String {
     format!("twinlog.{link}.{lane}")
 }
 
+/// The group of a link's instances.
+pub fn group(link: &str) -> String {
+    format!("twinlog.{link}")
+}
+
 /// The lane of a partition: FNV-1a over the topic's name plus the number, so that a topic's partitions are spread
 /// evenly and every build gives the same answer.
 pub fn lane_of(topic: &str, partition: i32, lanes: u32) -> u32 {

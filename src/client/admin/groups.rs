@@ -11,18 +11,24 @@ use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
-use kafka_protocol::messages::{GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest};
+use kafka_protocol::messages::{
+    DescribeGroupsRequest, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
+};
 use twinlog_wire::error_code::{ErrorCode, Retry};
 
-use super::{check, str_bytes};
+use super::{Operations, check, str_bytes};
 use crate::cluster::{Cluster, CoordinatorType, Purpose};
 use crate::connection::Connection;
-use crate::error::Result;
+use crate::error::{Cause, Outcome, Result, Step};
 
 /// The rebalance time-out is in the request from here on.
 const JOIN_VERSION_MIN: i16 = 1;
 /// From here on the answer names the protocol's type, which brokers compare if it is named in SyncGroup.
 const SYNC_NAMES_SINCE: i16 = 5;
+/// From here on an answer can hold what is allowed (KIP-430).
+const OPERATIONS_SINCE: i16 = 3;
+/// From v6 on a group that does not exist is an error.
+const DESCRIBE_VERSION_MAX: i16 = 5;
 /// From here on a list of members leaves (KIP-345).
 const LEAVE_LIST_SINCE: i16 = 3;
 
@@ -91,7 +97,9 @@ impl Cluster {
                 .with_session_timeout_ms(ms(join.session_timeout))
                 .with_rebalance_timeout_ms(ms(join.rebalance_timeout))
                 .with_protocols(vec![protocol]);
+            let held_up = HeldUp(Some(&connection));
             let answer = connection.call_at(request, version, Some(limit)).await?;
+            held_up.answered();
             if ErrorCode(answer.error_code) == ErrorCode::MEMBER_ID_REQUIRED {
                 return Ok(GroupJoined::IdRequired(answer.member_id.to_string()));
             }
@@ -132,7 +140,9 @@ impl Cluster {
                     .with_protocol_type(Some(str_bytes(protocol_type)))
                     .with_protocol_name(Some(str_bytes(protocol)));
             }
+            let held_up = HeldUp(Some(&connection));
             let answer = connection.call_at(request, version, Some(limit)).await?;
+            held_up.answered();
             check::<SyncGroupRequest>(&connection, answer.error_code, Some(&item(member.group)), None)?;
             Ok(answer.assignment)
         };
@@ -172,6 +182,26 @@ impl Cluster {
         self.note_group_coordinator(group, answer.await)
     }
 
+    /// What may be done with a group, which need not exist; none where the broker does not tell.
+    pub async fn group_operations(&self, group: &str) -> Result<Option<Operations>> {
+        let answer = async {
+            let connection = self.group_coordinator(group, Purpose::Admin).await?;
+            let version =
+                connection.require_version::<DescribeGroupsRequest>(OPERATIONS_SINCE, DESCRIBE_VERSION_MAX)?;
+            let request = DescribeGroupsRequest::default()
+                .with_groups(vec![GroupId(str_bytes(group))])
+                .with_include_authorized_operations(true);
+            let answer = connection.call_at(request, version, None).await?;
+            let Some(found) = answer.groups.first() else {
+                let cause = Cause::Missing(item(group));
+                return Err(connection.error(Step::of::<DescribeGroupsRequest>(), Outcome::Unknown, cause));
+            };
+            check::<DescribeGroupsRequest>(&connection, found.error_code, Some(&item(group)), None)?;
+            Ok(Operations::read(found.authorized_operations))
+        };
+        self.note_group_coordinator(group, answer.await)
+    }
+
     async fn group_coordinator(&self, group: &str, purpose: Purpose) -> Result<Arc<Connection>> {
         self.coordinator(group, CoordinatorType::Group, purpose, 0).await
     }
@@ -184,6 +214,24 @@ impl Cluster {
             self.forget_coordinator(group, CoordinatorType::Group);
         }
         result
+    }
+}
+
+/// A connection on which a broker looks at nothing else before it answers a request that waits for other members. Who
+/// gives the request up closes it.
+struct HeldUp<'a>(Option<&'a Connection>);
+
+impl HeldUp<'_> {
+    fn answered(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for HeldUp<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0 {
+            connection.close();
+        }
     }
 }
 

@@ -87,7 +87,7 @@ fn belongs_to_a_start(failure: Failure) -> bool {
     )
 }
 
-fn words(failure: Failure) -> String {
+pub(crate) fn words(failure: Failure) -> String {
     match failure {
         Failure::Code(code) => code.to_string(),
         Failure::Lost => "no answer".to_owned(),

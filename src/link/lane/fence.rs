@@ -22,6 +22,9 @@ const TRANSACTION_TIMEOUTS: [Duration; 2] = [Duration::from_secs(15 * 60), Durat
 pub(super) fn init(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, current: Option<Producer>) {
     let (target, lane, sender) = (setup.target.clone(), setup.lane, sender.clone());
     let id = transactional_id(&setup.link, lane);
+    if !setup.lease.holds() {
+        return tell(&sender, Message::Core(Input::ProducerId(Err(Failure::NotSent))));
+    }
     tokio::spawn(async move {
         let current = current.map(|producer| ProducerId { id: producer.id, epoch: producer.epoch });
         let [long, short] = TRANSACTION_TIMEOUTS;
@@ -72,6 +75,9 @@ pub(super) fn fence(
     if !leaderless.is_empty() {
         refresh(&setup.target);
         return tell(sender, Message::Core(Input::Fenced(FenceOutcome::NotAdded(leaderless))));
+    }
+    if !setup.lease.holds() {
+        return tell(sender, Message::Core(Input::Fenced(FenceOutcome::Failed(Failure::NotSent))));
     }
     let (target, lane, sender) = (setup.target.clone(), setup.lane, sender.clone());
     let id = transactional_id(&setup.link, lane);

@@ -19,6 +19,7 @@ use twinlog_wire::topic::Topic;
 use super::outgoing::{PRODUCE, answer, read as read_answer, send};
 use super::{LaneSetup, Message, failure, refresh, tell};
 use crate::failpoint;
+use crate::lease::Lease;
 use crate::log::{LogRead, LogReader};
 use crate::map_log::map_entries;
 use crate::names::map_topic;
@@ -73,10 +74,13 @@ fn entries(from: i64, log: &[Entry]) -> Result<ReadResult<MapEntry>, String> {
 
 pub(super) fn write(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, batch: MapBatch) {
     failpoint::hit(failpoint::BEFORE_MAP_WRITE);
+    if !setup.lease.holds() {
+        return tell(sender, Message::Core(Input::MapWritten(Answer::NotSent)));
+    }
     let (target, lane, topic) = (setup.target.clone(), setup.lane, map_topic(&setup.link));
-    let sender = sender.clone();
+    let (sender, lease) = (sender.clone(), setup.lease.clone());
     tokio::spawn(async move {
-        let answer = match produce(&target, lane, &topic, &batch).await {
+        let answer = match produce(&target, lane, &topic, &batch, &lease).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(%error, "The map cannot be written.");
@@ -94,7 +98,7 @@ pub(super) fn write(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, 
     });
 }
 
-async fn produce(target: &Cluster, lane: u32, topic: &str, batch: &MapBatch) -> Result<Answer> {
+async fn produce(target: &Cluster, lane: u32, topic: &str, batch: &MapBatch, lease: &Lease) -> Result<Answer> {
     let stamp =
         Stamp { producer_id: batch.producer.id, producer_epoch: batch.producer.epoch, base_sequence: batch.sequence };
     let mut builder = BatchBuilder::new(BatchOptions { stamp, ..BatchOptions::default() });
@@ -114,6 +118,6 @@ async fn produce(target: &Cluster, lane: u32, topic: &str, batch: &MapBatch) -> 
     let version = connection.require_version::<ProduceRequest>(3, BY_NAME_MAX)?;
     let name = Topic::Name(StrBytes::from_string(topic.to_owned()));
     let topics = [ProduceTopic { topic: name.clone(), partitions: vec![ProducePartition { index, head, body }] }];
-    let frame = send(&connection, version, &topics)?.await?;
+    let frame = send(&connection, version, &topics, lease)?.await?;
     Ok(read_answer(frame, version).get(&(name, index)).map_or(Answer::Lost, answer))
 }

@@ -27,6 +27,7 @@ use uuid::Uuid;
 use super::budget::Slots;
 use super::{LaneSetup, Message, refresh, tell};
 use crate::failpoint;
+use crate::lease::Lease;
 
 /// Kafka's number of Produce.
 pub(super) const PRODUCE: i16 = 0;
@@ -103,6 +104,7 @@ impl Outgoing {
         sender: &mpsc::UnboundedSender<Message>,
     ) -> Vec<Input> {
         let mut refused = Vec::new();
+        let holds = setup.lease.holds();
         let metadata = setup.target.known();
         for sending in std::mem::take(&mut self.fresh) {
             let leader = core.partition(sending.partition).and_then(|partition| {
@@ -110,15 +112,21 @@ impl Outgoing {
                 metadata.as_ref()?.leader(&spec.target_topic, spec.key.partition)
             });
             let bound = self.bound.get(&sending.partition).map(|(node, _)| *node);
-            let Some(node) = bound.or(leader) else {
+            let Some(node) = bound.or(leader).filter(|_| holds) else {
                 refused.push(sending.input(Answer::NotSent));
                 continue;
             };
             self.bound.entry(sending.partition).or_insert((node, 0)).1 += 1;
             self.brokers.entry(node).or_default().waiting.push_back(sending);
         }
-        if !refused.is_empty() {
+        if !refused.is_empty() && holds {
             refresh(&setup.target);
+        }
+        if !holds {
+            // Nor may what has waited for its turn be written.
+            let waiting: Vec<_> = self.brokers.values_mut().flat_map(|broker| broker.waiting.drain(..)).collect();
+            refused.extend(waiting.iter().map(|sending| self.finish(sending, Answer::NotSent)));
+            return refused;
         }
         let nodes: Vec<i32> = self.brokers.keys().copied().collect();
         for node in nodes {
@@ -154,7 +162,7 @@ impl Outgoing {
         while broker.in_flight < REQUESTS_MAX && !broker.waiting.is_empty() {
             let chosen = choose(&mut broker.waiting, slots);
             broker.in_flight += 1;
-            let done = request(node, &connection, &chosen, slots, core);
+            let done = request(node, &connection, &chosen, slots, core, &setup.lease);
             let sender = sender.clone();
             match done {
                 Ok((answer, sent, version)) => {
@@ -269,6 +277,7 @@ fn request(
     chosen: &[Sending],
     slots: &Slots,
     core: &Lane,
+    lease: &Lease,
 ) -> Result<Sent, ProduceDone> {
     let by_id = |sending: &Sending| {
         core.partition(sending.partition).is_some_and(|p| p.spec().target_topic_id != TopicId::default())
@@ -300,17 +309,18 @@ fn request(
             None => topics.push(ProduceTopic { topic, partitions: vec![item] }),
         }
     }
-    match send(connection, version, &topics) {
+    match send(connection, version, &topics, lease) {
         Ok(answer) => Ok((answer, sent, version)),
         Err(error) => Err(ProduceDone { node, version, sent, result: Err(error) }),
     }
 }
 
-/// Sends a Produce request with acks from all in-sync replicas.
+/// Sends a Produce request with acks from all in-sync replicas, if it leaves while the lease holds.
 pub(super) fn send(
     connection: &Connection,
     version: i16,
     topics: &[ProduceTopic],
+    lease: &Lease,
 ) -> Result<twinlog_client::Answer, Error> {
     use twinlog_client::{Cause, Outcome, Step};
     let correlation_id = connection.next_correlation_id();
@@ -321,7 +331,13 @@ pub(super) fn send(
         Error::new(connection.peer().clone(), Step::Api(PRODUCE), Outcome::NotSent, cause)
     })?;
     let slices = slices.parts().cloned().collect();
-    Ok(connection.send_raw(RawRequest { api_key: PRODUCE, correlation_id, timeout: None, slices }))
+    Ok(connection.send_raw(RawRequest {
+        api_key: PRODUCE,
+        correlation_id,
+        timeout: None,
+        permit: Some(lease.permit()),
+        slices,
+    }))
 }
 
 /// The answers by topic and partition; none of a frame that cannot be read, so that each batch counts as lost.
