@@ -6,6 +6,7 @@
 mod cluster;
 mod groups;
 mod logs;
+mod members;
 mod produce;
 mod sequences;
 mod transactions;
@@ -110,6 +111,9 @@ pub(crate) const CASES: &[Case] = cases![
     ("G3", "aborted commit", BOTH, Calm, BEYOND, groups::aborted_commit);
     ("G4", "offsets expire by the commit's own time", BOTH, Quick, BEYOND, groups::offsets_expire);
     ("G4", "offsets expire by the setting", BOTH, Quick, LONG_BEYOND, groups::offsets_expire_by_setting);
+    ("G5", "heartbeats in a rebalance", BOTH, Calm, NOTHING, members::heartbeats_in_a_rebalance);
+    ("G6", "heartbeats before the plan", BOTH, Calm, NOTHING, members::heartbeats_before_the_plan);
+    ("G7", "silent members", BOTH, Calm, NOTHING, members::silent_members);
 
     ("L1", "log start after a kill", BOTH, Killed, NOTHING, logs::start_after_kill);
     ("L2", "old records and retention", BOTH, Quick, NOTHING, logs::retention);

@@ -139,7 +139,9 @@ impl World {
         self.said("faults stop");
         self.break_connections();
         // What was sent may come late, ids that were given out may be waited for, a leader may have died unseen.
-        self.run_until(self.now + self.config.session_ms * 2 + SLACK_MS + Self::LATE_MS)?;
+        // And who lives through a loss of the group's memory waits for those who may not know of it yet.
+        let sessions = if self.forgotten_until > 0 { 3 } else { 2 };
+        self.run_until(self.now + self.config.session_ms * sessions + SLACK_MS + Self::LATE_MS)?;
         // A lane that is on its way from one to another is nobody's for a moment.
         let deadline = self.now + SLACK_MS;
         while self.now < deadline && self.all_owned().is_err() {

@@ -12,6 +12,7 @@ mod fleet;
 mod growth;
 mod kills;
 mod map;
+mod members;
 mod memory;
 mod old_records;
 mod owners;

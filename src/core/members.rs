@@ -11,8 +11,9 @@
 //! goes to somebody else only after its owner let it go (`plan`).
 //!
 //! **The lease.** The coordinator gives a member's lanes to others no sooner than a session time-out after it heard
-//! from it. So what was answered as a member's proves ownership until a session time-out after it was *sent*. 27
-//! (REBALANCE_IN_PROGRESS) proves it, too; but a member that does not join, or that does not ask for the plan, is out
+//! from it. So a Heartbeat or SyncGroup that was answered as a member's proves ownership until a session time-out after
+//! it was *sent*. JoinGroup does not: the answer may be a generation that was made long before, and renews nothing. 27
+//! (REBALANCE_IN_PROGRESS) to a Heartbeat proves it, too; but a member that does not join, or that does not ask for the plan, is out
 //! when the rebalance time-out is over, and whether a request arrived is not known before its answer. The rebalance
 //! began after the last request was sent whose answer spoke of none: that plus its time-out is another bound.
 
@@ -88,8 +89,8 @@ pub struct Membership {
     member_id: String,
     /// The generation that we are in; 0 for none.
     generation: i32,
-    /// The highest one that we ever were in.
-    highest: i32,
+    /// The last one whose plan we heard. A coordinator keeps those: a lower one says that it has forgotten all.
+    heard: i32,
     leads: bool,
     /// The generation whose plan was carried out last.
     carried_out: i32,
@@ -127,7 +128,7 @@ impl Membership {
             lanes,
             member_id: String::new(),
             generation: 0,
-            highest: 0,
+            heard: 0,
             leads: false,
             carried_out: 0,
             plan: Plan::default(),
@@ -257,9 +258,10 @@ impl Membership {
         Asked { question, sent_ms: now_ms, generation: self.generation }
     }
 
-    /// Others may have to die first: that takes a session.
+    /// How long an answer that waits for others may take: some may have to die first, which takes a session. To ask
+    /// again after that does no harm, and helps if the answer went to a connection that is no more.
     fn patience_ms(&self) -> u64 {
-        self.config.rebalance_ms() + self.config.session_ms
+        self.config.session_ms + self.config.session_ms / 4
     }
 
     fn join(&mut self, now_ms: u64) {
@@ -313,7 +315,7 @@ impl Membership {
                 self.join(now_ms);
             }
             (Stage::Joining, Ok(Answer::Joined { generation, member_id, leader, members })) => {
-                self.joined(now_ms, asked, generation, member_id, &leader, &members);
+                self.joined(now_ms, generation, member_id, &leader, &members);
             }
             (Stage::Syncing, Ok(Answer::Synced(plan))) => self.synced(now_ms, asked, &plan),
             (_, Err(Failure::Code(code))) => self.refused(now_ms, code),
@@ -371,25 +373,14 @@ impl Membership {
         self.again(now_ms, Failure::Code(ErrorCode::UNKNOWN_MEMBER_ID));
     }
 
-    fn joined(
-        &mut self,
-        now_ms: u64,
-        asked: Asked,
-        generation: i32,
-        member_id: String,
-        leader: &str,
-        members: &[(String, Vec<u8>)],
-    ) {
-        if generation < self.highest || (generation == self.highest && generation != self.generation) {
+    fn joined(&mut self, now_ms: u64, generation: i32, member_id: String, leader: &str, members: &[(String, Vec<u8>)]) {
+        if generation < self.heard || (generation == self.heard && generation != self.generation) {
             // The coordinator has lost its memory: those who have not noticed yet may own lanes for a session.
             self.quiet_until = now_ms + self.config.session_ms;
         }
-        self.highest = generation;
         self.generation = generation;
         self.leads = leader == member_id;
         self.member_id = member_id;
-        // A generation may have been made long before the request that its number is the answer to.
-        self.proven_ms = self.proven_ms.max(Some(asked.sent_ms));
         self.stage = Stage::Syncing;
         self.next_beat = self.next_beat.max(now_ms);
         let plan = if self.leads { self.plan(now_ms, members) } else { Vec::new() };
@@ -422,6 +413,7 @@ impl Membership {
         }
         self.proven_ms = self.proven_ms.max(Some(asked.sent_ms));
         self.steady_ms = self.steady_ms.max(asked.sent_ms);
+        self.heard = self.generation;
         self.stage = Stage::Member;
         self.attempt = 0;
         if !self.settled && self.settles_at.is_none() {

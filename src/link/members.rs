@@ -2,7 +2,6 @@
 //! [`twinlog_core::members::Membership`]. A task of its own, so that nothing that takes long holds up a heartbeat.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -200,44 +199,37 @@ impl Shell {
     }
 }
 
-fn ask<'a>(
-    target: &'a Cluster,
-    group: &'a str,
-    request: Request,
-    limit: Duration,
-) -> impl Future<Output = Result<Answer, Error>> + Send + 'a {
-    async move {
-        match request {
-            Request::Join { member_id, word, session_ms, rebalance_ms } => {
-                let join = GroupJoin {
-                    group,
-                    member_id: &member_id,
-                    protocol_type: PROTOCOL_TYPE,
-                    protocol: PROTOCOL,
-                    metadata: word.into(),
-                    session_timeout: Duration::from_millis(session_ms),
-                    rebalance_timeout: Duration::from_millis(rebalance_ms),
-                };
-                Ok(match target.join_group(&join, limit).await? {
-                    GroupJoined::IdRequired(member_id) => Answer::IdRequired(member_id),
-                    GroupJoined::Generation { generation, member_id, leader, members } => {
-                        let members = members.into_iter().map(|(id, word)| (id, word.to_vec())).collect();
-                        Answer::Joined { generation, member_id, leader, members }
-                    }
-                })
-            }
-            Request::Sync { member_id, generation, plan } => {
-                let member = GroupMember { group, member_id: &member_id, generation };
-                let plan: Vec<_> = plan.into_iter().map(|(id, part)| (id, part.into())).collect();
-                let part = target.sync_group(member, PROTOCOL_TYPE, PROTOCOL, &plan, limit).await?;
-                Ok(Answer::Synced(part.to_vec()))
-            }
-            Request::Heartbeat { member_id, generation } => {
-                let member = GroupMember { group, member_id: &member_id, generation };
-                target.heartbeat(member, limit).await.map(|()| Answer::Done)
-            }
-            Request::Leave { member_id } => target.leave_group(group, &member_id, limit).await.map(|()| Answer::Done),
+async fn ask(target: &Cluster, group: &str, request: Request, limit: Duration) -> Result<Answer, Error> {
+    match request {
+        Request::Join { member_id, word, session_ms, rebalance_ms } => {
+            let join = GroupJoin {
+                group,
+                member_id: &member_id,
+                protocol_type: PROTOCOL_TYPE,
+                protocol: PROTOCOL,
+                metadata: word.into(),
+                session_timeout: Duration::from_millis(session_ms),
+                rebalance_timeout: Duration::from_millis(rebalance_ms),
+            };
+            Ok(match target.join_group(&join, limit).await? {
+                GroupJoined::IdRequired(member_id) => Answer::IdRequired(member_id),
+                GroupJoined::Generation { generation, member_id, leader, members } => {
+                    let members = members.into_iter().map(|(id, word)| (id, word.to_vec())).collect();
+                    Answer::Joined { generation, member_id, leader, members }
+                }
+            })
         }
+        Request::Sync { member_id, generation, plan } => {
+            let member = GroupMember { group, member_id: &member_id, generation };
+            let plan: Vec<_> = plan.into_iter().map(|(id, part)| (id, part.into())).collect();
+            let part = target.sync_group(member, PROTOCOL_TYPE, PROTOCOL, &plan, limit).await?;
+            Ok(Answer::Synced(part.to_vec()))
+        }
+        Request::Heartbeat { member_id, generation } => {
+            let member = GroupMember { group, member_id: &member_id, generation };
+            target.heartbeat(member, limit).await.map(|()| Answer::Done)
+        }
+        Request::Leave { member_id } => target.leave_group(group, &member_id, limit).await.map(|()| Answer::Done),
     }
 }
 

@@ -157,7 +157,7 @@ impl OwnLanes {
     /// Drains a lane; its end, or [`OwnLanes::expired`], says when it is let go.
     pub(crate) fn let_go(&mut self, lane: u32) {
         if let Some(lane) = self.lanes.get_mut(&lane) {
-            lane.let_go_until.get_or_insert(Instant::now() + DRAIN);
+            lane.let_go_until.get_or_insert_with(|| Instant::now() + DRAIN);
             // A lane that is over says so by itself.
             drop(lane.commands.send(Command::Drain));
         }

@@ -215,6 +215,8 @@ struct Running {
     looks: JoinSet<Option<Vec<PartitionStatus>>>,
     next_look: Instant,
     elsewhere: BTreeMap<PartitionKey, PartitionStatus>,
+    /// What lanes showed last that were drained at the end.
+    last: Vec<PartitionStatus>,
     status: watch::Sender<LinkStatus>,
 }
 
@@ -322,6 +324,7 @@ impl Running {
             looks: JoinSet::new(),
             next_look: Instant::now(),
             elsewhere: BTreeMap::new(),
+            last: Vec::new(),
             status,
             setup,
         };
@@ -442,7 +445,7 @@ impl Running {
 
     fn rows(&self) -> BTreeMap<PartitionKey, PartitionStatus> {
         let mut rows = BTreeMap::new();
-        for row in self.lanes.rows() {
+        for row in self.last.iter().cloned().chain(self.lanes.rows()) {
             rows.insert(PartitionKey { topic: row.topic.clone(), partition: row.partition }, row);
         }
         for (key, halt) in &self.stops {
@@ -581,7 +584,10 @@ impl Running {
                             self.lanes.lose(lane);
                         }
                     }
-                    Some(ended) = ends.recv() => drop(self.lanes.ended(ended)),
+                    Some(ended) = ends.recv() => {
+                        self.last.extend(self.lanes.rows());
+                        drop(self.lanes.ended(ended));
+                    }
                     else => return,
                 }
             }

@@ -11,18 +11,24 @@ use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
-use kafka_protocol::messages::{GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest};
+use kafka_protocol::messages::{
+    DescribeGroupsRequest, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
+};
 use twinlog_wire::error_code::{ErrorCode, Retry};
 
-use super::{check, str_bytes};
+use super::{Operations, check, str_bytes};
 use crate::cluster::{Cluster, CoordinatorType, Purpose};
 use crate::connection::Connection;
-use crate::error::Result;
+use crate::error::{Cause, Outcome, Result, Step};
 
 /// The rebalance time-out is in the request from here on.
 const JOIN_VERSION_MIN: i16 = 1;
 /// From here on the answer names the protocol's type, which brokers compare if it is named in SyncGroup.
 const SYNC_NAMES_SINCE: i16 = 5;
+/// From here on an answer can hold what is allowed (KIP-430).
+const OPERATIONS_SINCE: i16 = 3;
+/// From v6 on a group that does not exist is an error.
+const DESCRIBE_VERSION_MAX: i16 = 5;
 /// From here on a list of members leaves (KIP-345).
 const LEAVE_LIST_SINCE: i16 = 3;
 
@@ -172,6 +178,26 @@ impl Cluster {
             check::<LeaveGroupRequest>(&connection, answer.error_code, Some(&item(group)), None)?;
             let refused = answer.members.iter().map(|member| member.error_code).find(|code| *code != 0);
             check::<LeaveGroupRequest>(&connection, refused.unwrap_or_default(), Some(&item(group)), None)
+        };
+        self.note_group_coordinator(group, answer.await)
+    }
+
+    /// What may be done with a group, which need not exist; none where the broker does not tell.
+    pub async fn group_operations(&self, group: &str) -> Result<Option<Operations>> {
+        let answer = async {
+            let connection = self.group_coordinator(group, Purpose::Admin).await?;
+            let version =
+                connection.require_version::<DescribeGroupsRequest>(OPERATIONS_SINCE, DESCRIBE_VERSION_MAX)?;
+            let request = DescribeGroupsRequest::default()
+                .with_groups(vec![GroupId(str_bytes(group))])
+                .with_include_authorized_operations(true);
+            let answer = connection.call_at(request, version, None).await?;
+            let Some(found) = answer.groups.first() else {
+                let cause = Cause::Missing(item(group));
+                return Err(connection.error(Step::of::<DescribeGroupsRequest>(), Outcome::Unknown, cause));
+            };
+            check::<DescribeGroupsRequest>(&connection, found.error_code, Some(&item(group)), None)?;
+            Ok(Operations::read(found.authorized_operations))
         };
         self.note_group_coordinator(group, answer.await)
     }

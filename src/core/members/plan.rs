@@ -74,6 +74,8 @@ struct Table {
     /// Bytes a second, by lane.
     rates: Vec<u64>,
     weights: Vec<u64>,
+    /// Lanes that a member may not know of yet: it would not let them go.
+    presumed: BTreeSet<usize>,
 }
 
 impl Table {
@@ -95,7 +97,7 @@ impl Table {
             .map(|(id, word)| Candidate { key: MemberKey::of(id), settled: word.settled, load: 0 })
             .collect();
         let owners = (0..lanes).map(|_| Owner::Nobody).collect();
-        Self { members, owners, rates, weights }
+        Self { members, owners, rates, weights, presumed: BTreeSet::new() }
     }
 
     fn set(&mut self, lane: usize, owner: Owner) {
@@ -129,6 +131,7 @@ impl Table {
             }
             for lane in known.lanes_of(MemberKey::of(id)) {
                 if self.owners.get(lane as usize) == Some(&Owner::Nobody) {
+                    self.presumed.insert(lane as usize);
                     self.set(lane as usize, Owner::Member(member));
                 }
             }
@@ -184,7 +187,10 @@ impl Table {
         donors.into_iter().find_map(|donor| {
             let difference = self.members[donor].load.checked_sub(least.load)?;
             let fits = |lane: &usize| {
-                self.owners[*lane] == Owner::Member(donor) && !moved.contains(lane) && self.weights[*lane] < difference
+                self.owners[*lane] == Owner::Member(donor)
+                    && !moved.contains(lane)
+                    && !self.presumed.contains(lane)
+                    && self.weights[*lane] < difference
             };
             let lanes = (0..self.owners.len()).filter(fits);
             let lane = lanes.min_by_key(|lane| (self.weights[*lane].abs_diff(difference / 2), *lane))?;
@@ -307,9 +313,14 @@ mod tests {
     fn what_a_member_got_and_does_not_know_of_yet_is_not_given_to_others() {
         let mut stale = member("a", true, &[(0, 1)]);
         stale.1.generation = GENERATION - 2;
-        let mut other = member("b", false, &[]);
-        other.1.plan = plan(&[(0, "a"), (1, "a")]);
-        assert_eq!(made(2, &[stale, other])["a"], [0, 1]);
+        // Nor can it be asked back, since it may not be there.
+        for settled in [false, true] {
+            let mut other = member("b", settled, &[]);
+            other.1.plan = plan(&[(0, "a"), (1, "a"), (2, "a")]);
+            let members = [stale.clone(), other];
+            let plan = made(3, &members);
+            assert!(plan["a"].ends_with(&[1, 2]), "{plan:?}");
+        }
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(super) async fn target(
     let are_claims_there = target.topics.contains_key(names::CLAIMS_TOPIC);
     topics.extend(are_claims_there.then(|| names::CLAIMS_TOPIC.to_owned()));
     on_topics(checks, Side::Target, &setup.target, &topics, TARGET).await;
+    on_group(checks, setup).await;
 
     let about = About(Some(Side::Target), "rights");
     let missing = selected.missing(present).count() + usize::from(!present.map) + usize::from(!are_claims_there);
@@ -65,6 +66,26 @@ pub(super) async fn target(
         }
         Ok(None) => checks.warn(about, "the cluster does not tell what is allowed on it", UNKNOWN),
         Err(error) => checks.warn(about, format!("what is allowed cannot be known: {error}"), UNKNOWN),
+    }
+}
+
+/// Instances of a link are members of a group.
+async fn on_group(checks: &mut Checks, setup: &LinkSetup) {
+    let about = About(Some(Side::Target), "group");
+    let group = names::group(&setup.name);
+    let to_do = format!("grant Read on group {group}: by it the link's instances share the lanes");
+    match setup.target.group_operations(&group).await {
+        Ok(Some(operations)) if operations.allows(Operation::Read) => {
+            checks.ok(about, format!("Read on group {group}"))
+        }
+        Ok(Some(_)) => checks.fail(about, format!("Read is not allowed on group {group}"), to_do),
+        Err(error) if error.code() == Some(ErrorCode::GROUP_AUTHORIZATION_FAILED) => {
+            checks.fail(about, format!("group {group} may not be seen"), to_do);
+        }
+        Ok(None) => checks.warn(about, format!("the target does not tell what is allowed on group {group}"), UNKNOWN),
+        Err(error) => {
+            checks.warn(about, format!("what is allowed on group {group} cannot be known: {error}"), UNKNOWN);
+        }
     }
 }
 
