@@ -170,9 +170,7 @@ impl Lane {
         let fenced_by_other =
             |code: ErrorCode| matches!(code, ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED);
         let waits = match &outcome {
-            FenceOutcome::NotAdded(codes) => {
-                codes.iter().any(|(_, code)| *code == ErrorCode::CONCURRENT_TRANSACTIONS)
-            }
+            FenceOutcome::NotAdded(codes) => codes.iter().any(|(_, code)| *code == ErrorCode::CONCURRENT_TRANSACTIONS),
             outcome => *outcome == FenceOutcome::Failed(Failure::Code(ErrorCode::CONCURRENT_TRANSACTIONS)),
         };
         if waits {
