@@ -165,7 +165,8 @@ impl World {
     pub(crate) fn judge_new_id(&mut self, old: i64) {
         self.count("producer ids used up");
         for partition in 0..self.profile.partitions {
-            if self.cause_of(partition).is_some() {
+            // The last epochs do not wait for ever for a partition without a leader.
+            if self.cause_of(partition).is_some() || self.targets[partition].down_until > self.now {
                 continue;
             }
             let marked = |batch: &&Batch| matches!(batch.payload, Payload::Marker) && batch.producer.id == old;

@@ -89,7 +89,9 @@ impl World {
         for (other, state) in lane.partitions().iter().enumerate() {
             let synced = state.progress().extent.synced.0;
             let stable = self.sources[other].last_stable();
-            let waits_for_a_fence = matches!(state.phase(), Phase::Unfenced | Phase::Fencing) && held_up;
+            // A lane that changes its producer id sends nothing before the next one.
+            let between = lane.is_changing_id() || matches!(state.phase(), Phase::Unfenced | Phase::Fencing);
+            let waits_for_a_fence = between && held_up;
             if other == partition || self.cause_of(other).is_some() || waits_for_a_fence {
                 continue;
             }

@@ -130,10 +130,11 @@ impl Lane {
         match result {
             Ok(producer) => {
                 self.transactions_go_on();
-                self.heard(now);
+                // Before anything is sent again: nobody is kept from writing under the old id.
                 if self.begin_under(producer) {
                     return;
                 }
+                self.heard(now);
                 self.bump = false;
                 self.producer = Some(producer);
                 if matches!(self.stage, Stage::Taking) {
