@@ -66,8 +66,8 @@ impl Relay {
         self.shared.every.store(every, Ordering::Relaxed);
     }
 
-    /// Cuts the network, and mends it. Nothing is closed when it is cut and nothing gets through, in either direction and
-    /// not later either; a connection from before ends with the first byte after it was mended.
+    /// Cuts the network, and mends it. Nothing is closed when it is cut and nothing gets through, in either direction
+    /// and not later either; a connection from before ends with the first byte after it was mended.
     pub(crate) fn cut(&self, is_cut: bool) {
         let now = self.shared.network.load(Ordering::SeqCst);
         self.shared.network.store(now + u64::from((now % 2 == 1) != is_cut), Ordering::SeqCst);

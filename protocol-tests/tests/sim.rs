@@ -7,8 +7,8 @@ use twinlog_protocol_tests::is_long;
 use twinlog_protocol_tests::seeds::{Swept, Worlds};
 use twinlog_protocol_tests::sim::{Mistake, run};
 
-const SEEDS: u64 = 2_000;
-const SEEDS_LONG: u64 = 200_000;
+const SEEDS: u64 = 5_000;
+const SEEDS_LONG: u64 = 1_000_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
 const HAPPENS: [&str; 65] = [

@@ -63,8 +63,8 @@ impl MapWriter {
         Self { producer, next_sequence: 0, waiting: VecDeque::new(), in_flight: None }
     }
 
-    /// Goes on under the newest epoch of the same owner, whose sequences begin at 0; false while something is on its way
-    /// under an older one.
+    /// Goes on under the newest epoch of the same owner, whose sequences begin at 0; false while something is on its
+    /// way under an older one.
     pub fn go_on_as(&mut self, producer: Producer) -> bool {
         if self.producer != producer && self.in_flight.is_none() {
             (self.producer, self.next_sequence) = (producer, 0);
