@@ -1,15 +1,10 @@
-//! Two instances share the lanes of a link under load, and terrible things happen to one of them.
-
-use std::time::{Duration, Instant};
+//! Two instances share the lanes of a link under load, and one of them goes.
 
 use crate::kills::UnderLoad;
-use crate::pair::{LONG, SESSION, SHARED, assert_runs, drain};
+use crate::pair::{LONG, SHARED, assert_runs, drain};
 
-/// What a take-over may take beyond the session: hearing of it, a plan, the lane's first batch.
-const TAKE_OVER: Duration = Duration::from_secs(2);
-
-/// Given two instances that share the lanes, when one is killed with -9, then the other has all lanes within the session
-/// and two seconds, and no record is lost, doubled or out of order.
+/// Given two instances that share the lanes, when one is killed with -9, then the other takes all lanes, and no record
+/// is lost, doubled or out of order. How long that takes is what the bench `takeover` measures.
 #[test]
 fn the_lanes_of_a_killed_instance_are_taken_over() {
     let scenario = UnderLoad::start(&SHARED, "members-killed");
@@ -20,12 +15,8 @@ fn the_lanes_of_a_killed_instance_are_taken_over() {
     scenario.link.await_growth(&scenario.plain, 200_000);
 
     first.kill().expect("killed");
-    let killed = Instant::now();
 
     scenario.link.await_lanes("second", 4);
-    let taken = killed.elapsed();
-    println!("taken over after {taken:?}");
-    assert!(taken < SESSION + TAKE_OVER, "it took {taken:?}");
     scenario.link.await_growth(&scenario.plain, 200_000);
     assert_runs(&mut second);
     drain(second);
