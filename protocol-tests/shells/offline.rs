@@ -48,7 +48,11 @@ impl Scene {
     async fn begin() -> Self {
         let begun = Instant::now();
         let sandbox = |name: &str, nodes| {
-            let spec = SandboxSpec::new().nodes(nodes).cluster_id(name).clock(Clock::with_tokio(START_MS));
+            let spec = SandboxSpec::new()
+                .nodes(nodes)
+                .cluster_id(name)
+                .clock(Clock::with_tokio(START_MS))
+                .setting("group.min.session.timeout.ms", "1000");
             Sandbox::new(spec).unwrap()
         };
         let (source, target) = (sandbox("source", 1), sandbox("target", 2));
@@ -87,6 +91,7 @@ impl Scene {
                 return;
             }
             let waiting: Vec<_> = rows.iter().filter(|row| row.state != "caught-up").take(4).collect();
+            assert!(!self.link.task.is_finished(), "not {what}, and the link has ended");
             assert!(Instant::now() < deadline, "not {what}: {waiting:#?}");
             sleep(Duration::from_millis(100)).await;
         }

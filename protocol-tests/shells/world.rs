@@ -226,9 +226,6 @@ impl World {
         if self.instances.len() > 1 && self.instances.iter().all(Instance::copies) {
             self.shared.happened("lanes shared by two");
         }
-        if self.instances.len() > 1 && self.instances.iter().all(Instance::copies) {
-            self.shared.happened("lanes shared by two");
-        }
         let mut index = 0;
         while index < self.instances.len() {
             if !self.instances[index].task.is_finished() {
