@@ -11,12 +11,10 @@ use crate::ask::Load;
 use crate::chance::Chance;
 use crate::kills::UnderLoad;
 use crate::map::assert_map;
-use crate::pair::{LONG, Link, Pair, assert_runs, drain, scaled, turn};
+use crate::pair::{LONG, Link, Pair, SESSION, assert_runs, drain, scaled, turn};
 use crate::relay::Relay;
 
 const LANES: usize = 4;
-/// Also what a broker takes to give a silent member's lanes away.
-const SESSION: Duration = Duration::from_secs(2);
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 /// What befalls an instance.
@@ -158,10 +156,9 @@ fn whatever_befalls_one_of_three_instances_every_record_is_there_once() {
         .config("producer.id.expiration.check.interval.ms", "1000");
     let pair = Pair::onto(target);
     relay.lead_to(pair.target.broker(0).relayed_address().expect("a listener for the relay"));
-    let members = format!("members: {{ session_timeout: {}s, settle: 2s }}", SESSION.as_secs());
     let lanes = format!("lanes: {LANES}");
-    let load = UnderLoad::start_with(&pair, "fleet", &[&members, &lanes]);
-    let (topics, more) = (UnderLoad::topics("fleet"), UnderLoad::more(&[&members, &lanes]));
+    let load = UnderLoad::start_with(&pair, "fleet", &[&lanes]);
+    let (topics, more) = (UnderLoad::topics("fleet"), UnderLoad::more(&[&lanes]));
     let relayed = Link::to(&pair, &[relay.address()], "fleet", &topics, &more);
     let old = old(&load.link);
     load.link.source().create_topic(&old, 2, &[("retention.ms", "-1")]).expect("the topic is created");
@@ -201,6 +198,7 @@ fn whatever_befalls_one_of_three_instances_every_record_is_there_once() {
         // Each lane goes away from the one and comes back at the most: more would be ping-pong. The loop's last life
         // may have had its share.
         let takes = fleet.takes() - before;
+        println!("{takes} takes");
         assert!(takes <= 3 * LANES, "{takes} takes of {LANES} lanes in round {round}, {fate:?}");
     }
     let Fleet { load, instances, .. } = fleet;

@@ -44,10 +44,10 @@ impl<'a> Scene<'a> {
 
     /// Waits until each of these partitions has grown by so many bytes from now on.
     fn await_growth(&self, partitions: &[i32], bytes: u64) {
-        for partition in partitions {
-            let begin = self.bytes(*partition);
+        let begins: Vec<_> = partitions.iter().map(|partition| (*partition, self.bytes(*partition))).collect();
+        for (partition, begin) in begins {
             let what = format!("partition {partition} grows by {bytes} bytes from {begin}");
-            eventually(&what, LONG, || (self.bytes(*partition) >= begin + bytes).then_some(()));
+            eventually(&what, LONG, || (self.bytes(partition) >= begin + bytes).then_some(()));
         }
     }
 
