@@ -8,8 +8,8 @@ use crate::pair::{LONG, SESSION, SHARED, assert_runs, drain};
 /// What a take-over may take beyond the session: hearing of it, a plan, the lane's first batch.
 const TAKE_OVER: Duration = Duration::from_secs(2);
 
-/// Given two instances that share the lanes, when one is killed with -9, then the other has all lanes within the session
-/// and two seconds, and no record is lost, doubled or out of order.
+/// Given two instances that share the lanes, when one is killed with -9, then the other has all lanes within the
+/// session and two seconds, and no record is lost, doubled or out of order.
 #[test]
 fn the_lanes_of_a_killed_instance_are_taken_over() {
     let scenario = UnderLoad::start(&SHARED, "members-killed");

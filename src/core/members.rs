@@ -11,11 +11,12 @@
 //! goes to somebody else only after its owner let it go (`plan`).
 //!
 //! **The lease.** The coordinator gives a member's lanes to others no sooner than a session time-out after it heard
-//! from it. So a Heartbeat or SyncGroup that was answered as a member's proves ownership until a session time-out after
-//! it was *sent*. JoinGroup does not: the answer may be a generation that was made long before, and renews nothing. 27
-//! (REBALANCE_IN_PROGRESS) to a Heartbeat proves it, too; but a member that does not join, or that does not ask for the plan, is out
-//! when the rebalance time-out is over, and whether a request arrived is not known before its answer. The rebalance
-//! began after the last request was sent whose answer spoke of none: that plus its time-out is another bound.
+//! from it. So a Heartbeat or SyncGroup that was answered as a member's proves ownership until a session time-out
+//! after it was *sent*. JoinGroup does not: the answer may be a generation that was made long before, and renews
+//! nothing. 27 (REBALANCE_IN_PROGRESS) to a Heartbeat proves it, too; but a member that does not join, or that does
+//! not ask for the plan, is out when the rebalance time-out is over, and whether a request arrived is not known before
+//! its answer. The rebalance began after the last request was sent whose answer spoke of none: that plus its time-out
+//! is another bound.
 
 mod io;
 mod plan;

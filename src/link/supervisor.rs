@@ -89,7 +89,7 @@ pub enum LinkError {
     #[error(transparent)]
     MapTopic(#[from] MapTopicError),
     /// The target does not take this instance into the link's group.
-    #[error("link {link}: the target does not take this instance into group {}: {code}; {}", group(link), advice(*code))]
+    #[error("link {link}: the target takes no member into group {}: {code}; {}", group(link), advice(*code))]
     Members {
         /// The link's name.
         link: String,
