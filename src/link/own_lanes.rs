@@ -211,8 +211,8 @@ impl OwnLanes {
                 Next::Begin(RESTART)
             }
             Over::Forbidden(code, what) => {
-                let words = "The target forbids what the lane needs; trying again.";
-                tracing::error!(link, lane = number, %code, what, "{words}");
+                let lane = number;
+                tracing::error!(link, lane, %code, what, "The target forbids what the lane needs; trying again.");
                 Next::Begin(FORBIDDEN)
             }
             Over::Lost => {

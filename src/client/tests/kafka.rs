@@ -241,6 +241,7 @@ async fn groups(cluster: &Cluster) {
     cluster.heartbeat(member, limit).await.unwrap();
     let later = GroupMember { generation: generation + 1, ..member };
     assert_eq!(cluster.heartbeat(later, limit).await.unwrap_err().code(), Some(ErrorCode::ILLEGAL_GENERATION));
+    assert!(cluster.group_operations(group).await.unwrap().unwrap().allows(Operation::Read));
     cluster.leave_group(group, &id, limit).await.unwrap();
     let gone = cluster.heartbeat(member, limit).await.unwrap_err();
     assert_eq!(gone.code(), Some(ErrorCode::UNKNOWN_MEMBER_ID));

@@ -45,7 +45,7 @@ pub(super) async fn target(
     let are_claims_there = target.topics.contains_key(names::CLAIMS_TOPIC);
     topics.extend(are_claims_there.then(|| names::CLAIMS_TOPIC.to_owned()));
     on_topics(checks, Side::Target, &setup.target, &topics, TARGET).await;
-    on_group(checks, setup).await;
+    on_group(checks, setup, target).await;
 
     let about = About(Some(Side::Target), "rights");
     let missing = selected.missing(present).count() + usize::from(!present.map) + usize::from(!are_claims_there);
@@ -69,10 +69,17 @@ pub(super) async fn target(
     }
 }
 
+/// Where brokers keep groups. It is made when somebody first looks for a coordinator, which must not be us.
+const GROUPS: &str = "__consumer_offsets";
+
 /// Instances of a link are members of a group.
-async fn on_group(checks: &mut Checks, setup: &LinkSetup) {
+async fn on_group(checks: &mut Checks, setup: &LinkSetup, target: &Metadata) {
     let about = About(Some(Side::Target), "group");
     let group = names::group(&setup.name);
+    if !target.topics.contains_key(GROUPS) {
+        let finding = format!("whether Read is allowed on group {group} cannot be known before the target has a group");
+        return checks.warn(about, finding, UNKNOWN);
+    }
     let to_do = format!("grant Read on group {group}: by it the link's instances share the lanes");
     match setup.target.group_operations(&group).await {
         Ok(Some(operations)) if operations.allows(Operation::Read) => {
