@@ -27,6 +27,8 @@ use crate::writers::{Kind, Writer};
 const START_MS: i64 = 1_700_000_000_000;
 /// How long a link may take to catch up when nothing goes wrong any more.
 const CATCH_UP: Duration = Duration::from_secs(120);
+/// A mirror to which nothing is written is looked at every 10 s: by then a lost end is found, and the copy cut back.
+const LOOKED_AT: Duration = Duration::from_secs(15);
 /// A world is over long before that.
 const WORLD: Duration = Duration::from_secs(3_600);
 
@@ -212,6 +214,9 @@ impl World {
         }
         // The sandbox writes markers a little later.
         sleep(Duration::from_secs(1)).await;
+        if self.profile.losses_ms > 0 {
+            sleep(LOOKED_AT).await;
+        }
         self.catch_up().await?;
         self.judge().await
     }
