@@ -15,6 +15,10 @@ use crate::pair::{LONG, Link, Pair, SESSION, assert_runs, drain, scaled, turn};
 use crate::relay::Relay;
 
 const LANES: usize = 4;
+const INSTANCES: usize = 3;
+/// How often lanes are taken in a round: an instance's part goes to the others and comes back. One that is restarted
+/// again and again gets none meanwhile. What is taken more often goes to and fro.
+const TAKES: usize = 2 * LANES.div_ceil(INSTANCES);
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 /// What befalls an instance.
@@ -171,18 +175,20 @@ fn whatever_befalls_one_of_three_instances_every_record_is_there_once() {
     for is_relayed in [false, false, true] {
         fleet.start(is_relayed);
     }
-    for index in 0..3 {
+    for index in 0..INSTANCES {
         fleet.await_share(index);
     }
     let mut made = BTreeSet::new();
+    let before = fleet.takes();
+    // One move of everything more than is needed, for instances that a busy machine holds up past a session.
+    let mut allowed = LANES;
     for round in 0..scaled(5, 30) {
         let fate = FATES[usize::try_from(round).expect("a round") % FATES.len()];
         let index = match fate {
             Fate::CutOff => fleet.instances.iter().position(|one| one.is_relayed).expect("one is relayed"),
-            _ => usize::try_from(chance.below(3)).expect("an index"),
+            _ => usize::try_from(chance.below(INSTANCES as u64)).expect("an index"),
         };
         fleet.await_share(index);
-        let before = fleet.takes();
         println!("round {round}: {} is {fate:?}", fleet.instances[index].name);
         if round % 5 == 3 {
             // What appears while instances fight for lanes.
@@ -195,11 +201,10 @@ fn whatever_befalls_one_of_three_instances_every_record_is_there_once() {
             fleet.load.link.source().add_partitions(&old, partitions).expect("partitions are added");
         }
         fleet.meets(index, fate, &mut chance);
-        // Each lane goes away from the one and comes back at the most: more would be ping-pong. The loop's last life
-        // may have had its share.
+        allowed += TAKES;
         let takes = fleet.takes() - before;
-        println!("{takes} takes");
-        assert!(takes <= 3 * LANES, "{takes} takes of {LANES} lanes in round {round}, {fate:?}");
+        println!("{takes} takes of lanes so far, {allowed} allowed");
+        assert!(takes <= allowed, "{takes} takes of {LANES} lanes in {} rounds, {allowed} allowed", round + 1);
     }
     let Fleet { load, instances, .. } = fleet;
     for instance in instances {
