@@ -3,6 +3,7 @@
 
 pub mod checker;
 mod form;
+pub mod members;
 #[allow(clippy::panic, clippy::unwrap_used, reason = "test code")]
 pub mod seeds;
 pub mod sim;

@@ -11,6 +11,7 @@ mod coordinator;
 mod ending;
 mod faults;
 mod judge;
+mod leaderless;
 mod mistakes;
 mod produce;
 mod profile;
@@ -24,6 +25,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use mistakes::Mistake;
+pub(crate) use rng::Rng;
 use world::World;
 
 use crate::seeds::Outcome;

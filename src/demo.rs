@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use twinlog_client::{Cluster, DialConfig};
-use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig};
+use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig, Members};
 use twinlog_core::report::{Failure, FailureKind, Side, TranslateAnswer, Translation, VerifyProgress};
 use twinlog_core::topics::{Pattern, TopicRules};
 use twinlog_link::environment::Environment;
@@ -192,6 +192,7 @@ fn setup(clusters: &Clusters) -> Result<LinkSetup, Failure> {
         budget_bytes: BUDGET_BYTES_DEFAULT,
         fetch: FetchConfig::default(),
         intervals: Intervals::default(),
+        members: Members { session_timeout: Duration::from_secs(1), ..Members::default() },
     };
     let (source, target) = (cluster(Side::Source, clusters)?, cluster(Side::Target, clusters)?);
     Ok(LinkSetup { name: LINK.to_owned(), config, source, target, environment: Environment::default() })

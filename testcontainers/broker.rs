@@ -11,6 +11,7 @@ use crate::error::{Error, Result, tail};
 use crate::eventually::poll;
 use crate::metadata::known_brokers;
 use crate::node::ProcessNode;
+use crate::properties::Ports;
 
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
@@ -18,7 +19,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Broker {
     id: i32,
-    port: u16,
+    ports: Ports,
     config: PathBuf,
     ready_within: Duration,
     node: Mutex<Node>,
@@ -49,9 +50,9 @@ macro_rules! node {
 }
 
 impl Broker {
-    pub(crate) fn new(id: usize, port: u16, config: PathBuf, ready: Duration, node: Node) -> Self {
+    pub(crate) fn new(id: usize, ports: Ports, config: PathBuf, ready: Duration, node: Node) -> Self {
         let id = i32::try_from(id).unwrap_or(i32::MAX);
-        Self { id, port, config, ready_within: ready, node: Mutex::new(node) }
+        Self { id, ports, config, ready_within: ready, node: Mutex::new(node) }
     }
 
     /// The node number: 1 for the first broker.
@@ -61,7 +62,12 @@ impl Broker {
 
     /// Where clients find it; the same after a restart.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.broker))
+    }
+
+    /// Where a relay leads to, of a cluster that was made with [`crate::ClusterSpec::relayed`].
+    pub fn relayed_address(&self) -> Option<SocketAddr> {
+        self.ports.relayed.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
     /// Its `server.properties`; what is changed there counts from the next start on.

@@ -44,7 +44,8 @@ impl Cluster {
     fn launch(spec: &ClusterSpec, backend: Backend) -> Result<Self> {
         let mut ports = Vec::new();
         for _ in 0..spec.brokers {
-            ports.push(Ports { broker: free_port()?, controller: free_port()? });
+            let relayed = if spec.relays.is_empty() { None } else { Some(free_port()?) };
+            ports.push(Ports { broker: free_port()?, controller: free_port()?, relayed });
         }
         let (scratch, brokers) = match backend {
             Backend::Process => process_nodes(spec, &ports)?,
@@ -130,7 +131,7 @@ fn process_nodes(spec: &ClusterSpec, ports: &[Ports]) -> Result<Nodes> {
     for (id, own) in (1..).zip(ports) {
         let node = ProcessNode::new(spec, &kit, &scratch, ports, id, &cluster_id)?;
         let config = node.config().to_owned();
-        brokers.push(Broker::new(id, own.broker, config, spec.ready_within, Node::Process(Box::new(node))));
+        brokers.push(Broker::new(id, *own, config, spec.ready_within, Node::Process(Box::new(node))));
     }
     Ok((scratch, brokers))
 }
@@ -144,7 +145,7 @@ fn docker_nodes(spec: &ClusterSpec, ports: &[Ports]) -> Result<Nodes> {
         let node = DockerNode::new(spec, &scratch, ports, id, &cluster_id)?;
         let config = node.config().to_owned();
         let node = Node::Docker(Box::new(node));
-        brokers.push(Broker::new(id, own.broker, config, spec.ready_within, node));
+        brokers.push(Broker::new(id, *own, config, spec.ready_within, node));
     }
     Ok((scratch, brokers))
 }

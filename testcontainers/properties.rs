@@ -12,6 +12,8 @@ pub(crate) struct Ports {
     pub(crate) broker: u16,
     /// For the controllers' quorum.
     pub(crate) controller: u16,
+    /// For those who come by way of a relay, if the cluster has such a listener.
+    pub(crate) relayed: Option<u16>,
 }
 
 /// The text of `server.properties` for the node of number `node` (counted from 1).
@@ -29,15 +31,23 @@ pub(crate) fn server(spec: &ClusterSpec, ports: &[Ports], node: usize, data: &st
     set("controller.quorum.voters", voters.join(","));
     set("controller.listener.names", "CONTROLLER".into());
     set("inter.broker.listener.name", "PLAINTEXT".into());
-    set("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".into());
+    set("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,RELAYED:PLAINTEXT".into());
     let plain = format!("PLAINTEXT://127.0.0.1:{}", own.broker);
-    set("listeners", format!("{plain},CONTROLLER://127.0.0.1:{}", own.controller));
-    set("advertised.listeners", plain);
+    let mut listeners = format!("{plain},CONTROLLER://127.0.0.1:{}", own.controller);
+    let mut advertised = plain;
+    if let (Some(port), Some(relay)) = (own.relayed, spec.relays.get(node - 1)) {
+        listeners.push_str(&format!(",RELAYED://127.0.0.1:{port}"));
+        advertised.push_str(&format!(",RELAYED://127.0.0.1:{relay}"));
+    }
+    set("listeners", listeners);
+    set("advertised.listeners", advertised);
     set("log.dirs", data.to_owned());
     set("auto.create.topics.enable", "false".into());
     set("default.replication.factor", brokers.to_string());
     set("min.insync.replicas", in_sync_min.to_string());
     set("group.initial.rebalance.delay.ms", "0".into());
+    // Instances that are killed are to be replaced soon: 6 seconds by default.
+    set("group.min.session.timeout.ms", "1000".into());
     for (topic, in_sync) in [
         ("offsets.topic", None),
         ("transaction.state.log", Some("transaction.state.log.min.isr")),
@@ -98,9 +108,9 @@ mod tests {
     use super::*;
 
     const PORTS: [Ports; 3] = [
-        Ports { broker: 11, controller: 21 },
-        Ports { broker: 12, controller: 22 },
-        Ports { broker: 13, controller: 23 },
+        Ports { broker: 11, controller: 21, relayed: Some(31) },
+        Ports { broker: 12, controller: 22, relayed: Some(32) },
+        Ports { broker: 13, controller: 23, relayed: Some(33) },
     ];
 
     #[test]
@@ -112,6 +122,17 @@ mod tests {
             "min.insync.replicas=2",
             "transaction.state.log.min.isr=2",
             "offsets.topic.replication.factor=3",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn whoever_comes_by_a_relay_is_told_the_relay_s_address() {
+        let text = server(&ClusterSpec::new().brokers(3).relayed(&[41, 42, 43]), &PORTS, 2, "/data");
+        for line in [
+            "listeners=PLAINTEXT://127.0.0.1:12,CONTROLLER://127.0.0.1:22,RELAYED://127.0.0.1:32",
+            "advertised.listeners=PLAINTEXT://127.0.0.1:12,RELAYED://127.0.0.1:42",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

@@ -29,6 +29,7 @@ pub struct ClusterSpec {
     pub(crate) brokers: u16,
     pub(crate) version: KafkaVersion,
     pub(crate) config: BTreeMap<String, String>,
+    pub(crate) relays: Vec<u16>,
     pub(crate) heap_mb: u32,
     pub(crate) optimised: bool,
     pub(crate) ready_within: Duration,
@@ -40,6 +41,7 @@ impl Default for ClusterSpec {
             brokers: 1,
             version: KafkaVersion::default(),
             config: BTreeMap::new(),
+            relays: Vec::new(),
             heap_mb: 256,
             optimised: false,
             ready_within: Duration::from_secs(90),
@@ -68,6 +70,14 @@ impl ClusterSpec {
     /// A broker property, for every broker; it wins over those of this crate.
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.insert(key.into(), value.into());
+        self
+    }
+
+    /// A second listener on each broker, for those who come by way of a relay: each broker tells them the port here as
+    /// its own, one for each broker. So one client's network can be cut while the others' is whole. The relay leads to
+    /// [`crate::Broker::relayed_address`].
+    pub fn relayed(mut self, ports: &[u16]) -> Self {
+        self.relays = ports.to_vec();
         self
     }
 
@@ -101,6 +111,9 @@ impl ClusterSpec {
         if !matches!(self.brokers, 1 | 3) {
             let brokers = self.brokers;
             return Err(Error::Argument(format!("a cluster has 1 or 3 brokers, not {brokers}")));
+        }
+        if !self.relays.is_empty() && (self.relays.len() != usize::from(self.brokers) || backend != Backend::Process) {
+            return Err(Error::Argument("relays lead to processes, one for each broker".to_owned()));
         }
         Cluster::start(self, backend)
     }

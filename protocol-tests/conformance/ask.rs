@@ -357,6 +357,17 @@ impl Peer {
         Ok((answer.error_code, Producer { id: answer.producer_id.0, epoch: answer.producer_epoch }))
     }
 
+    /// One InitProducerId v3, at the coordinator, of who holds this producer.
+    pub(crate) async fn init_as(&self, id: &str, present: Producer) -> Verdict<(i16, Producer)> {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(Some(TransactionalId(words(id))))
+            .with_transaction_timeout_ms(60_000)
+            .with_producer_id(ProducerId(present.id))
+            .with_producer_epoch(present.epoch);
+        let answer = self.call(3, request).await?;
+        Ok((answer.error_code, Producer { id: answer.producer_id.0, epoch: answer.producer_epoch }))
+    }
+
     /// One AddPartitionsToTxn v0, at the coordinator: a code a topic and partition.
     pub(crate) async fn add_once(
         &self,

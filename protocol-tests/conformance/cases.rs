@@ -6,6 +6,7 @@
 mod cluster;
 mod groups;
 mod logs;
+mod members;
 mod produce;
 mod sequences;
 mod transactions;
@@ -100,6 +101,8 @@ pub(crate) const CASES: &[Case] = cases![
     ("T12", "a transaction ends without a leader", BOTH, Three, NOTHING, cluster::end_without_leader);
     ("T13", "a hanging transaction", BOTH, Calm, NOTHING, transactions::hanging);
     ("T14", "EndTxn v5 changes the epoch", V4, Calm, BEYOND, transactions::end_changes_epoch);
+    ("T15", "a used-up producer id", BOTH, Calm, &[Need::Long], transactions::epochs_used_up);
+    ("T16", "nothing to commit", BOTH, Calm, NOTHING, transactions::nothing_to_commit);
 
     ("G1", "commit for an unused group", BOTH, Calm, NOTHING, groups::commit_for_unused);
     ("G1", "commit for a classic group in use", BOTH, Calm, NOTHING, groups::commit_for_classic);
@@ -108,6 +111,9 @@ pub(crate) const CASES: &[Case] = cases![
     ("G3", "aborted commit", BOTH, Calm, BEYOND, groups::aborted_commit);
     ("G4", "offsets expire by the commit's own time", BOTH, Quick, BEYOND, groups::offsets_expire);
     ("G4", "offsets expire by the setting", BOTH, Quick, LONG_BEYOND, groups::offsets_expire_by_setting);
+    ("G5", "heartbeats in a rebalance", BOTH, Calm, NOTHING, members::heartbeats_in_a_rebalance);
+    ("G6", "heartbeats before the plan", BOTH, Calm, NOTHING, members::heartbeats_before_the_plan);
+    ("G7", "silent members", BOTH, Calm, NOTHING, members::silent_members);
 
     ("L1", "log start after a kill", BOTH, Killed, NOTHING, logs::start_after_kill);
     ("L2", "old records and retention", BOTH, Quick, NOTHING, logs::retention);
@@ -120,4 +126,5 @@ pub(crate) const CASES: &[Case] = cases![
     ("W4", "idle connections", BOTH, Quick, BEYOND, logs::idle);
     ("W5", "a slow partition", BOTH, Three, NOTHING, cluster::slow_partition);
     ("W6", "the leader in answers of others", BOTH, Three, NOTHING, cluster::new_leader_in_answers);
+    ("W7", "a slow partition is named", BOTH, Three, NOTHING, cluster::slow_partition_named);
 ];

@@ -39,7 +39,7 @@ impl Kind for Memory {
     fn start(&self, place: Place) -> Result<Running, String> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(text)?;
         // A place's settings are about how often brokers look: here that is `CHECK`.
-        let spec = SandboxSpec::new().nodes(i32::from(place.brokers()));
+        let spec = SandboxSpec::new().nodes(i32::from(place.brokers())).setting("group.min.session.timeout.ms", "1000");
         let (sandbox, addresses) = runtime.block_on(async {
             let sandbox = Sandbox::new(spec).map_err(text)?;
             let addresses = sandbox.listen(&[]).await.map_err(text)?;

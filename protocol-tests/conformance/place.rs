@@ -86,6 +86,7 @@ impl Place {
                 // Everything is allowed where nothing is forbidden by name.
                 ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
                 ("allow.everyone.if.no.acl.found", "true"),
+                ("group.min.session.timeout.ms", "1000"),
             ],
         }
     }

@@ -16,16 +16,19 @@ const ABORTED: i32 = 128 + 6;
 pub(crate) struct UnderLoad<'a> {
     pub(crate) link: Link<'a>,
     pub(crate) plain: String,
-    transactional: String,
+    pub(crate) transactional: String,
     loads: [Load; 2],
 }
 
 impl<'a> UnderLoad<'a> {
     pub(crate) fn start(pair: &'a Pair, name: &str) -> Self {
+        Self::start_with(pair, name, &[])
+    }
+
+    /// The same with more lines in the link's configuration.
+    pub(crate) fn start_with(pair: &'a Pair, name: &str, more: &[&str]) -> Self {
         let (plain, transactional) = (format!("{name}.plain"), format!("{name}.transactional"));
-        // Marks and chunks of the map come often, so that kills fall between them.
-        let more = ["intervals: { mark: 200ms, topics: 1s }"];
-        let link = Link::new(pair, name, &format!("{{ include: ['{name}\\..*'] }}"), &more);
+        let link = Link::new(pair, name, &Self::topics(name), &Self::more(more));
         for topic in [&plain, &transactional] {
             link.source().create_topic(topic, 4, &[]).expect("the topic is created");
         }
@@ -36,6 +39,16 @@ impl<'a> UnderLoad<'a> {
         let produce = Produce::endless(&transactional).transactions(&id, 40, 3).rate(400);
         let transactions = Load::start(bootstrap(), &transactional, &produce);
         Self { link, plain, transactional, loads: [load, transactions] }
+    }
+
+    /// The link's topics.
+    pub(crate) fn topics(name: &str) -> String {
+        format!("{{ include: ['{name}\\..*'] }}")
+    }
+
+    /// The link's other lines: marks and chunks of the map come often, so that kills fall between them.
+    pub(crate) fn more<'b>(more: &[&'b str]) -> Vec<&'b str> {
+        [&["intervals: { mark: 200ms, topics: 1s }"], more].concat()
     }
 
     /// Stops the producers, catches up, and compares everything.

@@ -15,6 +15,9 @@ use crate::segments::bytes_on_disk;
 /// Longer than anything here should take on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
+/// How long the lanes of a killed instance wait for the next one.
+pub(crate) const SESSION: Duration = Duration::from_secs(2);
+
 /// Lines of each run that a failed test shows.
 const LINES_SHOWN: usize = 60;
 
@@ -109,7 +112,7 @@ impl<'a> Link<'a> {
         let mut yaml = format!(
             "clusters:\n  a: {{ bootstrap: {:?} }}\n  b: {{ bootstrap: {target:?} }}\nlinks:\n  {name}:\n    \
              source: a\n    \
-             target: b\n    topics: {topics}\n",
+             target: b\n    topics: {topics}\n    members: {{ session_timeout: {SESSION:?}, settle: 1s }}\n",
             pair.source.bootstrap(),
         );
         for line in more {
@@ -177,6 +180,24 @@ impl<'a> Link<'a> {
         let wanted = count(&self.source(), topic).expect("the source is read");
         eventually(&format!("{wanted} records in {target_topic}"), LONG, || {
             count(&self.target(), target_topic).filter(|found| *found >= wanted)
+        });
+    }
+
+    /// Waits until a run has said this.
+    pub(crate) fn await_said(&self, name: &str, words: &str, patience: Duration) {
+        let log = self.folder.path().join(format!("{name}.err"));
+        eventually(&format!("{name} says {words:?}"), patience, || {
+            std::fs::read_to_string(&log).ok()?.contains(words).then_some(())
+        });
+    }
+
+    /// Waits until a run says that the group gives it so many lanes, by its last word on it.
+    pub(crate) fn await_lanes(&self, name: &str, lanes: usize) {
+        let log = self.folder.path().join(format!("{name}.err"));
+        eventually(&format!("{name} has {lanes} lanes"), LONG, || {
+            let text = std::fs::read_to_string(&log).ok()?;
+            let last = text.lines().rev().find(|line| line.contains("Lanes are shared out."))?;
+            last.contains(&format!("lanes={lanes}")).then_some(())
         });
     }
 

@@ -9,7 +9,7 @@ use crate::ask::{Load, end};
 use crate::pair::{Ended, LONG, Link, Pair, SHARED, assert_runs, drain};
 
 /// The line on standard error in which a partition stops.
-fn stop_line(said: &str, topic: &str, partition: i32, state: &str) -> Option<String> {
+pub(crate) fn stop_line(said: &str, topic: &str, partition: i32, state: &str) -> Option<String> {
     let words = [format!("topic=\"{topic}\""), format!("partition={partition}"), format!("state=\"{state}\"")];
     let line = said.lines().find(|line| line.contains("Partition stopped.") && words.iter().all(|w| line.contains(w)));
     line.map(str::to_owned)

@@ -1,5 +1,5 @@
-//! A TCP relay in front of a broker that loses answers: it hands a Produce request on and cuts the connection before
-//! the answer comes back.
+//! A TCP relay in front of a broker that loses answers (it hands a Produce request on and cuts the connection before
+//! the answer comes back), or everything, as a network that is cut.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -23,6 +23,8 @@ struct Shared {
     every: AtomicU64,
     requests: AtomicU64,
     cuts: AtomicU64,
+    /// Odd while the network is cut. What a connection of an earlier number has to say is lost.
+    network: AtomicU64,
 }
 
 impl Relay {
@@ -49,6 +51,11 @@ impl Relay {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The port of it.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where it leads to.
     pub(crate) fn lead_to(&self, broker: SocketAddr) {
         self.shared.broker.get_or_init(|| broker);
@@ -59,6 +66,13 @@ impl Relay {
         self.shared.every.store(every, Ordering::Relaxed);
     }
 
+    /// Cuts the network, and mends it. Nothing is closed when it is cut and nothing gets through, in either direction
+    /// and not later either; a connection from before ends with the first byte after it was mended.
+    pub(crate) fn cut(&self, is_cut: bool) {
+        let now = self.shared.network.load(Ordering::SeqCst);
+        self.shared.network.store(now + u64::from((now % 2 == 1) != is_cut), Ordering::SeqCst);
+    }
+
     /// How many answers were lost.
     pub(crate) fn lost(&self) -> u64 {
         self.shared.cuts.load(Ordering::Relaxed)
@@ -67,25 +81,29 @@ impl Relay {
 
 fn relay(client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let Some(broker) = shared.broker.get() else { return Ok(()) };
+    let network = shared.network.load(Ordering::SeqCst);
     let broker = TcpStream::connect(broker)?;
     client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
     let swallow = Arc::new(AtomicBool::new(false));
     let answers = {
         let (mut from, mut to, swallow) = (broker.try_clone()?, client.try_clone()?, Arc::clone(&swallow));
+        let shared = Arc::clone(shared);
         thread::spawn(move || {
             let mut buffer = vec![0; 64 << 10];
             while let Ok(count @ 1..) = from.read(&mut buffer) {
-                // With the first byte of the lost answer the request was carried out.
-                if swallow.load(Ordering::SeqCst) || to.write_all(&buffer[..count]).is_err() {
-                    break;
+                match shared.passes(network) {
+                    // With the first byte of the lost answer the request was carried out.
+                    Passes::Yes if swallow.load(Ordering::SeqCst) || to.write_all(&buffer[..count]).is_err() => break,
+                    Passes::Never => break,
+                    Passes::Yes | Passes::NotNow => {}
                 }
             }
             close(&from);
             close(&to);
         })
     };
-    let ended = requests(&client, &broker, shared, &swallow);
+    let ended = requests(&client, &broker, shared, network, &swallow);
     if ended.is_err() || !swallow.load(Ordering::SeqCst) {
         close(&broker);
         close(&client);
@@ -95,11 +113,25 @@ fn relay(client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
 }
 
 /// Hands requests on until the client is through or an answer is to be lost.
-fn requests(mut client: &TcpStream, mut broker: &TcpStream, shared: &Shared, swallow: &AtomicBool) -> io::Result<()> {
+fn requests(
+    mut client: &TcpStream,
+    mut broker: &TcpStream,
+    shared: &Shared,
+    network: u64,
+    swallow: &AtomicBool,
+) -> io::Result<()> {
     loop {
         let mut head = [0; 6];
         client.read_exact(&mut head)?;
         let length = u64::from(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
+        match shared.passes(network) {
+            Passes::Yes => {}
+            Passes::NotNow => {
+                io::copy(&mut client.take(length.saturating_sub(2)), &mut io::sink())?;
+                continue;
+            }
+            Passes::Never => return Ok(()),
+        }
         let cut = [head[4], head[5]] == PRODUCE && shared.is_unlucky();
         if cut {
             // Answers of earlier requests are lost with it, as when a network breaks.
@@ -113,7 +145,25 @@ fn requests(mut client: &TcpStream, mut broker: &TcpStream, shared: &Shared, swa
     }
 }
 
+/// Whether a connection's bytes get through.
+enum Passes {
+    Yes,
+    /// The network is cut.
+    NotNow,
+    /// It was cut since the connection was made, and something may be missing.
+    Never,
+}
+
 impl Shared {
+    /// For a connection that was made when the network had this number.
+    fn passes(&self, network: u64) -> Passes {
+        match self.network.load(Ordering::SeqCst) {
+            now if now % 2 == 1 => Passes::NotNow,
+            now if now == network => Passes::Yes,
+            _ => Passes::Never,
+        }
+    }
+
     fn is_unlucky(&self) -> bool {
         let every = self.every.load(Ordering::Relaxed);
         let unlucky = every > 0 && self.requests.fetch_add(1, Ordering::Relaxed) % every == every - 1;

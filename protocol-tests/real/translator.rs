@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 
 use tokio::runtime::Runtime;
 use twinlog_client::{Cluster, DialConfig, Side as Dialled};
-use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, LinkConfig};
+use twinlog_core::config::{
+    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, LinkConfig, Members,
+};
 use twinlog_core::report::{Side, Translation};
 use twinlog_core::topics::TopicRules;
 use twinlog_link::environment::Environment;
@@ -36,6 +38,7 @@ impl Translator {
             budget_bytes: BUDGET_BYTES_DEFAULT,
             fetch: FetchConfig::default(),
             intervals: Intervals::default(),
+            members: Members::default(),
         };
         let (source, target) = (&link.pair.source, &link.pair.target);
         let setup = LinkSetup {

@@ -79,6 +79,9 @@ impl World {
             if self.is_time(step, profile.trims_ms) {
                 self.trim(false).await;
             }
+            if self.is_time(step, profile.losses_ms) {
+                self.lose_an_end();
+            }
             if self.is_time(step, profile.kills_ms) && !self.instances.is_empty() {
                 self.kill();
             }
@@ -154,8 +157,6 @@ impl World {
         let forgets = self.profile.ages != Ages::Young || self.profile.expiration_ms < 86_400_000;
         if forgets || self.rng.bool() {
             self.target.cut_client(LINK);
-        } else {
-            self.leftovers = true;
         }
     }
 
@@ -183,21 +184,32 @@ impl World {
         }
     }
 
+    /// An unclean election: what is lost must be copied again.
+    fn lose_an_end(&mut self) {
+        let (topic, partitions) = self.topics[self.rng.usize(0..self.topics.len())].clone();
+        let (twin, partition) = (mirror(&topic), self.rng.i32(0..partitions));
+        let Ok((start, end)) = self.target.offsets(&twin, partition) else { return };
+        let (kept, nodes) = (end - self.rng.i64(1..=20), self.target.nodes());
+        if kept > start {
+            let node = nodes[self.rng.usize(0..nodes.len())];
+            self.target.truncate(&twin, partition, kept, node).unwrap();
+            self.shared.trace(format!("{twin}:{partition} loses what is above {kept} of {end}"));
+            self.shared.happened("mirrors that lose their end");
+        }
+    }
+
     async fn make_mistake(&mut self) {
         let Some(mistake) = self.mistake.filter(|_| self.rng.u32(0..4) == 0) else { return };
         let (topic, partitions) = self.topics[self.rng.usize(0..self.topics.len())].clone();
         let (twin, partition) = (mirror(&topic), self.rng.i32(0..partitions));
-        let Ok((_, end)) = self.target.offsets(&twin, partition) else { return };
+        if self.target.offsets(&twin, partition).is_err() {
+            // It is not made yet.
+            return;
+        }
         match mistake {
             Mistake::BrokersForget => self.target.forget_producers(&twin, partition, None).unwrap(),
             Mistake::ClockBehind => self.target.expire_producers(),
             Mistake::TrimmedAhead => self.trim(true).await,
-            Mistake::TargetTruncated => {
-                let node = self.target.nodes()[0];
-                if end > 3 && self.rng.u32(0..10) == 0 {
-                    self.target.truncate(&twin, partition, end - 1, node).unwrap();
-                }
-            }
             Mistake::ForeignWrite => {
                 let mut batch = BatchBuilder::new(BatchOptions::default());
                 let timestamp = self.shared.wall_ms();

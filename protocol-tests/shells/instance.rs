@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use twinlog_client::{DialConfig, Side};
-use twinlog_core::config::{BUDGET_BYTES_MIN, ExistingTopics, FetchConfig, Intervals, LinkConfig};
+use twinlog_core::config::{BUDGET_BYTES_MIN, ExistingTopics, FetchConfig, Intervals, LinkConfig, Members};
 use twinlog_core::report::RunEnd;
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 use twinlog_core::topics::TopicRules;
-use twinlog_link::environment::{Environment, LanePlace, WallClock};
+use twinlog_link::environment::Environment;
 use twinlog_link::supervisor::{self, LinkError, LinkSetup};
 use twinlog_sandbox::Sandbox;
 
@@ -29,7 +29,7 @@ pub(crate) fn setup(
     profile: &Profile,
     network: &Network,
     (source, target): (&Sandbox, &Sandbox),
-    clock: WallClock,
+    environment: Environment,
 ) -> LinkSetup {
     let config = LinkConfig {
         source: "a".to_owned(),
@@ -49,6 +49,7 @@ pub(crate) fn setup(
             max_wait: Duration::from_millis(profile.fetch_wait_ms),
         },
         intervals: Intervals { topics: Duration::from_secs(1), mark: Duration::from_millis(profile.mark_ms) },
+        members: Members { session_timeout: Duration::from_secs(2), settle: Duration::from_secs(3) },
     };
     let dial = DialConfig {
         client_id: LINK.to_owned(),
@@ -61,7 +62,7 @@ pub(crate) fn setup(
         config,
         source: network.cluster(Side::Source, source, dial.clone()),
         target: network.cluster(Side::Target, target, dial),
-        environment: Environment { lanes: LanePlace::SameRuntime, clock },
+        environment,
     }
 }
 
@@ -74,8 +75,6 @@ pub(crate) struct Instance {
     status: watch::Receiver<LinkStatus>,
     /// Whether it was told to end.
     pub(crate) is_stopped: bool,
-    /// Whether another one lived at the same time.
-    pub(crate) has_rival: bool,
 }
 
 impl Instance {
@@ -89,7 +88,7 @@ impl Instance {
             partitions: Vec::new(),
         });
         let task = tokio::spawn(supervisor::run(setup, until_caught_up, stopped, sender));
-        Self { number, network, task, stop, status, is_stopped: false, has_rival: false }
+        Self { number, network, task, stop, status, is_stopped: false }
     }
 
     /// Tells it to end in order.
@@ -107,6 +106,11 @@ impl Instance {
     /// Up to where a partition is said to be copied.
     pub(crate) fn synced(&self, topic: &str, partition: i32) -> Option<i64> {
         self.status.borrow().partitions.iter().find(|row| row.topic == topic && row.partition == partition)?.synced
+    }
+
+    /// Whether it has a lane.
+    pub(crate) fn copies(&self) -> bool {
+        self.status.borrow().partitions.iter().any(|row| row.synced.is_some())
     }
 
     pub(crate) fn rows(&self) -> Vec<PartitionStatus> {

@@ -12,6 +12,7 @@ mod faults;
 mod instance;
 mod judge;
 mod network;
+mod offline;
 mod peer;
 mod profile;
 mod world;
@@ -29,7 +30,7 @@ const SEEDS_LONG: u64 = 20_000;
 const SEEDS_MISTAKE: u64 = 60;
 
 /// What must happen in some world, or the simulation tests less than it seems to.
-const HAPPENS: [&str; 33] = [
+const HAPPENS: [&str; 34] = [
     "AddPartitionsToTxn refused",
     "AddPartitionsToTxn refused after it",
     "EndTxn refused",
@@ -45,10 +46,11 @@ const HAPPENS: [&str; 33] = [
     "cuts before a request",
     "ends in order",
     "kills",
+    "lanes shared by two",
     "leader moves",
     "links that stand still",
-    "lost to a rival",
     "maps read beside their owner",
+    "mirrors that lose their end",
     "old batches",
     "partitions without a leader",
     "pauses of a node",

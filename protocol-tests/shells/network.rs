@@ -3,6 +3,7 @@
 //! A killed process is, to the rest of the world, one whose connections are closed and that opens no others: what it
 //! had written before may still be read by the broker. A stopped one neither reads nor writes for a while.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -19,6 +20,8 @@ use twinlog_sandbox::Sandbox;
 struct State {
     killed: AtomicBool,
     stands: AtomicBool,
+    /// Hosts that refuse connections.
+    unplugged: Mutex<BTreeSet<String>>,
     wakers: Mutex<Vec<Waker>>,
 }
 
@@ -45,6 +48,20 @@ impl Network {
     pub(crate) fn stand(&self, stands: bool) {
         self.0.stands.store(stands, Ordering::Relaxed);
         self.0.wake();
+    }
+
+    /// Closes all connections to a node and lets no others be made, until it is called with false.
+    pub(crate) fn unplug(&self, sandbox: &Sandbox, node: i32, unplugged: bool) {
+        let (host, _) = sandbox.memory_address(node);
+        let mut hosts = self.0.unplugged.lock().unwrap();
+        if !unplugged {
+            hosts.remove(&host);
+            return;
+        }
+        hosts.insert(host);
+        for (id, _, _) in sandbox.connections().into_iter().filter(|(_, at, _)| *at == node) {
+            sandbox.cut(id);
+        }
     }
 
     /// A client of the sandbox that belongs to this process.
@@ -74,7 +91,8 @@ impl fmt::Debug for Pipes {
 impl Connector for Pipes {
     fn open<'a>(&'a self, address: &'a Address) -> Opening<'a> {
         Box::pin(async move {
-            if self.network.0.killed.load(Ordering::Relaxed) {
+            let unplugged = self.network.0.unplugged.lock().unwrap().contains(&address.host);
+            if unplugged || self.network.0.killed.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let opened = self.sandbox.connect_to(&address.host, address.port);

@@ -22,13 +22,10 @@ pub(crate) enum Mistake {
     ForeignWrite,
     /// The source deletes records before they are copied.
     TrimmedAhead,
-    /// The target loses acknowledged records.
-    TargetTruncated,
 }
 
 impl Mistake {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::BrokersForget, Self::ClockBehind, Self::ForeignWrite, Self::TrimmedAhead, Self::TargetTruncated];
+    pub(crate) const ALL: [Self; 4] = [Self::BrokersForget, Self::ClockBehind, Self::ForeignWrite, Self::TrimmedAhead];
 }
 
 /// The shape of one world. Chances are per mille of requests, means are in ms, and 0 is never.
@@ -66,6 +63,8 @@ pub(crate) struct Profile {
     pub(crate) restarts_ms: u64,
     pub(crate) pauses_ms: u64,
     pub(crate) trims_ms: u64,
+    /// Mirrors that lose acknowledged records.
+    pub(crate) losses_ms: u64,
     pub(crate) kills_ms: u64,
     pub(crate) rivals_ms: u64,
     pub(crate) stops_ms: u64,
@@ -124,6 +123,7 @@ impl Profile {
             restarts_ms: some(rng, 350, [1_500, 5_000]).into(),
             pauses_ms: some(rng, 250, [2_000, 5_000]).into(),
             trims_ms: some(rng, 400, [500, 2_000]).into(),
+            losses_ms: some(rng, 250, [1_000, 4_000]).into(),
             kills_ms: some(rng, 600, [800, 3_000]).into(),
             rivals_ms: rivals_ms.into(),
             stops_ms: some(rng, 250, [2_000, 4_000]).into(),
@@ -133,6 +133,8 @@ impl Profile {
         // The same rule: a request that its sender has given up, and that a broker carries out long after, is refused
         // only as long as the broker remembers who came after it. Brokers here forget within moments, not minutes.
         let profile = if forgets { Self { late: false, pauses_ms: 0, ..profile } } else { profile };
+        // What the mirror lost must still be at the source, or it is a gap, and said to be one.
+        let profile = if profile.losses_ms > 0 { Self { trims_ms: 0, ..profile } } else { profile };
         match mistake {
             None => profile,
             // What follows from a broken promise shows only if answers are missing as well.

@@ -25,19 +25,24 @@ impl World {
         let origin = request.origin;
         let lane = self.instances[origin.instance].number;
         let former = self.instances[origin.instance].life != origin.life;
+        let owner = self.coordinators[lane].owner.filter(|owner| *owner == origin.instance && !former);
         let stray = matches!(request.call, Call::Add { .. }) && (request.delayed || former)
             || matches!(request.call, Call::Init(_)) && (!request.heard || former);
         if stray {
             // An epoch that nobody got, or a transaction that nobody knows to be open: it fences whoever has the lane,
-            // and nobody can tell that from another owner.
-            self.coordinators[lane].owner = None;
+            // and only who sent it can tell that from another owner.
+            self.coordinators[lane].owner = owner;
         }
         let input = match request.call {
             Call::Init(current) => {
+                let before = self.coordinators[lane].id;
                 let (answer, markers) = self.coordinators[lane].init(origin.instance, current);
                 self.write_markers(markers);
                 if stray {
-                    self.coordinators[lane].owner = None;
+                    self.coordinators[lane].owner = owner;
+                }
+                if self.coordinators[lane].id != before {
+                    self.judge_new_id(lane, before);
                 }
                 if answer.is_ok() && current.is_none() {
                     self.count("lanes taken");
@@ -54,11 +59,12 @@ impl World {
                 }
                 Some(outcome) => Input::Fenced(outcome),
             },
-            Call::Commit(producer) => {
+            Call::Commit(producer, alone) => {
                 let (answer, markers) = self.coordinators[lane].commit(producer);
                 self.write_markers(markers);
                 Input::Fenced(match answer {
                     Ok(()) => FenceOutcome::Committed,
+                    Err(ErrorCode::INVALID_TXN_STATE) if alone => FenceOutcome::Committed,
                     Err(code @ (ErrorCode::PRODUCER_FENCED | ErrorCode::INVALID_PRODUCER_EPOCH)) => {
                         FenceOutcome::Failed(Failure::Code(code))
                     }
@@ -86,10 +92,10 @@ impl World {
                     }),
                 )
             }
-            Call::LookAtEnds { partition, expected } => {
+            Call::LookAtEnds { partition, expected, look } => {
                 let log = &self.targets[partition];
                 let (start, end) = (TargetOffset(log.start), TargetOffset(log.high_watermark));
-                Input::TargetEnds { partition: id(partition), expected: TargetOffset(expected), start, end }
+                Input::TargetEnds { partition: id(partition), expected: TargetOffset(expected), look, start, end }
             }
             Call::Fetch { partition, position, epoch } => {
                 return self.fetch(&request, partition, position, epoch);
@@ -129,7 +135,7 @@ impl World {
             return false;
         }
         let code = match request.call {
-            Call::Init(_) | Call::Add { .. } | Call::Commit(_) => {
+            Call::Init(_) | Call::Add { .. } | Call::Commit(..) => {
                 self.rng.pick(&[ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ErrorCode::NOT_COORDINATOR])
             }
             _ => self.rng.pick(&[ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::OFFSET_NOT_AVAILABLE]),
@@ -246,7 +252,11 @@ impl World {
                 .enumerate()
                 // A real read may begin inside of a batch, too: what is before it is left out.
                 .filter(|(at, _)| batch.base + *at as i64 >= from && !cleaned.contains(&(batch.base + *at as i64)))
-                .map(|(_, (key, value))| MapEntry::Record { key: key.clone(), value: value.clone() })
+                .map(|(_, (key, value))| MapEntry::Record {
+                    producer_id: batch.producer.id,
+                    key: key.clone(),
+                    value: value.clone(),
+                })
                 .collect(),
             Payload::Records(_) | Payload::Foreign => Vec::new(),
         })

@@ -21,7 +21,7 @@ impl World {
 
     /// What stops one partition for good comes to pass, once the copy is under way.
     pub(crate) fn bring_about(&mut self) {
-        let Some((partition, cause)) = self.profile.cause else { return };
+        let Some((partition, cause)) = self.profile.cause.filter(|_| !self.quiet) else { return };
         let log = &self.targets[partition];
         let copied: Vec<i64> = log
             .batches
@@ -82,11 +82,24 @@ impl World {
         let log = &self.targets[partition];
         let ends: Vec<i64> =
             log.batches.iter().map(super::target::Batch::end).filter(|end| *end < log.high_watermark).collect();
-        let back = self.rng.between(1, 4) as usize;
+        let most = if self.rng.chance(700) { 4 } else { ends.len().max(1) };
+        let back = self.rng.between(1, most as u64) as usize;
         let Some(keep) = ends.get(ends.len().saturating_sub(back)).copied() else {
             return self.after(50, Event::Cause);
         };
+        let last = self.targets[partition].batches.iter().rfind(|batch| matches!(batch.payload, Payload::Records(_)));
+        let last = last.filter(|batch| batch.base >= keep).cloned();
         self.elect(partition, keep);
+        if let Some(last) = last.filter(|_| self.rng.chance(200)) {
+            // A broker that has forgotten us takes a late request at the wrong place.
+            self.count("records behind a lost end");
+            self.targets[partition].append_late(last);
+            self.appended(partition);
+        }
+        if self.rng.chance(400) {
+            let again = self.rng.between(1, 4_000);
+            self.after(again, Event::Cause);
+        }
     }
 
     /// The metadata says so, to whoever lives, and to all later ones by other topic ids.

@@ -1,5 +1,5 @@
-//! A modelled transaction coordinator for one transactional id (`TransactionCoordinator`, `TransactionMetadata`; no
-//! rotation of producer ids: no world lives for 32 767 epochs).
+//! A modelled transaction coordinator for one transactional id (`TransactionCoordinator`, `TransactionMetadata`). Its
+//! epochs run out sooner than real ones, or no world would live to see it.
 
 use twinlog_core::ids::Producer;
 use twinlog_wire::error_code::ErrorCode;
@@ -7,9 +7,12 @@ use twinlog_wire::error_code::ErrorCode;
 /// The producer id of the first lane.
 const FIRST_ID: i64 = 4_000;
 
+/// More producer ids than a lane uses up or loses in a world.
+const IDS_OF_A_LANE: i64 = 1_000;
+
 /// The lane that a producer id belongs to.
 pub(crate) fn lane_of(id: i64) -> usize {
-    (id - FIRST_ID) as usize
+    ((id - FIRST_ID) / IDS_OF_A_LANE) as usize
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,9 @@ pub(crate) struct Coordinator {
     pub(crate) id: i64,
     pub(crate) epoch: i16,
     last_epoch: i16,
+    last_id: i64,
+    /// The last epoch that is handed out.
+    epoch_max: i16,
     pub(crate) state: State,
     partitions: Vec<usize>,
     began: u64,
@@ -47,11 +53,13 @@ pub(crate) struct Coordinator {
 }
 
 impl Coordinator {
-    pub(crate) fn new(lane: usize) -> Self {
+    pub(crate) fn new(lane: usize, epoch_max: i16) -> Self {
         Self {
-            id: FIRST_ID + lane as i64,
+            id: FIRST_ID + lane as i64 * IDS_OF_A_LANE,
             epoch: -1,
             last_epoch: -1,
+            last_id: -1,
+            epoch_max,
             state: State::Empty,
             partitions: Vec::new(),
             began: 0,
@@ -70,7 +78,9 @@ impl Coordinator {
         who: usize,
         current: Option<Producer>,
     ) -> (Result<Producer, ErrorCode>, Option<Markers>) {
-        if current.is_some_and(|current| self.epoch >= 0 && current.id != self.id) {
+        // One that never heard that its id was used up may ask again.
+        let used_up = |current: Producer| current.id == self.last_id && current.epoch >= self.epoch_max;
+        if current.is_some_and(|current| self.epoch >= 0 && current.id != self.id && !used_up(current)) {
             return (Err(ErrorCode::PRODUCER_FENCED), None);
         }
         match self.state {
@@ -84,7 +94,16 @@ impl Coordinator {
                 (Err(ErrorCode::CONCURRENT_TRANSACTIONS), Some(markers))
             }
             State::Empty | State::Complete { .. } => {
-                match current.map(|current| current.epoch) {
+                let expected = current.map(|current| current.epoch);
+                match expected {
+                    _ if self.epoch >= self.epoch_max => {
+                        if expected.is_some_and(|expected| expected != self.epoch) {
+                            // `prepareIncrementProducerEpoch` throws an IllegalStateException.
+                            return (Err(ErrorCode::UNKNOWN_SERVER_ERROR), None);
+                        }
+                        (self.last_id, self.last_epoch) = (self.id, expected.unwrap_or(-1));
+                        (self.id, self.epoch) = (self.id + 1, 0);
+                    }
                     None => {
                         self.last_epoch = -1;
                         self.epoch += 1;
@@ -101,6 +120,14 @@ impl Coordinator {
                 (Ok(self.producer()), None)
             }
         }
+    }
+
+    /// It was not used for long (`transactional.id.expiration.ms`).
+    pub(crate) fn forget(&mut self) {
+        (self.id, self.epoch) = (self.id + 1, -1);
+        (self.last_id, self.last_epoch) = (-1, -1);
+        self.state = State::Empty;
+        self.owner = None;
     }
 
     /// Aborts the open transaction and fences its owner.
@@ -169,6 +196,11 @@ impl Coordinator {
                 self.state = State::Complete { commit };
             }
         }
+    }
+
+    /// Whether a transaction cannot end, or will not be able to, for want of a marker in this partition.
+    pub(crate) fn is_held_up_by(&self, partition: usize) -> bool {
+        matches!(self.state, State::Ongoing | State::Ending { .. }) && self.partitions.contains(&partition)
     }
 
     pub(crate) fn is_open_since(&self, time: u64) -> bool {

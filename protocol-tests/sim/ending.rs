@@ -6,7 +6,7 @@ use twinlog_core::ids::{SourceOffset, TargetOffset};
 use twinlog_core::io::Input;
 use twinlog_core::lane::Lane;
 use twinlog_core::map_record::{Chunk, PartitionKey};
-use twinlog_core::map_state::MappedPartition;
+use twinlog_core::map_state::{MapState, MappedPartition};
 use twinlog_core::moves::true_one;
 use twinlog_core::offset_map::{OffsetMap, Translation};
 use twinlog_core::partition::{Partition, Phase};
@@ -68,9 +68,11 @@ impl World {
                 let Some(partition) = self.copied_by(index, number) else { return false };
                 let synced = partition.progress().extent.synced.0;
                 let reached = synced == self.sources[number].last_stable();
-                // A zombie stops for other reasons; it will hear that it is one.
-                let stopped_by =
-                    |cause: Cause| matches!(partition.phase(), Phase::Halted(halt) if halt.name() == cause.halt());
+                // A zombie stops for other reasons; it will hear that it is one. Readers know of a stop by the map.
+                let stopped_by = |cause: Cause| {
+                    let stopped = matches!(partition.phase(), Phase::Halted(halt) if halt.name() == cause.halt());
+                    stopped && partition.is_halt_said()
+                };
                 // An idle mirror that lost its end is noticed when its end is looked at, every ten seconds.
                 let whole = self.targets[number].end() >= partition.progress().extent.next_target.0;
                 let copied = reached && whole && partition.phase() == &Phase::Active;
@@ -137,9 +139,13 @@ impl World {
 
     /// The mirror as a reader of either isolation sees it: no batch of ours is part of a transaction.
     fn mirror(&self, partition: usize) -> Vec<TargetRecord> {
+        self.mirror_to(partition, self.targets[partition].high_watermark)
+    }
+
+    pub(super) fn mirror_to(&self, partition: usize, end: i64) -> Vec<TargetRecord> {
         let log = &self.targets[partition];
         let mut records = Vec::new();
-        for batch in log.batches.iter().filter(|batch| batch.end() <= log.high_watermark) {
+        for batch in log.batches.iter().filter(|batch| batch.end() <= end) {
             if let Payload::Records(content) = &batch.payload {
                 let numbered = (batch.base..).zip(&content.records);
                 records.extend(numbered.map(|(offset, record)| TargetRecord { offset, identity: record.identity }));
@@ -183,7 +189,7 @@ impl World {
             let all = lanes.iter().enumerate();
             let all = all.filter_map(|(lane, (state, _))| Some((lane, state.partitions.get(&key(partition))?)));
             let Some((lane, mapped)) = true_one(all) else { continue };
-            if let Err(wrong) = self.read_partition(mapped, &lanes[lane].1, partition, lane) {
+            if let Err(wrong) = self.read_partition(mapped, &lanes[lane], partition) {
                 return self.fail(format!("partition {partition}, as read: {wrong}"));
             }
         }
@@ -192,13 +198,16 @@ impl World {
     fn read_partition(
         &self,
         mapped: &MappedPartition,
-        chunks: &BTreeMap<(PartitionKey, u64), Chunk>,
+        (state, chunks): &(MapState, BTreeMap<(PartitionKey, u64), Chunk>),
         partition: usize,
-        lane: usize,
     ) -> Result<(), String> {
         let Some(head) = &mapped.head else { return Ok(()) };
         let cause = self.cause_of(partition);
-        if matches!(cause, Some(Cause::TargetTruncated | Cause::TargetTrimmed | Cause::SourceTruncated)) {
+        if matches!(cause, Some(Cause::TargetTrimmed | Cause::SourceTruncated)) {
+            return Ok(());
+        }
+        // Until its owner has seen the loss the map says more than the log.
+        if cause == Some(Cause::TargetTruncated) && (self.draining.is_empty() || mapped.halt.is_some()) {
             return Ok(());
         }
         let mut map = OffsetMap::behind(head.pruned);
@@ -216,7 +225,7 @@ impl World {
         }
         let mut tail = Tail::new(map, head.extent, head.leader_epoch, head.cursor);
         for batch in self.targets[partition].read(tail.next_read.0) {
-            match tail.take(&mapped.plans, self.coordinators[lane].id, &batch.meta()) {
+            match tail.take(&mapped.plans, &state.producer_ids, &batch.meta()) {
                 Found::Before | Found::Own | Found::Marker(_) => {}
                 Found::Foreign(at) if cause.is_none() => return Err(format!("the batch at {at} was not planned")),
                 Found::Foreign(_) => break,

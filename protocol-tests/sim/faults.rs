@@ -33,9 +33,11 @@ impl World {
         }
         self.plan(self.profile.lanes > 1, 1_000, Event::Move);
         self.after(200, Event::Supervise);
+        self.after(0, Event::Metadata);
         self.after(self.profile.expiry_check_ms, Event::Expiry);
         let span = self.profile.fault_ms;
         self.plan(self.profile.leaders_ms > 0, span / 4, Event::Leader);
+        self.plan(self.profile.leaderless_ms > 0, span / 4, Event::Leaderless);
         self.plan(self.profile.pauses, span / 3, Event::Pause);
         self.plan(self.profile.rivals, span / 3, Event::Rival);
         self.plan(self.profile.trims, span / 2, Event::Trim);
@@ -125,6 +127,7 @@ impl World {
             Event::Expiry => self.expire(),
             _ if self.quiet => {}
             Event::Leader => self.move_a_leader(),
+            Event::Leaderless => self.lose_a_leader(),
             Event::Pause => self.pause(),
             Event::Rival => {
                 self.count("rivals");
@@ -302,6 +305,12 @@ impl World {
         self.count("time jumps");
         let expiration = self.profile.expiration_ms as u64;
         self.now += self.rng.between(expiration / 3, 2 * expiration);
+        if self.rng.chance(500) {
+            self.count("transactional ids forgotten");
+            self.note(|_| "the coordinator forgets the transactional id".into());
+            let lane = self.rng.index(self.profile.lanes);
+            self.coordinators[lane].forget();
+        }
         let barrier = self.number();
         for log in &mut self.targets {
             log.barrier = barrier;
@@ -335,6 +344,7 @@ impl World {
             }
             source.high_watermark = source.end();
         }
+        self.lose_a_leader_at_the_end();
     }
 
     /// Looks after the world as an operator would, and ends it when all is copied.

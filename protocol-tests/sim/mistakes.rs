@@ -4,7 +4,10 @@
 use std::rc::Rc;
 
 use twinlog_core::ids::{Producer, TargetOffset};
-use twinlog_core::io::{FenceOutcome, Input, Member, Output, ReadResult};
+use twinlog_core::io::{Event as LaneEvent, FenceOutcome, Input, MapBatch, MapEntry, Member, Output, ReadResult};
+use twinlog_core::lane::Lane;
+use twinlog_core::map_record::MapRecord;
+use twinlog_core::offset_map::Range;
 use twinlog_core::outbox::Answer;
 use twinlog_core::sequence;
 use twinlog_wire::batch::BatchMeta;
@@ -37,11 +40,19 @@ pub enum Mistake {
     EndMoveEarly,
     /// A lane acts by a table that was read before it was taken.
     StaleTable,
+    /// What is left of a mirror that lost its end is not written to the map.
+    CutBackNotWritten,
+    /// What is left of a mirror is taken to reach to its log's end, markers included.
+    CutAtTheLogEnd,
+    /// The producer id is changed while an older owner may still write under the old one.
+    ChangeIdUnfenced,
+    /// A producer id is used of which the map says nothing.
+    IdNotInMap,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::SkipFence,
         Self::GuessTheEnd,
         Self::PlanNotAwaited,
@@ -53,17 +64,36 @@ impl Mistake {
         Self::ForgetEarly,
         Self::EndMoveEarly,
         Self::StaleTable,
+        Self::CutBackNotWritten,
+        Self::CutAtTheLogEnd,
+        Self::ChangeIdUnfenced,
+        Self::IdNotInMap,
     ];
 }
 
 impl World {
     /// Does the wrong thing instead of the output, if this world has a mistake for it.
-    pub(crate) fn twist(&mut self, origin: Origin, output: &Output) -> bool {
+    pub(crate) fn twist(&mut self, origin: Origin, lane: &Lane, output: &Output) -> bool {
+        if let (Some(Mistake::CutBackNotWritten | Mistake::CutAtTheLogEnd), Output::WriteMap(batch)) =
+            (self.mistake, output)
+            && let Some(partition) = self.instances[origin.instance].cut.take()
+        {
+            let batch = self.spoil(batch.clone(), partition);
+            self.produce(origin, Target::Map, Call::WriteMap(batch));
+            return true;
+        }
+        if let Output::Event(LaneEvent::CutBack { partition, .. }) = output {
+            self.instances[origin.instance].cut = Some(partition.0 as usize);
+        }
         if let Output::Fence { producer, .. } = output {
             self.instances[origin.instance].fence = Some(*producer);
         }
         match (self.mistake, output) {
             (Some(Mistake::SkipFence), Output::Fence { members, .. }) if !members.contains(&Member::Map) => {
+                self.after(1, Event::Input(origin, Input::Fenced(FenceOutcome::Committed)));
+                true
+            }
+            (Some(Mistake::ChangeIdUnfenced), Output::Fence { .. }) if lane.is_changing_id() => {
                 self.after(1, Event::Input(origin, Input::Fenced(FenceOutcome::Committed)));
                 true
             }
@@ -101,6 +131,36 @@ impl World {
         }
     }
 
+    /// The group with the head that was cut back says something else.
+    fn spoil(&mut self, mut batch: MapBatch, partition: usize) -> MapBatch {
+        let Some(known) = self.known_head(partition) else { return batch };
+        let end = TargetOffset(self.targets[partition].end());
+        for (key, value) in &mut batch.records {
+            let head = match MapRecord::decode(key, value.as_deref()) {
+                Ok(Some(MapRecord::Head(of, head))) if of.partition as usize == partition => (of, head),
+                Ok(Some(MapRecord::ChunkGone(of, _))) if of.partition as usize == partition => (of, known.clone()),
+                _ => continue,
+            };
+            let wrong = match (self.mistake, head) {
+                (Some(Mistake::CutAtTheLogEnd), (of, mut head)) if end < known.extent.next_target => {
+                    head.ranges.clear();
+                    for range in &known.ranges {
+                        let len = range.len.min(end.since(range.target_start));
+                        head.ranges.extend((len > 0).then_some(Range { len, ..*range }));
+                    }
+                    let last = head.ranges.last();
+                    head.extent.synced = last.map_or(head.extent.synced, Range::source_end);
+                    head.extent.next_target = end;
+                    (head.chunks, head.first_chunk, head.cursor) = (known.chunks, known.first_chunk, None);
+                    (of, head)
+                }
+                (_, (of, _)) => (of, known.clone()),
+            };
+            (*key, *value) = MapRecord::Head(wrong.0, wrong.1).encode();
+        }
+        batch
+    }
+
     fn write_unheard(&mut self, origin: Origin, call: Call, delay: u64) {
         if matches!(self.mistake, Some(Mistake::PlanNotAwaited)) {
             let stored = Input::MapWritten(Answer::Stored { base: TargetOffset(0), log_start: TargetOffset(0) });
@@ -122,6 +182,16 @@ impl World {
                     entries.push(marker(producer, base));
                     *next = TargetOffset(base + 1);
                 }
+            }
+            (Some(Mistake::IdNotInMap), Input::MapRead { result: ReadResult::Entries { entries, .. }, .. }) => {
+                let own = self.coordinators[self.instances[origin.instance].number].producer();
+                entries.retain_mut(|entry| match entry {
+                    MapEntry::Marker(producer) => *producer == own,
+                    MapEntry::Record { producer_id, key, .. } => {
+                        *producer_id = -1;
+                        key != b"ids"
+                    }
+                });
             }
             (Some(Mistake::ResendOld), Input::Produced { partition, slot, attempt, answer: Answer::Lost }) => {
                 let old = self.wall() - self.profile.expiration_ms / 2;

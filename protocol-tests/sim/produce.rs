@@ -2,13 +2,15 @@
 
 use std::rc::Rc;
 
+use twinlog_core::batch::Slot;
 use twinlog_core::ids::TargetOffset;
+use twinlog_core::io::Input;
 use twinlog_core::outbox::Answer;
 use twinlog_wire::error_code::ErrorCode;
 
 use super::coordinator::lane_of;
 use super::profile::Cause;
-use super::shell::produced;
+use super::shell::{lane_partition, produced};
 use super::target::Payload;
 use super::world::{Broken, Call, Connection, Event, Origin, Pending, Request, Target, Waiter, World};
 
@@ -27,7 +29,17 @@ impl World {
             || self.broken.contains_key(&connection.id)
             || (connection.generation != generation && !busy);
         if fresh {
-            connection = Connection { id: self.number(), at: self.now, generation };
+            connection = Connection { id: self.number(), at: self.now, generation, told_at: self.now };
+            self.instances[origin.instance].connections[partition] = connection;
+        }
+        if let Target::Data { partition: at, slot, attempt } = target
+            && connection.told_at == self.now
+        {
+            // As the link's shell does: the lane first hears that it is another leader, or another connection.
+            self.count("looks before a batch goes to another place");
+            self.judge.held_back(origin.life, at, &call);
+            let (partition, slot) = (lane_partition(at), Slot(slot));
+            return self.after(1, Event::Input(origin, Input::MirrorMoved { partition, slot, attempt }));
         }
         let (id, delay) = (self.number(), self.rng.delay());
         self.pending.insert(id, Pending { origin, target, connection: connection.id });

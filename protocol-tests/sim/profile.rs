@@ -1,6 +1,8 @@
 //! What kind of world a seed is. Each fault is on in some worlds and off in others: a world with all of them at once
 //! rarely gets far enough to meet any of them in an interesting state.
 
+use twinlog_core::lane::EpochLimits;
+
 use super::rng::Rng;
 
 /// How old the records are when they are copied, against the target's expiry of producer state.
@@ -71,6 +73,23 @@ impl Cause {
     }
 }
 
+/// How many epochs a producer id has, and when the lane changes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epochs {
+    /// The last one that the brokers hand out.
+    pub(crate) max: i16,
+    pub(crate) limits: EpochLimits,
+}
+
+impl Epochs {
+    /// As many as there are.
+    const MANY: Self = Self { max: i16::MAX - 1, limits: EpochLimits::KAFKA };
+    /// So few that they run out.
+    const FEW: Self = Self { max: 40, limits: EpochLimits { change_from: 3, hold_from: 20 } };
+    /// So few that they run out where old records and young ones take turns: each turn takes an epoch.
+    const SOME: Self = Self { max: 120, limits: EpochLimits { change_from: 80, hold_from: 100 } };
+}
+
 /// The shape of one world. Chances are per mille.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
@@ -99,6 +118,10 @@ pub(crate) struct Profile {
     pub(crate) refusals: u64,
     /// Mean time between leader moves or restarts of a target partition, in ms; 0 for none.
     pub(crate) leaders_ms: u64,
+    /// Mean time between losses of a target partition's leader for a while, in ms; 0 for none.
+    pub(crate) leaderless_ms: u64,
+    /// One mirror stays without a leader for long when all other faults are over.
+    pub(crate) leaderless_at_end: bool,
     /// How often the brokers look for producer state to forget, in ms.
     pub(crate) expiry_check_ms: u64,
     pub(crate) high_watermark_lags: bool,
@@ -124,6 +147,9 @@ pub(crate) struct Profile {
     pub(crate) cause: Option<(usize, Cause)>,
     /// One partition is found only later.
     pub(crate) late_partition: bool,
+    pub(crate) epochs: Epochs,
+    /// After so long without a transaction the lane makes an empty one, in ms.
+    pub(crate) keep_alive_ms: i64,
 }
 
 impl Profile {
@@ -156,6 +182,8 @@ impl Profile {
             duplicate_answers: some(400, &[20, 200]),
             refusals: some(500, &[10, 60]),
             leaders_ms: some(500, &[1_000, 4_000]),
+            leaderless_ms: some(300, &[1_500, 5_000]),
+            leaderless_at_end: false,
             expiry_check_ms: 2_000,
             high_watermark_lags: false,
             duplicate_markers: some(200, &[50, 300]),
@@ -173,9 +201,16 @@ impl Profile {
             existing: 0,
             cause: None,
             late_partition: false,
+            epochs: Epochs::MANY,
+            keep_alive_ms: 0,
         };
-        let cause = cause.then(|| (rng.index(partitions), rng.pick(&Cause::ALL)));
+        let cause = cause.then(|| {
+            // A loss has more shapes than the others.
+            let cause = if rng.chance(300) { Cause::TargetTruncated } else { rng.pick(&Cause::ALL) };
+            (rng.index(partitions), cause)
+        });
         let existing = if rng.chance(150) { rng.between(1, 9) } else { 0 };
+        let leaderless_at_end = rng.chance(200);
         Self {
             lanes: if rng.chance(350) { 2 } else { 1 },
             fault_ms: rng.between(1_000, 15_000),
@@ -195,6 +230,14 @@ impl Profile {
             existing: if matches!(cause, Some((_, Cause::NotEmpty))) { 3 } else { existing },
             cause,
             late_partition: rng.chance(100),
+            epochs: match rng.chance(300) {
+                true if ages == Ages::Mixed => Epochs::SOME,
+                true => Epochs::FEW,
+                false => Epochs::MANY,
+            },
+            // Longer than a held-up coordinator is left alone between two questions, where that is judged.
+            keep_alive_ms: if leaderless_at_end { 10_000 } else { rng.pick(&[900, 4_000, 600_000]) },
+            leaderless_at_end,
             ..profile
         }
     }

@@ -22,7 +22,7 @@ pub(crate) fn key(partition: usize) -> PartitionKey {
     PartitionKey { topic: "t".into(), partition: partition as i32 }
 }
 
-fn lane_partition(partition: usize) -> LanePartition {
+pub(crate) fn lane_partition(partition: usize) -> LanePartition {
     LanePartition(partition as u32)
 }
 
@@ -45,6 +45,7 @@ impl World {
             paused_until: 0,
             held: Vec::new(),
             fence: None,
+            cut: None,
             sent: BTreeMap::new(),
         });
         self.count("starts");
@@ -59,6 +60,8 @@ impl World {
             mark_interval_ms: self.profile.mark_interval_ms,
             queue_bytes_max: self.profile.queue_bytes_max,
             chunk_ranges: self.profile.chunk_ranges,
+            keep_alive_ms: self.profile.keep_alive_ms,
+            epochs: self.profile.epochs.limits,
         };
         let (life, now) = (self.number(), self.time());
         let instance = &mut self.instances[index];
@@ -209,6 +212,10 @@ impl World {
                 self.note(|_| format!("{index} begins anew: {why}"));
                 self.end(index);
                 self.instances[index].alive = true;
+                if self.draining.contains(&index) {
+                    // It did not end as it was told to: it catches up once more.
+                    self.draining.clear();
+                }
                 self.after(100, Event::Restart(index));
             }
             Over::Lost => {
@@ -236,20 +243,30 @@ impl World {
 
     fn obey(&mut self, origin: Origin, lane: &Lane, output: Output) {
         self.judge_output(origin, lane, &output);
-        if self.twist(origin, &output) {
+        if self.twist(origin, lane, &output) {
             return;
         }
         match output {
             Output::InitProducerId { current } => self.call(origin, Call::Init(current)),
-            Output::Fence { producer, members } => self.call(origin, Call::Add { producer, members }),
+            Output::Fence { producer, members } => {
+                if members.is_empty() {
+                    self.count("commits of what lost its leader");
+                    return self.call(origin, Call::Commit(producer, true));
+                }
+                let without = self.leaderless_members(self.instances[origin.instance].number, &members);
+                if without.is_empty() {
+                    return self.call(origin, Call::Add { producer, members });
+                }
+                self.after(0, Event::Input(origin, Input::Fenced(FenceOutcome::NotAdded(without))));
+            }
             Output::ReadMap { from } => self.call(origin, Call::ReadMap(from.0)),
             Output::WriteMap(batch) => self.produce(origin, Target::Map, Call::WriteMap(batch)),
             Output::Probe(id) => self.call(origin, Call::Probe(id.0 as usize)),
             Output::ReadTarget { partition, from, epoch } => {
                 self.call(origin, Call::ReadTarget { partition: partition.0 as usize, from: from.0, epoch });
             }
-            Output::LookAtEnds { partition, expected } => {
-                self.call(origin, Call::LookAtEnds { partition: partition.0 as usize, expected: expected.0 });
+            Output::LookAtEnds { partition, expected, look } => {
+                self.call(origin, Call::LookAtEnds { partition: partition.0 as usize, expected: expected.0, look });
             }
             Output::Repack { partition, slot, from } => {
                 self.count("repacks");
@@ -324,7 +341,7 @@ impl World {
         if self.crashes() {
             return self.crash(origin.instance);
         }
-        self.call(origin, Call::Commit(producer));
+        self.call(origin, Call::Commit(producer, false));
     }
 
     /// A fetch answer arrives: its batches become slots.
@@ -414,6 +431,8 @@ fn rename_input(input: &mut Input, to: &dyn Fn(LanePartition) -> LanePartition) 
         | Input::Repacked(id, _)
         | Input::Fetched { partition: id, .. }
         | Input::Produced { partition: id, .. }
+        | Input::MirrorMoved { partition: id, .. }
+        | Input::TargetOffline(id, _)
         | Input::Stop(id, _) => *id = to(*id),
         Input::Fenced(FenceOutcome::NotAdded(codes)) => {
             codes.iter_mut().for_each(|(member, _)| rename_member(member, to));
@@ -433,6 +452,10 @@ fn rename_output(output: &mut Output, to: &dyn Fn(LanePartition) -> LanePartitio
             LaneEvent::Copying(id, _)
             | LaneEvent::Resolving(id)
             | LaneEvent::GaveWay(id, _)
+            | LaneEvent::CutBack { partition: id, .. }
+            | LaneEvent::TargetOffline(id, _)
+            | LaneEvent::Stalled(id, _)
+            | LaneEvent::GoesOn(id, _)
             | LaneEvent::Halted(id, _)
             | LaneEvent::Retrying(Some(id), ..),
         ) => *id = to(*id),
@@ -465,7 +488,7 @@ pub(crate) fn refusal(call: &Call, failure: Failure) -> Option<Input> {
         Call::Init(_) => Input::ProducerId(Err(failure)),
         Call::Add { .. } if failure == Failure::Lost => Input::Fenced(FenceOutcome::Unknown),
         Call::Add { .. } => Input::Fenced(FenceOutcome::Failed(failure)),
-        Call::Commit(_) => Input::Fenced(FenceOutcome::Unknown),
+        Call::Commit(..) => Input::Fenced(FenceOutcome::Unknown),
         Call::ReadMap(from) => Input::MapRead { from: TargetOffset(*from), result: ReadResult::Failed(failure) },
         Call::ReadTarget { partition, from, .. } => Input::TargetRead {
             partition: lane_partition(*partition),

@@ -166,14 +166,11 @@ impl World {
         }
         let (state, chunks) = self.read_map_of(from as usize);
         let mut mapped = state.partitions.get(&key(partition))?.clone();
-        if self.mistake == Some(Mistake::AdoptEarly)
-            && let Some(head) = &mapped.head
-        {
-            let producer_id = head.cursor.map_or(-1, |cursor| cursor.producer.id);
-            mapped.released = Some(twinlog_core::map_record::Released { to: 0, number, producer_id });
+        if self.mistake == Some(Mistake::AdoptEarly) && mapped.head.is_some() {
+            mapped.released = Some(twinlog_core::map_record::Released { to: 0, number });
         }
         let chunks = chunks.into_iter().filter(|((of, _), _)| *of == key(partition));
-        Adoption::of(&mapped, chunks.map(|((_, number), chunk)| (number, chunk)).collect(), number)
+        Adoption::of(&mapped, &state.producer_ids, chunks.map(|((_, number), chunk)| (number, chunk)).collect(), number)
     }
 
     pub(crate) fn other_read(
@@ -213,6 +210,9 @@ impl World {
         let (mut state, mut chunks) = (MapState::default(), BTreeMap::new());
         let map = &self.targets[self.map_of(lane)];
         for batch in map.read(map.start) {
+            if matches!(batch.payload, Payload::Map(_) | Payload::Marker) {
+                state.written_by(batch.producer.id);
+            }
             let Payload::Map(records) = &batch.payload else { continue };
             let kept = (batch.base..).zip(records.iter()).filter(|(offset, _)| !map.cleaned.contains(offset));
             for (_, (key, value)) in kept {

@@ -164,6 +164,11 @@ impl Log {
         Ok(())
     }
 
+    /// A batch of which nothing is remembered.
+    pub(crate) fn append_late(&mut self, batch: Batch) {
+        self.push(Batch { base: self.end(), epoch: self.epoch, ..batch });
+    }
+
     /// Somebody else's batch, without a producer id.
     pub(crate) fn foreign(&mut self, count: i64, now: i64) {
         let producer = Producer { id: -1, epoch: -1 };

@@ -39,7 +39,8 @@ pub(crate) enum Call {
         producer: Producer,
         members: Vec<Member>,
     },
-    Commit(Producer),
+    /// The last part: nothing was added before it, so that there may be nothing to commit.
+    Commit(Producer, bool),
     WriteMap(MapBatch),
     Produce {
         producer: Producer,
@@ -56,6 +57,7 @@ pub(crate) enum Call {
     LookAtEnds {
         partition: usize,
         expected: i64,
+        look: u32,
     },
     Fetch {
         partition: usize,
@@ -120,6 +122,10 @@ pub(crate) enum Event {
     Append(usize),
     SourceHighWatermark(usize),
     Leader,
+    Leaderless,
+    /// The leader of this partition comes back, after all other faults.
+    LeaderBack(usize),
+    Metadata,
     Expiry,
     Pause,
     Rival,
@@ -177,6 +183,8 @@ pub(crate) struct Connection {
     pub(crate) id: u64,
     pub(crate) at: u64,
     pub(crate) generation: u64,
+    /// When the lane was told of it: what it sends at that time is held back.
+    pub(crate) told_at: u64,
 }
 
 /// An append that is answered when the high watermark has passed it.
@@ -211,6 +219,8 @@ pub(crate) struct Instance {
     pub(crate) held: Vec<MapBatch>,
     /// Whose marker the last fence asked for.
     pub(crate) fence: Option<Producer>,
+    /// A partition whose head was cut back and is to be written.
+    pub(crate) cut: Option<usize>,
     /// Producer and sequence of what was sent, by slot.
     pub(crate) sent: BTreeMap<u64, (Producer, i32)>,
 }
@@ -234,7 +244,7 @@ pub(crate) struct World {
     pub(crate) pending: BTreeMap<u64, Pending>,
     pub(crate) broken: BTreeMap<u64, Broken>,
     pub(crate) quiet: bool,
-    quiet_at: u64,
+    pub(crate) quiet_at: u64,
     /// Instances that were told to end because all is copied.
     pub(crate) draining: Vec<usize>,
     pub(crate) discovered: usize,
@@ -266,7 +276,7 @@ impl World {
                 .collect(),
             targets: (0..partitions + profile.lanes).map(|_| Log::default()).collect(),
             waiters: vec![VecDeque::new(); partitions + profile.lanes],
-            coordinators: (0..profile.lanes).map(Coordinator::new).collect(),
+            coordinators: (0..profile.lanes).map(|lane| Coordinator::new(lane, profile.epochs.max)).collect(),
             states: States::new(vec![None; partitions]),
             instances: Vec::new(),
             pending: BTreeMap::new(),
@@ -422,6 +432,8 @@ impl World {
             Event::Restart(instance) => self.restart(instance),
             Event::Supervise => self.supervise(),
             Event::Read => self.read_now(),
+            Event::Metadata => self.metadata_arrives(),
+            Event::LeaderBack(partition) => self.judge_the_others(partition),
             fault => self.fault(fault),
         }
     }

@@ -39,7 +39,7 @@ Exit codes:
   1  a difference or a failed check was found
   2  wrong usage or configuration
   3  a cluster is out of reach
-  4  another instance has taken the link over
+  4  kept for links that were promoted (none can be yet)
   5  refused by a look before the start";
 
 #[cfg(test)]

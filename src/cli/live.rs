@@ -85,8 +85,9 @@ impl Seen {
             let key = (link.link.clone(), partition.topic.clone(), partition.partition);
             let state = (partition.standing, partition.state.clone());
             let shown = self.0.get(&key);
-            // Under light load a partition catches up several times a second: once it did, copying is no news.
-            let as_before = shown.is_some_and(|(shown, _)| *shown == Standing::CaughtUp);
+            // Under light load a partition catches up several times a second, and waits for others' transactions: once
+            // it did, or is copying, that is no news.
+            let as_before = shown.is_some_and(|(shown, _)| matches!(shown, Standing::CaughtUp | Standing::Copying));
             if shown == Some(&state) || (as_before && partition.standing == Standing::Copying) {
                 continue;
             }

@@ -92,6 +92,11 @@ impl Cluster {
         self.shared.refresh.run(self).await
     }
 
+    /// The same, unless one was asked for within this time: for who looks again and again.
+    pub async fn refresh_if_older(&self, age: Duration) -> Result<Arc<Metadata>> {
+        self.shared.refresh.run_if_older(self, age).await
+    }
+
     /// A connection to a broker. Each purpose and lane has its own, made when it is first asked
     /// for, and made anew when it is broken or the broker has moved.
     pub async fn connection(&self, node: i32, purpose: Purpose, lane: u32) -> Result<Arc<Connection>> {
@@ -127,9 +132,15 @@ impl Cluster {
 
     /// A connection to the coordinator of a group or transactional id, which is looked up once and
     /// kept until [`forget_coordinator`](Self::forget_coordinator).
-    pub async fn coordinator(&self, key: &str, kind: CoordinatorType, lane: u32) -> Result<Arc<Connection>> {
+    pub async fn coordinator(
+        &self,
+        key: &str,
+        kind: CoordinatorType,
+        purpose: Purpose,
+        lane: u32,
+    ) -> Result<Arc<Connection>> {
         let node = self.shared.coordinators.find(self, key, kind).await?;
-        self.connection(node, Purpose::Admin, lane).await
+        self.connection(node, purpose, lane).await
     }
 
     /// Forgets where a coordinator is: after codes 14, 15 and 16 and after a lost connection.

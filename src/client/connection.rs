@@ -14,6 +14,7 @@ mod outgoing;
 mod tests;
 mod versions;
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -55,6 +56,27 @@ impl Default for ConnectionConfig {
     }
 }
 
+/// Says whether a request may still leave.
+#[derive(Clone)]
+pub struct Permit(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Permit {
+    /// A permit that a function gives or refuses.
+    pub fn new(holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+
+    fn holds(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permit({})", self.holds())
+    }
+}
+
 /// A request whose bytes are ready.
 #[derive(Debug)]
 pub struct RawRequest {
@@ -64,6 +86,9 @@ pub struct RawRequest {
     pub correlation_id: i32,
     /// How long the answer may take; none: as configured.
     pub timeout: Option<Duration>,
+    /// Whether it may still leave, asked before each write of its bytes; none: always. If not, the connection is
+    /// closed, and what has not left as a whole counts as not sent.
+    pub permit: Option<Permit>,
     /// The whole request from its 4-byte length on. They are written as they are, never joined.
     pub slices: Vec<Bytes>,
 }
@@ -192,7 +217,7 @@ impl Connection {
             let step = Step::of::<R>();
             let (correlation_id, frame) = frame?;
             let slot = self.slot().await.map_err(|e| e.at(step))?;
-            let request = RawRequest { api_key: R::KEY, correlation_id, timeout, slices: vec![frame] };
+            let request = RawRequest { api_key: R::KEY, correlation_id, timeout, permit: None, slices: vec![frame] };
             let mut answer = slot.send(request).await?;
             ResponseHeader::decode(&mut answer, R::Response::header_version(version))
                 .map_err(|e| self.error(step, Outcome::Unknown, Cause::Decode(e.to_string())))?;
@@ -266,9 +291,9 @@ impl Connection {
             deadline: Instant::now() + timeout,
             end: 0,
             sender,
-            _permit: permit,
+            _slot: permit,
         };
-        match self.commands.send(Command::Request(waiter, request.slices)) {
+        match self.commands.send(Command::Request(waiter, request.slices, request.permit)) {
             Ok(()) => Answer::waiting(receiver, self.peer.clone(), step),
             Err(_closed) => Answer::failed(self.failed(step, Outcome::NotSent)),
         }
@@ -282,7 +307,7 @@ impl Connection {
         let (version, (correlation_id, frame)) = frame?;
         let slot = self.slot().await.map_err(|e| e.at(Step::of::<R>()))?;
         let slices = vec![frame];
-        let request = RawRequest { api_key: R::KEY, correlation_id, timeout, slices };
+        let request = RawRequest { api_key: R::KEY, correlation_id, timeout, permit: None, slices };
         let answer = slot.send(request).await?;
         self.decode::<R::Response>(Step::of::<R>(), answer, version)
     }

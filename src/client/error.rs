@@ -111,6 +111,9 @@ pub enum Cause {
     /// This side closed the connection.
     #[error("the connection was closed by twinlog")]
     ClosedHere,
+    /// A request that must leave in time had not left when its time was over.
+    #[error("the time for a request was over before it was written")]
+    NotPermitted,
     /// As many requests are in flight as are allowed on a connection.
     #[error("{0} requests are in flight already")]
     Full(usize),
@@ -198,6 +201,7 @@ impl Cause {
             | Self::ClosedByPeer
             | Self::Cut { .. }
             | Self::ClosedHere
+            | Self::NotPermitted
             | Self::Correlation { .. }
             | Self::UnknownBroker(_)
             | Self::NoLeader(_) => Retry::AfterMetadata,

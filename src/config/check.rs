@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use twinlog_core::config::{
     BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX,
-    FETCH_MAX_WAIT_MIN, FetchConfig, HostPort, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName, TlsConfig,
+    FETCH_MAX_WAIT_MIN, FetchConfig, HostPort, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName, Members,
+    TlsConfig,
 };
 use twinlog_core::topics::TopicRules;
 
 use super::issue::{Issue, Place, suggest};
-use super::raw::{Raw, RawCluster, RawFetch, RawIntervals, RawLink, RawTls, RawTopics};
+use super::raw::{Raw, RawCluster, RawFetch, RawIntervals, RawLink, RawMembers, RawTls, RawTopics};
 use super::reference::Resolver;
 use super::units;
 use super::yaml::{List, Text};
@@ -160,6 +161,7 @@ impl Checker<'_> {
         });
         let fetch = self.fetch(&key("fetch"), &raw.fetch, budget_bytes);
         let intervals = self.intervals(&key("intervals"), &raw.intervals);
+        let members = self.members(&key("members"), &raw.members);
         let (source, target) = ends?;
         Some(LinkConfig {
             source,
@@ -171,6 +173,7 @@ impl Checker<'_> {
             budget_bytes: budget_bytes?,
             fetch: fetch?,
             intervals: intervals?,
+            members: members?,
         })
     }
 
@@ -257,6 +260,18 @@ impl Checker<'_> {
         let topics = interval("topics", raw.topics.as_ref(), default.topics, Intervals::TOPICS_BOUNDS);
         let mark = interval("mark", raw.mark.as_ref(), default.mark, Intervals::MARK_BOUNDS);
         Some(Intervals { topics: topics?, mark: mark? })
+    }
+
+    fn members(&mut self, path: &str, raw: &RawMembers) -> Option<Members> {
+        let default = Members::default();
+        let mut duration = |key: &str, text: Option<&Text>, default, (low, high)| {
+            self.parse_or(&format!("{path}.{key}"), text, default, |text| duration_within(text, low, high))
+        };
+        let session = raw.session_timeout.as_ref();
+        let session_timeout =
+            duration("session_timeout", session, default.session_timeout, Members::SESSION_TIMEOUT_BOUNDS);
+        let settle = duration("settle", raw.settle.as_ref(), default.settle, Members::SETTLE_BOUNDS);
+        Some(Members { session_timeout: session_timeout?, settle: settle? })
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct RawLink {
     pub(super) fetch: RawFetch,
     #[serde(default)]
     pub(super) intervals: RawIntervals,
+    #[serde(default)]
+    pub(super) members: RawMembers,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,4 +67,11 @@ pub(super) struct RawFetch {
 pub(super) struct RawIntervals {
     pub(super) topics: Option<Text>,
     pub(super) mark: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMembers {
+    pub(super) session_timeout: Option<Text>,
+    pub(super) settle: Option<Text>,
 }

@@ -3,7 +3,7 @@
 use std::env::VarError;
 use std::time::Duration;
 
-use twinlog_core::config::{ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT};
+use twinlog_core::config::{ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, Members};
 
 use super::*;
 
@@ -62,6 +62,7 @@ fn the_first_file_works_as_it_stands() {
     assert_eq!(link.existing, ExistingTopics::Refuse);
     assert_eq!(link.replication_factor, None);
     assert_eq!((link.fetch, link.intervals), (FetchConfig::default(), Intervals::default()));
+    assert_eq!(link.members, Members { session_timeout: Duration::from_secs(10), settle: Duration::from_secs(30) });
 }
 
 #[test]
@@ -84,6 +85,7 @@ links:
     budget: 128MiB
     fetch: { max_bytes: 16MiB, partition_max_bytes: 2097152, max_wait: 250ms }
     intervals: { topics: 1m, mark: 500ms }
+    members: { session_timeout: 6s, settle: 0s }
 "#;
     let config = read(text).expect("a configuration");
     let (a, link) = (&config.clusters["a"], &config.links["dr"]);
@@ -99,6 +101,7 @@ links:
     let max_wait = Duration::from_millis(250);
     assert_eq!(link.fetch, FetchConfig { max_bytes: 16 << 20, partition_max_bytes: 2 << 20, max_wait });
     assert_eq!(link.intervals, Intervals { topics: Duration::from_secs(60), mark: Duration::from_millis(500) });
+    assert_eq!(link.members, Members { session_timeout: Duration::from_secs(6), settle: Duration::ZERO });
     assert_eq!(link.topics.rename.apply("a", "t"), "a.t");
 }
 
@@ -185,6 +188,8 @@ fn values_out_of_bounds_are_refused_with_their_bounds() {
         ("    fetch: {max_wait: 31s}\n", "links.dr.fetch.max_wait: `31s` is not from 10ms to 30s"),
         ("    intervals: {topics: 10}\n", "`10` is no duration: write 500ms, 10s, 5m or 1h"),
         ("    intervals: {mark: 10ms}\n", "`10ms` is not from 100ms to 1m"),
+        ("    members: {session_timeout: 500ms}\n", "`500ms` is not from 1s to 5m"),
+        ("    members: {settle: 2h}\n", "`2h` is not from 0ms to 1h"),
         ("    existing: ${env:NOPE}\n", "links.dr.existing: the environment variable NOPE is not set"),
         ("    existing: ${file:nope}\n", "links.dr.existing: cannot read /nonexistent/nope: No such file"),
         ("    existing: []\n", "expected a single value here, not a map or a list"),

@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], BadRecord> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], BadRecord> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(BadRecord { reason: "value ends too early" })?;
         self.rest = rest;
         Ok(taken)

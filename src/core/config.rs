@@ -66,6 +66,8 @@ pub struct LinkConfig {
     pub fetch: FetchConfig,
     /// How often the link looks again at what changes slowly.
     pub intervals: Intervals,
+    /// How instances of the link share its lanes.
+    pub members: Members,
 }
 
 /// Lanes of a link that names no number.
@@ -135,6 +137,30 @@ impl Intervals {
 impl Default for Intervals {
     fn default() -> Self {
         Self { topics: Duration::from_secs(10), mark: Duration::from_secs(2) }
+    }
+}
+
+/// How instances of a link share its lanes. All must have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Members {
+    /// Without a sign of life for so long, an instance's lanes go to others; the target's brokers bound it by
+    /// `group.min.session.timeout.ms` and `group.max.session.timeout.ms`. From 1 s to 5 min. Default: 10 s.
+    pub session_timeout: Duration,
+    /// How long an instance must have been there before lanes of others are moved to it. From 0 s to 1 h.
+    /// Default: 30 s.
+    pub settle: Duration,
+}
+
+impl Members {
+    /// Bounds of `session_timeout`.
+    pub const SESSION_TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+    /// Bounds of `settle`.
+    pub const SETTLE_BOUNDS: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(3600));
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self { session_timeout: Duration::from_secs(10), settle: Duration::from_secs(30) }
     }
 }
 

@@ -90,6 +90,11 @@ pub enum Halt {
         /// What was wrong.
         message: String,
     },
+    /// Another link has claimed the mirror.
+    Claimed {
+        /// Its name.
+        owner: String,
+    },
     /// A setting of the mirror makes the target change the bytes of what is written to it.
     MirrorSettings {
         /// Name of the setting.
@@ -130,6 +135,7 @@ impl Halt {
             Self::SourceDeleted => "source-deleted",
             Self::Unsupported { .. } => "unsupported",
             Self::Unreadable { .. } => "unreadable",
+            Self::Claimed { .. } => "claimed",
             Self::MirrorSettings { .. } => "mirror-settings",
         }
     }
@@ -197,6 +203,11 @@ impl fmt::Display for Halt {
             Self::Unreadable { offset, message } => {
                 write!(f, "the batch at source offset {offset} must be opened and cannot be: {message}")
             }
+            Self::Claimed { owner } => write!(
+                f,
+                "the target topic is a mirror of link {owner}; rename this link's mirror or exclude the topic, or \
+                 delete the map topic __twinlog.{owner}.map if that link is no longer used"
+            ),
             Self::MirrorSettings { setting, value, wanted } => write!(
                 f,
                 "the target topic has {setting}={value}, with which the target changes what is written to it; \

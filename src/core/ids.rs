@@ -40,7 +40,7 @@ offset!(
 );
 
 /// A producer id with its epoch, as a broker hands it out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Producer {
     /// Producer id.
     pub id: i64,

@@ -45,6 +45,36 @@ pub enum Failure {
     NotSent,
 }
 
+/// Why nothing can be written to a mirror's partition now. It passes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offline {
+    /// It has no leader.
+    NoLeader,
+    /// Its leader, this broker, cannot be reached.
+    Unreachable(i32),
+}
+
+/// What a partition waits for that does not move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The mirror's partition is offline.
+    TargetOffline(Offline),
+    /// Something is tried again and again.
+    Retrying(Failure),
+    /// The ends of both logs.
+    Ends,
+    /// A record in the map.
+    Map,
+    /// The lane's next fence.
+    Fence,
+    /// Its marker, or the tail before it.
+    Marker,
+    /// The answer to what was sent to the mirror.
+    Answer,
+    /// The source, or room for what it sends.
+    Source,
+}
+
 /// One partition of a fence transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Member {
@@ -72,6 +102,8 @@ pub enum FenceOutcome {
 pub enum MapEntry {
     /// A record.
     Record {
+        /// Whose batch it is in, or -1.
+        producer_id: i64,
         /// Key.
         key: Vec<u8>,
         /// Value, none for a tombstone.
@@ -175,6 +207,8 @@ pub enum Input {
         partition: LanePartition,
         /// The end that was expected.
         expected: TargetOffset,
+        /// The number of the look.
+        look: u32,
         /// The target's log start.
         start: TargetOffset,
         /// The target's high watermark.
@@ -202,6 +236,18 @@ pub enum Input {
         /// What came of it.
         answer: Answer,
     },
+    /// The batch was not sent: the mirror's leader, or the connection to it, is not the one that took the last batch,
+    /// and may have lost the mirror's end.
+    MirrorMoved {
+        /// Which partition.
+        partition: LanePartition,
+        /// Which batch.
+        slot: Slot,
+        /// Which attempt, as [`Output::Send`] said.
+        attempt: u32,
+    },
+    /// The shell learned that nothing can be written to a mirror's partition now, or that it can again (none).
+    TargetOffline(LanePartition, Option<Offline>),
     /// The shell learned from metadata that the partition must stop.
     Stop(LanePartition, Halt),
     /// The table says that the partition goes to another lane: [`crate::moves::Order::Release`].
@@ -243,7 +289,8 @@ pub enum Output {
         /// The lane's present producer, or none to take the lane over.
         current: Option<Producer>,
     },
-    /// An empty transaction over these partitions: add them, then commit.
+    /// An empty transaction over these partitions: add them, then commit. Without partitions: commit what is open, if
+    /// anything is.
     Fence {
         /// The lane's producer.
         producer: Producer,
@@ -275,6 +322,8 @@ pub enum Output {
         partition: LanePartition,
         /// Where it should be.
         expected: TargetOffset,
+        /// The number of the look: an earlier one was at an earlier leader.
+        look: u32,
     },
     /// Open a batch, keep records from `from` on, number them anew.
     Repack {
@@ -285,7 +334,8 @@ pub enum Output {
         /// Source offsets below this are left out.
         from: SourceOffset,
     },
-    /// Send a batch to the mirror's leader. The answer is [`Input::Produced`], exactly one a send.
+    /// Send a batch to the mirror's leader. The answer is [`Input::Produced`] or [`Input::MirrorMoved`], exactly one a
+    /// send.
     Send {
         /// Which partition.
         partition: LanePartition,
@@ -320,6 +370,21 @@ pub enum Event {
     Resolving(LanePartition),
     /// The target takes nothing of the partition for now: what is from this position on is fetched again later.
     GaveWay(LanePartition, SourceOffset),
+    /// The mirror lost its end; what it lost is copied again.
+    CutBack {
+        /// Which partition.
+        partition: LanePartition,
+        /// The target offsets that are gone: from, and up to.
+        target: (TargetOffset, TargetOffset),
+        /// The source offsets that are copied again: from, and up to.
+        source: (SourceOffset, SourceOffset),
+    },
+    /// Nothing can be written to the mirror's partition for now; it goes on by itself.
+    TargetOffline(LanePartition, Offline),
+    /// The source has more, and the copy has not moved for long.
+    Stalled(LanePartition, WaitsFor),
+    /// A partition that was stalled or whose target was offline is no longer so.
+    GoesOn(LanePartition, SourceOffset),
     /// The partition stopped.
     Halted(LanePartition, Halt),
     /// The lane has let go of a partition, and says so in its map.

@@ -8,7 +8,9 @@
 //! writes are refused. One transaction is open at a time, and it never holds data.
 
 mod moving;
+mod new_id;
 mod own_map;
+mod reread;
 mod transactions;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,23 +18,26 @@ use alloc::vec::Vec;
 
 use twinlog_wire::error_code::ErrorCode;
 
+use self::new_id::Change;
+pub use self::new_id::EpochLimits;
 use crate::backoff;
 use crate::ids::{Now, Producer, SourceOffset, TargetOffset};
-use crate::io::{Event, Failure, Input, LanePartition, Member, Output, Over, PartitionSpec};
+use crate::io::{Event, Failure, Input, LanePartition, Member, Offline, Output, Over, PartitionSpec};
 use crate::map_record::{LinkRecord, MapRecord, PartitionKey, Plan};
 use crate::map_state::{MapState, MappedPartition};
 use crate::map_writer::{MapWriter, Then};
 use crate::moves::Known;
-use crate::partition::{Context, Need, Partition};
+use crate::partition::{Context, LOOK_MS, Need, Partition, SeenEnds};
+use reread::Reread;
 
 /// How many plans gather before they become a record: some ten thousand would be too large for a broker.
 const PLANS_MAX: usize = 4096;
 
+/// Topics in one fence: what one request may add, so that a fence is added whole or not at all.
+const FENCE_TOPICS_MAX: usize = 100;
+
 /// How often the ends of idle mirrors are looked at, in ms.
 const LOOK_AFTER_MS: u64 = 10_000;
-
-/// How often stuck partitions are made to give way, in ms.
-const GIVE_WAY_MS: u64 = 500;
 
 /// What a lane must know from the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +52,11 @@ pub struct LaneConfig {
     pub queue_bytes_max: u64,
     /// Ranges that one chunk of the map holds; a head holds at most twice as many.
     pub chunk_ranges: usize,
+    /// After so long without a transaction there is one that keeps the lane's transactional id alive, in ms. After
+    /// twice as long nothing is written before the target has shown that it still knows the id.
+    pub keep_alive_ms: i64,
+    /// When the producer id is changed.
+    pub epochs: EpochLimits,
 }
 
 #[derive(Debug)]
@@ -72,8 +82,9 @@ enum Timer {
     ReadMap,
     WriteMap,
     Mark,
+    MarkIdle(LanePartition),
     LookAfter,
-    GiveWay,
+    Look,
     Partition(LanePartition),
 }
 
@@ -92,10 +103,20 @@ pub struct Lane {
     /// Members of a transaction that may be open: it must be committed before anything else. (InitProducerId would
     /// abort it under an epoch that nobody gets, and then take us for a zombie: `prepareInitProducerIdTransit`.)
     open_members: BTreeSet<Member>,
-    /// A new epoch had to wait for a transaction of this lane to end.
-    init_waited: bool,
-    /// A fence since the last epoch was not answered: its requests may still arrive.
-    fence_unanswered: bool,
+    /// When the coordinator was asked last.
+    asked: Now,
+    /// Until then a request of this lane that was not answered may still be carried out, and take the lane from it
+    /// under an epoch that nobody gets.
+    doubtful_until: u64,
+    /// When the coordinator was last asked for what it then did, by the wall clock.
+    heard_ms: i64,
+    change: Change,
+    /// Not before this time, after a change of the id was put off.
+    change_at: u64,
+    running_since: u64,
+    /// The map names all producer ids that the lane ever had.
+    ids_in_map: bool,
+    own_ids: BTreeSet<i64>,
     writer: Option<MapWriter>,
     partitions: Vec<Partition>,
     by_key: BTreeMap<PartitionKey, LanePartition>,
@@ -108,6 +129,7 @@ pub struct Lane {
     adopting: BTreeMap<PartitionKey, MappedPartition>,
     /// What came from other lanes, also where there was nothing to come but the name: by which move.
     came: BTreeMap<PartitionKey, u64>,
+    reread: Option<Reread>,
     plan_record: u64,
     plans: Vec<(PartitionKey, Plan)>,
     plans_acknowledged: u64,
@@ -116,7 +138,13 @@ pub struct Lane {
     /// Partitions that have plans in a record that is not acknowledged.
     planned: BTreeMap<u64, Vec<LanePartition>>,
     timers: BTreeSet<(u64, Timer)>,
+    /// Failures in a row of what concerns the map.
     attempt: u32,
+    /// The same of transactions. The map may go on while they cannot: a partition that lost its leader between its
+    /// fence and the marker holds up every later one.
+    transaction_attempt: u32,
+    /// Why the last transaction failed, until one succeeds.
+    transaction_failure: Option<Failure>,
     draining: bool,
     out: VecDeque<Output>,
 }
@@ -132,8 +160,14 @@ impl Lane {
             transaction_wanted: true,
             transaction_at: 0,
             open_members: BTreeSet::new(),
-            init_waited: false,
-            fence_unanswered: false,
+            asked: now,
+            doubtful_until: 0,
+            heard_ms: now.wall_ms,
+            change: Change::None,
+            change_at: 0,
+            running_since: 0,
+            ids_in_map: false,
+            own_ids: BTreeSet::new(),
             writer: None,
             partitions: Vec::new(),
             by_key: BTreeMap::new(),
@@ -142,6 +176,7 @@ impl Lane {
             left_under: BTreeMap::new(),
             adopting: BTreeMap::new(),
             came: BTreeMap::new(),
+            reread: None,
             plan_record: 0,
             plans: Vec::new(),
             plans_acknowledged: 0,
@@ -149,13 +184,15 @@ impl Lane {
             planned: BTreeMap::new(),
             timers: BTreeSet::new(),
             attempt: 0,
+            transaction_attempt: 0,
+            transaction_failure: None,
             draining: false,
             out: VecDeque::new(),
             config,
         };
         lane.set_timer(now, lane.config.mark_interval_ms, Timer::Mark);
         lane.set_timer(now, LOOK_AFTER_MS, Timer::LookAfter);
-        lane.set_timer(now, GIVE_WAY_MS, Timer::GiveWay);
+        lane.set_timer(now, LOOK_MS, Timer::Look);
         lane.settle(now);
         lane
     }
@@ -200,8 +237,9 @@ impl Lane {
             Input::TargetRead { partition, from, result } => {
                 self.with(now, partition, |partition, context| partition.target_read(context, from, result));
             }
-            Input::TargetEnds { partition, expected, start, end } => {
-                self.with(now, partition, |partition, context| partition.ends_seen(context, expected, start, end));
+            Input::TargetEnds { partition, expected, look, start, end } => {
+                let seen = SeenEnds { expected, look, start, end };
+                self.with(now, partition, |partition, context| partition.ends_seen(context, seen));
             }
             Input::Repacked(id, result) => {
                 self.with(now, id, |partition, context| partition.repacked(context, result));
@@ -212,6 +250,10 @@ impl Lane {
             Input::Produced { partition, slot, attempt, answer } => {
                 self.with(now, partition, |partition, context| partition.produced(context, slot, attempt, answer));
             }
+            Input::MirrorMoved { partition, slot, attempt } => {
+                self.with(now, partition, |partition, context| partition.mirror_moved(context, slot, attempt));
+            }
+            Input::TargetOffline(id, offline) => self.target_offline(now, id, offline),
             Input::Stop(id, halt) => self.with(now, id, |partition, context| partition.halt(context, halt)),
             Input::Release { key, to, number } => self.release(now, key, to, number),
             Input::Adopt(key, adoption) => self.adopt(key, *adoption),
@@ -219,6 +261,15 @@ impl Lane {
             Input::Drain => self.draining = true,
         }
         self.settle(now);
+    }
+
+    fn target_offline(&mut self, now: Now, id: LanePartition, offline: Option<Offline>) {
+        let Some(partition) = self.partitions.get_mut(id.0 as usize) else { return };
+        let was_offline = partition.offline().is_some();
+        partition.set_offline(now.mono_ms, offline);
+        if was_offline && offline.is_none() && self.is_running() {
+            self.with(now, id, Partition::target_is_back);
+        }
     }
 
     /// The next thing the shell should do. Plans that gathered are written once everything else is out.
@@ -244,6 +295,7 @@ impl Lane {
             match timer {
                 Timer::Transaction => self.transaction_wanted = true,
                 Timer::ReadMap => self.read_map(),
+                Timer::WriteMap if self.may_be_unknown(now) => self.set_timer(now, LOOK_MS, Timer::WriteMap),
                 Timer::WriteMap => {
                     if let Some(batch) = self.writer.as_ref().and_then(MapWriter::in_flight) {
                         self.out.push_back(Output::WriteMap(batch.clone()));
@@ -253,17 +305,26 @@ impl Lane {
                     self.mark();
                     self.set_timer(now, self.config.mark_interval_ms, Timer::Mark);
                 }
+                Timer::MarkIdle(id) => {
+                    let due = |partition: &Partition| partition.mark_at().is_some_and(|at| at <= now.mono_ms);
+                    if self.partition(id).is_some_and(due) {
+                        self.mark_one(id);
+                    }
+                }
                 Timer::LookAfter => {
                     for id in self.ids() {
                         self.with(now, id, Partition::look_after);
                     }
                     self.set_timer(now, LOOK_AFTER_MS, Timer::LookAfter);
                 }
-                Timer::GiveWay => {
-                    for id in self.ids() {
-                        self.with(now, id, Partition::give_way);
+                Timer::Look => {
+                    self.transaction_wanted = true;
+                    if self.is_running() {
+                        for id in self.ids() {
+                            self.with(now, id, Partition::look);
+                        }
                     }
-                    self.set_timer(now, GIVE_WAY_MS, Timer::GiveWay);
+                    self.set_timer(now, LOOK_MS, Timer::Look);
                 }
                 Timer::Partition(id) => self.with(now, id, Partition::woken),
             }
@@ -273,7 +334,7 @@ impl Lane {
 
     /// Partitions that want to be fetched, with position and the leader epoch before it.
     pub fn wants_fetch(&self, now: Now) -> impl Iterator<Item = (LanePartition, SourceOffset, i32)> {
-        let ready = matches!(self.stage, Stage::Running) && !self.draining;
+        let ready = matches!(self.stage, Stage::Running) && !self.holds_still(now);
         self.partitions.iter().enumerate().filter(move |_| ready).filter_map(move |(index, partition)| {
             let (position, epoch) = partition.wants_fetch(now, self.config.queue_bytes_max)?;
             Some((id(index)?, position, epoch))
@@ -296,6 +357,7 @@ impl Lane {
 
     /// Lends a partition what it needs, then sees to what it asked for.
     fn with(&mut self, now: Now, id: LanePartition, act: impl FnOnce(&mut Partition, &mut Context<'_>)) {
+        let draining = self.holds_still(now);
         let Some(partition) = self.partitions.get_mut(id.0 as usize) else { return };
         let (mut needs, mut gone) = (Vec::new(), Vec::new());
         let planned_before = self.plans.len();
@@ -303,8 +365,8 @@ impl Lane {
             now,
             id,
             producer_expiration_ms: self.config.producer_expiration_ms,
-            draining: self.draining,
-            own_id: self.producer.map_or(-1, |producer| producer.id),
+            draining,
+            own_ids: &self.own_ids,
             plan_record: self.plan_record,
             plans_acknowledged: self.plans_acknowledged,
             plans: &mut self.plans,
@@ -315,6 +377,9 @@ impl Lane {
         act(partition, &mut context);
         for at in [partition.wake_at(), partition.fetch_at(now)].into_iter().flatten() {
             self.timers.insert((at, Timer::Partition(id)));
+        }
+        if let Some(at) = partition.mark_at() {
+            self.timers.insert((at.max(now.mono_ms), Timer::MarkIdle(id)));
         }
         let planned = self.plans.len() - planned_before;
         if planned > 0 {
@@ -340,9 +405,22 @@ impl Lane {
                     writer.push(&[head], Then::Registered(id));
                 }
             }
+            Need::Chunks(behind) => self.want_chunks(id, behind),
+            Need::CutBack(first, end) => {
+                // The head makes plans void: they must stand before it.
+                self.write_plans();
+                if let (Some(partition), Some(writer)) = (self.partitions.get(id.0 as usize), &mut self.writer) {
+                    let (key, head) = (&partition.spec().key, partition.head());
+                    let then = Then::CutBack(id, head.cursor, self.plan_record);
+                    let gone = (first..end).map(|number| MapRecord::ChunkGone(key.clone(), number));
+                    // One group: nobody reads a map that says more than the log.
+                    let records: Vec<_> = core::iter::once(MapRecord::Head(key.clone(), head)).chain(gone).collect();
+                    writer.push(&records, then);
+                }
+            }
             Need::Halt => {
                 if let (Some(partition), Some(writer)) = (self.partitions.get(id.0 as usize), &mut self.writer) {
-                    writer.push(&[MapRecord::Halt(partition.spec().key.clone(), partition.halted())], Then::Nothing);
+                    writer.push(&[MapRecord::Halt(partition.spec().key.clone(), partition.halted())], Then::Halted(id));
                 }
             }
             Need::Release => self.let_go(id),
@@ -370,16 +448,42 @@ impl Lane {
 
     fn settle(&mut self, now: Now) {
         self.begin_transaction(now);
-        let quiet = self.draining && self.plans.is_empty() && self.partitions.iter().all(Partition::is_quiet);
-        if !quiet || matches!(self.stage, Stage::Over) {
+        let quieting = self.draining || self.is_changing_id();
+        let quiet = quieting && self.plans.is_empty() && self.partitions.iter().all(Partition::is_quiet);
+        if !quiet || matches!(self.stage, Stage::Over) || self.has_left_its_id() {
             return;
         }
         self.mark();
         let written = self.writer.as_ref().is_none_or(MapWriter::is_idle);
         let idle = matches!(self.transaction, Transaction::None) || !matches!(self.stage, Stage::Running);
         if written && idle {
-            self.over(Over::Drained);
+            match self.draining {
+                true => self.over(Over::Drained),
+                false => self.became_quiet(now),
+            }
         }
+    }
+
+    /// Whether nothing is to be sent for now.
+    fn holds_still(&self, now: Now) -> bool {
+        self.draining
+            || self.is_changing_id()
+            || self.has_reached(self.config.epochs.hold_from)
+            || self.may_be_unknown(now)
+    }
+
+    /// Whether the lane stood still for so long that the target may have forgotten its transactional id: the next owner
+    /// would get another producer id, which refuses nothing that this one sends.
+    fn may_be_unknown(&self, now: Now) -> bool {
+        now.wall_ms - self.heard_ms > 2 * self.config.keep_alive_ms
+    }
+
+    /// Somebody has a newer epoch: another owner, or nobody, if a late request of our own was carried out.
+    fn superseded(&mut self, now: Now) {
+        self.over(match now.mono_ms < self.doubtful_until {
+            true => Over::Restart("a late request of its own may have taken it under another epoch"),
+            false => Over::Lost,
+        });
     }
 
     fn over(&mut self, reason: Over) {
@@ -389,19 +493,41 @@ impl Lane {
     }
 
     fn retry(&mut self, now: Now, failure: Failure, what: &'static str, timer: Timer) {
-        if self.attempt == 0 {
+        if *self.attempts(timer) == 0 {
             self.out.push_back(Output::Event(Event::Retrying(None, failure, what)));
+        }
+        if timer == Timer::Transaction {
+            self.transaction_failure = Some(failure);
         }
         self.set_backoff(now, timer);
     }
 
     fn set_backoff(&mut self, now: Now, timer: Timer) {
-        let pause = backoff::pause_ms(self.attempt, self.producer.map_or(0, |producer| producer.id.unsigned_abs()));
-        self.attempt += 1;
+        let spread = self.producer.map_or(0, |producer| producer.id.unsigned_abs());
+        let attempts = self.attempts(timer);
+        let pause = backoff::pause_ms(*attempts, spread);
+        *attempts += 1;
         if timer == Timer::Transaction {
             self.transaction_at = now.mono_ms + pause;
         }
         self.set_timer(now, pause, timer);
+    }
+
+    fn attempts(&mut self, timer: Timer) -> &mut u32 {
+        match timer {
+            Timer::Transaction => &mut self.transaction_attempt,
+            _ => &mut self.attempt,
+        }
+    }
+
+    /// A transaction succeeded.
+    fn transactions_go_on(&mut self) {
+        (self.transaction_attempt, self.transaction_failure) = (0, None);
+    }
+
+    /// Why the lane's last transaction failed, until one succeeds: all partitions that want a fence wait for it.
+    pub fn transaction_failure(&self) -> Option<Failure> {
+        self.transaction_failure
     }
 
     fn set_timer(&mut self, now: Now, after_ms: u64, timer: Timer) {

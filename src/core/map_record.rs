@@ -9,10 +9,12 @@
 //! | `released/<topic>/<partition>` | [`Released`]: this lane let go of it | until the lane that it went to has it |
 //! | `came/<topic>/<partition>` | [`Came`]: it came from another lane | as long as it is in this lane |
 //! | `plan/<n>` | [`PlanList`]: which sequence stands for which source offset | until all its heads are past it |
+//! | `ids` | every producer id that the lane ever had | as long as the link |
 //!
 //! Keys are text so that any console consumer shows what is there. Values are numbers of variable length (zigzag
 //! where they can be negative), after one byte for the version of the format.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -45,6 +47,8 @@ pub enum MapRecord {
     Plans(u64, PlanList),
     /// A plan record is no longer needed.
     PlansGone(u64),
+    /// Every producer id that the lane ever had.
+    Ids(BTreeSet<i64>),
 }
 
 /// A source partition.
@@ -74,8 +78,6 @@ pub struct Released {
     pub to: u32,
     /// Which of the partition's moves this is, counted from 1.
     pub number: u64,
-    /// The producer id by which this lane wrote to it last.
-    pub producer_id: i64,
 }
 
 /// A partition came from another lane.
@@ -115,6 +117,8 @@ pub struct Head {
     pub extent: Extent,
     /// Leader epoch of the source's batch before `extent.synced`, or -1.
     pub leader_epoch: i32,
+    /// The target's leader epoch when its log was last read up to a marker, or -1.
+    pub verified_epoch: i32,
     /// The sequence that follows the last acknowledged record, and the source offset it was planned for.
     pub cursor: Option<Plan>,
     /// The first chunk of older ranges that is still needed: those before it were taken out.
@@ -176,7 +180,6 @@ impl MapRecord {
                 let Some(released) = released else { return (name.into_bytes(), None) };
                 out.unsigned(u64::from(released.to));
                 out.unsigned(released.number);
-                out.signed(released.producer_id);
                 name
             }
             Self::Came(key, came) => {
@@ -191,6 +194,11 @@ impl MapRecord {
                 format!("plan/{number}")
             }
             Self::PlansGone(number) => return (format!("plan/{number}").into_bytes(), None),
+            Self::Ids(ids) => {
+                out.unsigned(ids.len() as u64);
+                ids.iter().for_each(|id| out.signed(*id));
+                "ids".to_string()
+            }
         };
         (key.into_bytes(), Some(out.bytes))
     }
@@ -226,7 +234,7 @@ impl MapRecord {
             }
             "released" => Self::Released(
                 partition_key(&mut parts)?,
-                Some(Released { to: input.lane()?, number: input.unsigned()?, producer_id: input.signed()? }),
+                Some(Released { to: input.lane()?, number: input.unsigned()? }),
             ),
             "came" => {
                 let key = partition_key(&mut parts)?;
@@ -237,6 +245,7 @@ impl MapRecord {
                 Self::Came(key, Some(came))
             }
             "plan" => Self::Plans(number(parts.next())?, PlanList::read(&mut input)?),
+            "ids" => Self::Ids((0..input.unsigned()?).map(|_| input.signed()).collect::<Result<_, _>>()?),
             _ => return Err(BadRecord { reason: "unknown kind of key" }),
         };
         if input.rest.is_empty() { Ok(Some(record)) } else { Err(BadRecord { reason: "bytes left over" }) }
@@ -258,6 +267,7 @@ impl Head {
         out.signed(self.extent.synced.0);
         out.signed(self.extent.next_target.0);
         out.signed(i64::from(self.leader_epoch));
+        out.signed(i64::from(self.verified_epoch));
         match &self.cursor {
             None => out.unsigned(0),
             Some(plan) => {
@@ -278,6 +288,7 @@ impl Head {
             target_topic_id: input.topic_id()?,
             extent: Extent { synced: SourceOffset(input.signed()?), next_target: TargetOffset(input.signed()?) },
             leader_epoch: input.int()?,
+            verified_epoch: input.int()?,
             cursor: if input.flag()? { Some(Plan::read(input)?) } else { None },
             first_chunk: input.unsigned()?,
             chunks: input.unsigned()?,
@@ -366,6 +377,7 @@ mod tests {
             target_topic_id: [2; 16],
             extent: Extent { synced: SourceOffset(900), next_target: TargetOffset(812) },
             leader_epoch: 5,
+            verified_epoch: 3,
             cursor: Some(plan(811, 900)),
             first_chunk: 1,
             chunks: 3,
@@ -391,7 +403,7 @@ mod tests {
             MapRecord::Chunk(key(3), 2, Chunk { ranges: head().ranges }),
             MapRecord::ChunkGone(key(3), 0),
             MapRecord::HeadGone(key(3)),
-            MapRecord::Released(key(3), Some(Released { to: 7, number: 2, producer_id: 4001 })),
+            MapRecord::Released(key(3), Some(Released { to: 7, number: 2 })),
             MapRecord::Released(key(3), None),
             MapRecord::Came(key(3), Some(Came { number: 2, earlier: vec![4000, 4001] })),
             MapRecord::Came(key(3), None),
@@ -407,6 +419,7 @@ mod tests {
                 },
             ),
             MapRecord::PlansGone(16),
+            MapRecord::Ids(BTreeSet::from([4000, i64::MAX])),
         ]
     }
 

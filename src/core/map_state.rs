@@ -1,6 +1,6 @@
 //! What the records of a map partition add up to, read in log order. The owner and readers without ownership share it.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -56,9 +56,21 @@ pub struct MapState {
     pub next_plan_record: u64,
     /// Plan records that are still in the log, whether needed or not.
     pub plan_records: Vec<u64>,
+    /// Producer ids that the map names: every id that the lane had before the one that is reading.
+    pub producer_ids: BTreeSet<i64>,
+    /// Those of them that its `ids` record names.
+    pub recorded_ids: BTreeSet<i64>,
 }
 
 impl MapState {
+    /// A batch or marker of the log is by this producer. Only owners of the lane write to it, so the id is the lane's
+    /// own in the mirrors, too; -1 is none.
+    pub fn written_by(&mut self, producer_id: i64) {
+        if producer_id >= 0 {
+            self.producer_ids.insert(producer_id);
+        }
+    }
+
     /// Takes the next record of the log.
     pub fn apply(&mut self, record: MapRecord) {
         match record {
@@ -95,6 +107,10 @@ impl MapState {
             MapRecord::PlansGone(number) => {
                 self.next_plan_record = self.next_plan_record.max(number + 1);
                 self.plan_records.retain(|other| *other != number);
+            }
+            MapRecord::Ids(ids) => {
+                self.producer_ids.extend(&ids);
+                self.recorded_ids = ids;
             }
         }
     }

@@ -19,10 +19,14 @@ const BATCH_BYTES: usize = 256 << 10;
 pub enum Then {
     /// Nothing.
     Nothing,
+    /// That a partition stopped may be told.
+    Halted(LanePartition),
     /// A new partition may be fenced.
     Registered(LanePartition),
     /// Plans before this cursor are no longer needed, as far as their records have lower numbers.
     Head(LanePartition, Option<Plan>, u64),
+    /// The same for a head that was cut back; then its partition may be fenced.
+    CutBack(LanePartition, Option<Plan>, u64),
     /// Batches under the plans of this record may be sent.
     Plans(u64),
     /// Another lane may take the partition over.
@@ -33,6 +37,8 @@ pub enum Then {
     Adopted(PartitionKey),
     /// Nothing of the partition is left.
     Forgotten(PartitionKey),
+    /// Mirrors may be fenced under the lane's producer id.
+    Ids,
 }
 
 struct Group {
@@ -63,6 +69,15 @@ impl MapWriter {
     /// A writer whose first sequence is 0: after the marker of this producer.
     pub fn new(producer: Producer) -> Self {
         Self { producer, next_sequence: 0, waiting: VecDeque::new(), in_flight: None }
+    }
+
+    /// Goes on under the newest epoch of the same owner, whose sequences begin at 0; false while something is on its
+    /// way under an older one.
+    pub fn go_on_as(&mut self, producer: Producer) -> bool {
+        if self.producer != producer && self.in_flight.is_none() {
+            (self.producer, self.next_sequence) = (producer, 0);
+        }
+        self.producer == producer
     }
 
     /// Adds a group.

@@ -11,7 +11,7 @@
 //! only by a table that was read after it had taken the lane.** From there on what the table says of its partitions
 //! changes by its own steps alone, or by those of a successor that has fenced it.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -117,17 +117,19 @@ pub struct Adoption {
 }
 
 impl Adoption {
-    /// From what the other lane's map says of the partition; none until that lane has let go of it by this move.
-    pub fn of(mapped: &MappedPartition, chunks: BTreeMap<u64, Chunk>, number: u64) -> Option<Self> {
-        let released = mapped.released.filter(|released| released.number == number)?;
+    /// From what the other lane's map says of the partition, and the producer ids that it names; none until that lane
+    /// has let go of it by this move.
+    pub fn of(
+        mapped: &MappedPartition,
+        ids: &BTreeSet<i64>,
+        chunks: BTreeMap<u64, Chunk>,
+        number: u64,
+    ) -> Option<Self> {
+        mapped.released.filter(|released| released.number == number)?;
         let plans: Vec<_> = mapped.plans.later().iter().map(|(_, plan)| *plan).collect();
         let mut earlier = mapped.plans.earlier().to_vec();
-        let cursor = mapped.plans.cursor().map(|cursor| cursor.producer.id);
-        for id in plans.iter().map(|plan| plan.producer.id).chain(cursor).chain([released.producer_id]) {
-            if id >= 0 && !earlier.contains(&id) {
-                earlier.push(id);
-            }
-        }
+        let others: Vec<_> = ids.iter().copied().filter(|id| !earlier.contains(id)).collect();
+        earlier.extend(others);
         Some(Self { number, head: mapped.head.clone(), chunks, plans, halt: mapped.halt.clone(), earlier })
     }
 }
@@ -156,7 +158,7 @@ mod tests {
     }
 
     fn released(number: u64) -> Known {
-        Known::Released(Released { to: 1, number, producer_id: 9 })
+        Known::Released(Released { to: 1, number })
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub struct Outgoing {
     state: State,
     attempt: u32,
     ever_sent: bool,
+    /// Whether it was sent before the present attempt.
+    sent_before: bool,
 }
 
 impl Outgoing {
@@ -95,6 +97,7 @@ impl Outgoing {
             state: State::Waiting,
             attempt: 0,
             ever_sent: false,
+            sent_before: false,
         }
     }
 
@@ -173,7 +176,7 @@ impl Outbox {
         let Some(batch) = self.batches.iter_mut().find(|batch| batch.slot == slot) else { return 0 };
         batch.state = State::InFlight;
         batch.attempt += 1;
-        batch.ever_sent = true;
+        batch.sent_before = core::mem::replace(&mut batch.ever_sent, true);
         self.in_flight += 1;
         batch.attempt
     }
@@ -189,6 +192,16 @@ impl Outbox {
             Answer::Stored { base, .. } => State::Stored(base),
             failed => State::Failed(failed),
         };
+    }
+
+    /// The attempt was not made: the batch waits as before.
+    pub fn held_back(&mut self, slot: Slot, attempt: u32) {
+        let Some(batch) = self.batches.iter_mut().find(|batch| batch.slot == slot) else { return };
+        if batch.state == State::InFlight && batch.attempt == attempt {
+            self.in_flight -= 1;
+            batch.state = State::Waiting;
+            batch.ever_sent = batch.sent_before;
+        }
     }
 
     /// The oldest batch's offset on the target, if it is there.

@@ -5,6 +5,7 @@
 //!  (new)       (head in map)      ▲      (transaction) (tail up to     │   any state
 //!                                 │                     our marker)    │
 //!                                 └── unknown outcome, 45, 47, old ◄───┘
+//!                                 └── CuttingBack ◄── Scanning: the mirror lost its end
 //! ```
 //!
 //! There is one way to find out how far the copy is: a marker of ours in the partition, and its log read up to it by
@@ -12,11 +13,13 @@
 
 mod in_map;
 mod leaving;
+mod losing;
 mod remedy;
 mod scanning;
 mod sending;
+mod watch;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -24,10 +27,12 @@ use twinlog_wire::batch::BatchMeta;
 
 pub use self::in_map::Progress;
 pub(crate) use self::scanning::MARKER_WAIT_MS;
-use self::scanning::read_on;
+pub(crate) use self::watch::LOOK_MS;
+use self::watch::Watch;
 use crate::backoff;
 use crate::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
 use crate::config::ExistingTopics;
+use crate::cut_back::Search;
 use crate::halt::Halt;
 use crate::ids::{Now, Producer, SourceOffset, TargetOffset};
 use crate::intake::{Intake, Verdict};
@@ -51,8 +56,8 @@ pub struct Context<'a> {
     pub producer_expiration_ms: i64,
     /// Whether nothing new is to be sent.
     pub draining: bool,
-    /// The lane's producer id.
-    pub own_id: i64,
+    /// The producer ids that the lane ever had.
+    pub own_ids: &'a BTreeSet<i64>,
     /// The number of the plan record that is being gathered.
     pub plan_record: u64,
     /// Plan records below this number are acknowledged.
@@ -80,6 +85,24 @@ pub enum Need {
     Halt,
     /// Its last head and that it was let go of, written to the map.
     Release,
+    /// The ranges of its chunks that end behind this offset, then [`Partition::chunks_read`].
+    Chunks(TargetOffset),
+    /// Its head, which was cut back, and tombstones for the chunks from the one number up to the other written to the
+    /// map, then [`Partition::cut_back_written`].
+    CutBack(u64, u64),
+}
+
+/// What a look at a mirror's ends found; see [`crate::io::Input::TargetEnds`].
+#[derive(Clone, Copy, Debug)]
+pub struct SeenEnds {
+    /// The end that was expected.
+    pub expected: TargetOffset,
+    /// The number of the look.
+    pub look: u32,
+    /// The log's start.
+    pub start: TargetOffset,
+    /// The high watermark.
+    pub end: TargetOffset,
 }
 
 /// Where a partition is on its way.
@@ -97,6 +120,11 @@ pub enum Phase {
     Scanning {
         /// The marker's producer.
         marker: Producer,
+    },
+    /// The mirror lost its end: what is left is on its way to the map.
+    CuttingBack {
+        /// The sequence behind the last batch that is left.
+        cursor: Option<Plan>,
     },
     /// Copies.
     Active,
@@ -142,12 +170,23 @@ pub struct Partition {
     closing: bool,
     /// Whether the map says that it stopped.
     halt_in_map: bool,
+    /// Whether somebody was told that it stopped.
+    halt_said: bool,
     /// The cursor as it was when it stopped: what was on its way then may still arrive.
     halted_cursor: Option<Plan>,
     tail: Option<Tail>,
+    /// The mirror's log ends or differs below what was acknowledged: up to where is it left?
+    search: Option<Search>,
+    /// The ranges of its newest chunks, as far as the search wanted them, oldest first.
+    reread: Vec<Vec<Range>>,
+    /// The target's leader epoch when its log was last read up to a marker, or -1.
+    verified_epoch: i32,
     /// Whether the tail was read once since the lane was taken.
     recovered: bool,
     old_in_flight: bool,
+    /// The mirror has another leader: nothing is sent before its end was looked at, so many times at most.
+    looks_due: u8,
+    look: u32,
     /// When its present fence was begun.
     fenced_ms: i64,
     /// The time by which the broker remembers us: of our last marker there, or the newest record of our last batch.
@@ -163,7 +202,10 @@ pub struct Partition {
     /// Since when the oldest batch in the outbox has been the oldest.
     waiting_since: u64,
     retrying: Option<Failure>,
+    watch: Watch,
     dirty: bool,
+    /// When its position last moved over what is not copied, if no head says so yet.
+    skipped_at: Option<u64>,
     records: u64,
     bytes: u64,
 }
@@ -198,10 +240,16 @@ impl Partition {
             leaving: false,
             closing: false,
             halt_in_map,
+            halt_said: false,
             halted_cursor: None,
             tail: None,
+            search: None,
+            reread: Vec::new(),
+            verified_epoch: -1,
             recovered: false,
             old_in_flight: false,
+            looks_due: 0,
+            look: 0,
             fenced_ms: 0,
             remembered_ms: 0,
             scanning_since: 0,
@@ -213,7 +261,9 @@ impl Partition {
             fetch_at: 0,
             waiting_since: 0,
             retrying: None,
+            watch: Watch::default(),
             dirty: false,
+            skipped_at: None,
             records: 0,
             bytes: 0,
             spec,
@@ -224,6 +274,7 @@ impl Partition {
             partition.map = OffsetMap::behind(head.pruned);
             partition.extent = head.extent;
             partition.leader_epoch = head.leader_epoch;
+            partition.verified_epoch = head.verified_epoch;
             for range in &head.ranges {
                 // A head that goes back cannot have been written by this code; its end still holds.
                 if partition.map.append(*range).is_err() {
@@ -244,8 +295,13 @@ impl Partition {
         match self.phase.clone() {
             Phase::Probing => context.out.push_back(Output::Probe(context.id)),
             Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
-            Phase::Halted(halt) => context.out.push_back(Output::Event(Event::Halted(context.id, halt))),
-            Phase::Registering | Phase::Fencing | Phase::Scanning { .. } | Phase::Active | Phase::Released => {}
+            Phase::Halted(_) => self.halt_written(context),
+            Phase::Registering
+            | Phase::Fencing
+            | Phase::Scanning { .. }
+            | Phase::CuttingBack { .. }
+            | Phase::Released
+            | Phase::Active => {}
         }
     }
 
@@ -302,6 +358,7 @@ impl Partition {
             && self.halt_next.is_none()
             && !self.leaving
             && self.fetch_at <= now.mono_ms
+            && self.offline().is_none()
             && !self.is_stuck(now)
             && self.outbox.bytes() < queue_bytes_max;
         ready.then_some((self.fetch_position, self.fetch_epoch))
@@ -463,6 +520,20 @@ impl Partition {
             return;
         }
         self.halted_cursor = self.cursor();
+        self.let_go(context);
+        self.search = None;
+        self.tail = None;
+        self.wake_at = None;
+        self.phase = Phase::Halted(halt);
+        self.halt_in_map = true;
+        context.needs.push((context.id, Need::Halt));
+        if self.leaving {
+            self.go_on_leaving(context);
+        }
+    }
+
+    /// Lets go of every batch on its way.
+    fn let_go(&mut self, context: &mut Context<'_>) {
         let rest: Vec<_> = self.intake.drain().collect();
         release(context, rest);
         if let Some((slot, _)) = self.repacking.take() {
@@ -471,15 +542,22 @@ impl Partition {
         for batch in self.outbox.clear() {
             context.out.push_back(Output::Release(batch.slot));
         }
-        self.tail = None;
-        self.wake_at = None;
-        self.phase = Phase::Halted(halt.clone());
-        self.halt_in_map = true;
-        context.needs.push((context.id, Need::Halt));
-        context.out.push_back(Output::Event(Event::Halted(context.id, halt)));
-        if self.leaving {
-            self.go_on_leaving(context);
+    }
+
+    /// Why it stopped is in the map, so it is this owner that says so: what a successor wrote looks like somebody
+    /// else's to a former one.
+    pub(crate) fn halt_written(&mut self, context: &mut Context<'_>) {
+        if let Phase::Halted(halt) = &self.phase
+            && !self.halt_said
+        {
+            context.out.push_back(Output::Event(Event::Halted(context.id, halt.clone())));
+            self.halt_said = true;
         }
+    }
+
+    /// Whether the map says that it stopped, if it did.
+    pub fn is_halt_said(&self) -> bool {
+        self.halt_said
     }
 
     fn wait(&mut self, context: &Context<'_>) {
@@ -511,41 +589,48 @@ impl Partition {
             return;
         }
         self.wake_at = None;
+        if self.offline().is_none() {
+            self.take_up(context);
+        }
+    }
+
+    /// Does what its phase waits to do.
+    fn take_up(&mut self, context: &mut Context<'_>) {
         match &self.phase {
             Phase::Probing => context.out.push_back(Output::Probe(context.id)),
             Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
-            Phase::Scanning { .. } => {
-                if let Some(tail) = &self.tail {
-                    read_on(context, tail);
-                }
-            }
+            Phase::Scanning { .. } => self.read_on(context),
             Phase::Active => self.advance(context),
-            Phase::Registering | Phase::Fencing | Phase::Halted(_) | Phase::Released => {}
+            Phase::Registering | Phase::Fencing | Phase::CuttingBack { .. } | Phase::Halted(_) | Phase::Released => {}
         }
     }
 
     /// Looks after a partition that is idle: its end should not move, and the broker should not forget us.
     pub fn look_after(&mut self, context: &mut Context<'_>) {
-        if self.phase != Phase::Active || !self.outbox.is_empty() || context.draining {
+        if self.phase != Phase::Active || !self.outbox.is_empty() || context.draining || self.offline().is_some() {
             return;
         }
         if self.may_be_forgotten(context) {
-            self.phase = Phase::Unfenced;
-            context.needs.push((context.id, Need::FenceAnew));
-            return;
+            return self.fence_anew(context);
         }
-        context.out.push_back(Output::LookAtEnds { partition: context.id, expected: self.extent.next_target });
+        self.look_at_ends(context);
+    }
+
+    fn look_at_ends(&self, context: &mut Context<'_>) {
+        let (expected, look) = (self.extent.next_target, self.look);
+        context.out.push_back(Output::LookAtEnds { partition: context.id, expected, look });
     }
 
     /// The mirror's start and end were looked at.
-    pub fn ends_seen(
-        &mut self,
-        context: &mut Context<'_>,
-        expected: TargetOffset,
-        start: TargetOffset,
-        found: TargetOffset,
-    ) {
+    pub fn ends_seen(&mut self, context: &mut Context<'_>, seen: SeenEnds) {
+        let SeenEnds { expected, look, start, end: found } = seen;
+        if look != self.look {
+            return;
+        }
         self.log_starts(LogStarts { target: start, ..self.starts });
+        if self.looks_due > 0 && self.phase == Phase::Active {
+            return self.looked(context, found);
+        }
         let idle = self.phase == Phase::Active && self.outbox.is_empty() && self.extent.next_target == expected;
         if idle && found != expected {
             // A marker that was written twice, a successor's, somebody else's records, or a log that lost its end: a
@@ -557,6 +642,11 @@ impl Partition {
     /// Whether nothing of it is in flight.
     pub fn is_quiet(&self) -> bool {
         self.outbox.in_flight() == 0
+    }
+
+    /// Whether it stopped.
+    pub fn is_halted(&self) -> bool {
+        matches!(self.phase, Phase::Halted(_))
     }
 
     /// What it is told to copy.

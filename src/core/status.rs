@@ -34,7 +34,7 @@ pub struct PartitionStatus {
     pub partition: i32,
     /// Lane that owns the partition.
     pub lane: u16,
-    /// How the partition stands, in one of four ways.
+    /// How the partition stands, in one of five ways.
     pub standing: Standing,
     /// Name of the state: `copying`, `caught-up`, `diverged`, `too-large`, …
     pub state: String,
@@ -67,6 +67,8 @@ impl PartitionStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
+    /// Another instance of the link copies it.
+    Elsewhere,
     /// Everything up to the high watermark is on the target.
     CaughtUp,
     /// Records are on their way.
@@ -81,6 +83,7 @@ impl Standing {
     /// The name as shown.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Elsewhere => "elsewhere",
             Self::CaughtUp => "caught-up",
             Self::Copying => "copying",
             Self::Waiting => "waiting",

@@ -3,6 +3,8 @@
 //! The owner reads up to its own marker, after which nothing of a former owner can come. A reader without ownership
 //! (`translate`, `status`) reads up to the high watermark. The log end is never taken for a length.
 
+use alloc::collections::BTreeSet;
+
 use twinlog_wire::batch::BatchMeta;
 
 use crate::ids::{Producer, SourceOffset, TargetOffset};
@@ -73,15 +75,15 @@ impl Tail {
         self.trimmed
     }
 
-    /// Takes the next batch of the target's log. `own_id` is the lane's present producer id.
-    pub fn take(&mut self, plans: &Plans, own_id: i64, batch: &BatchMeta) -> Found {
+    /// Takes the next batch of the target's log. `own_ids` are the producer ids that the lane ever had.
+    pub fn take(&mut self, plans: &Plans, own_ids: &BTreeSet<i64>, batch: &BatchMeta) -> Found {
         let base = TargetOffset(batch.base_offset);
         if TargetOffset(batch.last_offset()) < self.next_read {
             return Found::Before;
         }
         let end = TargetOffset(batch.next_offset());
         let producer = Producer { id: batch.producer_id, epoch: batch.producer_epoch };
-        if producer.id < 0 || (producer.id != own_id && !plans.knows_producer_id(producer.id)) {
+        if producer.id < 0 || !(own_ids.contains(&producer.id) || plans.knows_producer_id(producer.id)) {
             return Found::Foreign(base);
         }
         let before = self.follows.filter(|(before, ..)| *before == producer);
@@ -143,6 +145,7 @@ mod tests {
 
     const OWN: Producer = Producer { id: 9, epoch: 4 };
     const NEXT: Producer = Producer { id: 9, epoch: 5 };
+    const IDS: [i64; 2] = [7, 9];
 
     fn plan(producer: Producer, sequence: i32, source: i64, target: i64) -> Plan {
         let (source_start, target_start) = (SourceOffset(source), TargetOffset(target));
@@ -178,9 +181,9 @@ mod tests {
     #[test]
     fn batches_and_markers_in_their_places_are_ours() {
         let (mut tail, plans) = tail();
-        assert_eq!(tail.take(&plans, 9, &batch(OWN, 100, 101, 6)), Found::Own);
-        assert_eq!(tail.take(&plans, 9, &batch(NEXT, -1, 107, 1)), Found::Marker(NEXT));
-        assert_eq!(tail.take(&plans, 9, &batch(NEXT, 0, 108, 2)), Found::Own);
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(OWN, 100, 101, 6)), Found::Own);
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(NEXT, -1, 107, 1)), Found::Marker(NEXT));
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(NEXT, 0, 108, 2)), Found::Own);
         assert_eq!(tail.extent, Extent { synced: SourceOffset(508), next_target: TargetOffset(110) });
     }
 
@@ -188,11 +191,20 @@ mod tests {
     fn a_marker_of_an_earlier_lane_moves_what_follows() {
         let (mut tail, mut plans) = tail();
         plans.set_earlier(alloc::vec![7]);
-        assert_eq!(tail.take(&plans, 9, &batch(OWN, 100, 101, 2)), Found::Own);
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(OWN, 100, 101, 2)), Found::Own);
         let late = Producer { id: 7, epoch: 1 };
-        assert_eq!(tail.take(&plans, 9, &batch(late, -1, 103, 1)), Found::Marker(late));
-        assert_eq!(tail.take(&plans, 9, &batch(OWN, 102, 104, 2)), Found::Own);
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(late, -1, 103, 1)), Found::Marker(late));
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(OWN, 102, 104, 2)), Found::Own);
         assert_eq!(tail.extent, Extent { synced: SourceOffset(504), next_target: TargetOffset(106) });
+    }
+
+    #[test]
+    fn every_id_that_the_lane_had_is_ours() {
+        let (mut tail, plans) = tail();
+        let (former, foreign) = (Producer { id: 7, epoch: 30 }, Producer { id: 8, epoch: 0 });
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(former, -1, 101, 1)), Found::Marker(former));
+        let found = tail.take(&plans, &BTreeSet::from(IDS), &batch(foreign, -1, 102, 1));
+        assert_eq!(found, Found::Foreign(TargetOffset(102)));
     }
 
     #[test]
@@ -200,15 +212,15 @@ mod tests {
         // Six records and the marker were lost, and what a new epoch wrote then stands in their place.
         let (mut tail, plans) = tail();
         let behind = Found::Behind { acknowledged: TargetOffset(108), found: TargetOffset(101) };
-        assert_eq!(tail.take(&plans, 9, &batch(NEXT, 0, 101, 2)), behind);
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(NEXT, 0, 101, 2)), behind);
     }
 
     #[test]
     fn sequences_that_jump_further_than_offsets_are_named() {
         let (mut tail, plans) = tail();
-        assert_eq!(tail.take(&plans, 9, &batch(OWN, 100, 101, 2)), Found::Own);
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(OWN, 100, 101, 2)), Found::Own);
         let behind = Found::Behind { acknowledged: TargetOffset(105), found: TargetOffset(103) };
-        assert_eq!(tail.take(&plans, 9, &batch(OWN, 104, 103, 2)), behind);
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(OWN, 104, 103, 2)), behind);
     }
 
     #[test]
@@ -216,7 +228,7 @@ mod tests {
         let (mut tail, plans) = tail();
         tail.skip_to(TargetOffset(104));
         assert!(tail.is_trimmed());
-        assert_eq!(tail.take(&plans, 9, &batch(OWN, 103, 104, 3)), Found::Own);
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(OWN, 103, 104, 3)), Found::Own);
         assert_eq!((tail.is_trimmed(), tail.position()), (false, SourceOffset(506)));
     }
 }

@@ -53,7 +53,10 @@ impl Clusters {
 
 async fn sandbox(id: &str, seed: u64) -> Result<(Sandbox, Vec<Address>), Failure> {
     let failed = |error: twinlog_sandbox::SandboxError| Failure::new(FailureKind::Refused, error.to_string());
-    let sandbox = Sandbox::new(SandboxSpec::new().nodes(3).cluster_id(id).seed(seed)).map_err(failed)?;
+    let sandbox = Sandbox::new(
+        SandboxSpec::new().nodes(3).cluster_id(id).seed(seed).setting("group.min.session.timeout.ms", "1000"),
+    )
+    .map_err(failed)?;
     let addresses = sandbox.listen(&[]).await.map_err(failed)?;
     Ok((sandbox, addresses.into_iter().map(Address::from).collect()))
 }

@@ -1,6 +1,7 @@
 //! From the configuration's clusters to the client's.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use twinlog_client::{Address, Cluster, DialConfig, Side, TlsConfig};
 use twinlog_core::config::ClusterConfig;
@@ -8,17 +9,24 @@ use twinlog_core::report::{Failure, FailureKind};
 
 use super::NamedLink;
 
+/// How long sent bytes may stay unacknowledged at the most.
+const USER_TIMEOUT_MAX: Duration = Duration::from_secs(20);
+
 /// Both clusters of a link. Nothing is dialled yet; certificate files are read.
 pub(crate) fn clusters(link: NamedLink<'_>) -> Result<(Cluster, Cluster), Failure> {
-    Ok((cluster(Side::Source, link.source)?, cluster(Side::Target, link.target)?))
+    // What was written must not wait in the kernel until the lease of this instance is over.
+    let user_timeout = link.link.members.session_timeout.mul_f32(0.75).min(USER_TIMEOUT_MAX);
+    let target = cluster(Side::Target, link.target, user_timeout)?;
+    Ok((cluster(Side::Source, link.source, USER_TIMEOUT_MAX)?, target))
 }
 
-fn cluster(side: Side, config: &ClusterConfig) -> Result<Cluster, Failure> {
+fn cluster(side: Side, config: &ClusterConfig, user_timeout: Duration) -> Result<Cluster, Failure> {
     let tls = config.tls.as_ref().map(|tls| TlsConfig {
         ca_file: tls.ca_file.as_ref().map(PathBuf::from),
         server_name: tls.server_name.clone(),
     });
-    let dial = DialConfig { tls, client_id: config.client_id.clone(), ..DialConfig::default() };
+    let user_timeout = Some(user_timeout);
+    let dial = DialConfig { tls, client_id: config.client_id.clone(), user_timeout, ..DialConfig::default() };
     Cluster::new(side, addresses(config), dial).map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))
 }
 

@@ -70,8 +70,6 @@ fn explain(error: &LinkError) -> Failure {
     match error {
         LinkError::Client(error) => out_of_reach(error),
         LinkError::SameCluster(_) => Failure::new(FailureKind::Refused, what),
-        LinkError::Lost { .. } => Failure::new(FailureKind::OwnershipLost, what)
-            .advise("run one instance of a link at a time; the other one goes on where this one stopped"),
         LinkError::BadMap { .. } => Failure::new(FailureKind::Refused, what)
             .advise("use the build that wrote the map, or another link name; delete nothing before you know why"),
         LinkError::Thread(_) => Failure::new(FailureKind::Refused, what),

@@ -54,7 +54,7 @@ pub async fn check(setup: &LinkSetup, addresses: &Addresses) -> CheckReport {
         let brokers = broker_settings(&setup.target, target).await;
         let present = topics::present(&mut checks, setup, &topics, source.as_deref(), target).await;
         rights::target(&mut checks, setup, &topics, &present, target).await;
-        settings::look(&mut checks, setup, &topics, &present, &brokers).await;
+        settings::look(&mut checks, setup, &topics, &present, target, &brokers).await;
         settings::replicas(&mut checks, setup, target, &brokers);
         if let Some(source) = &source {
             room::look(&mut checks, setup, &topics, source, target, &brokers).await;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// Where a link runs and by which clock. The default is what a program wants.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -11,6 +13,8 @@ pub struct Environment {
     pub lanes: LanePlace,
     /// What time it is.
     pub clock: WallClock,
+    /// What has passed, also while the machine slept.
+    pub boot_clock: BootClock,
 }
 
 /// Where lanes run.
@@ -52,5 +56,38 @@ impl Default for WallClock {
 impl fmt::Debug for WallClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WallClock")
+    }
+}
+
+/// A clock that never goes back and that goes on while the machine sleeps: leases are counted by it.
+#[derive(Clone)]
+pub struct BootClock(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl BootClock {
+    /// A clock that asks a function for ms since some moment.
+    pub fn new(now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now_ms))
+    }
+
+    /// Ms since some moment.
+    pub fn now_ms(&self) -> u64 {
+        (self.0)()
+    }
+}
+
+impl Default for BootClock {
+    /// The system's, since its start.
+    fn default() -> Self {
+        Self::new(|| {
+            let now = clock_gettime(ClockId::Boottime);
+            let part = |number: i64| u64::try_from(number).unwrap_or_default();
+            part(now.tv_sec) * 1_000 + part(now.tv_nsec) / 1_000_000
+        })
+    }
+}
+
+impl fmt::Debug for BootClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BootClock")
     }
 }

@@ -7,8 +7,10 @@ mod budget;
 mod events;
 mod fence;
 mod intake;
+mod leaders;
 mod map_io;
 mod outgoing;
+mod route;
 mod target_reads;
 
 use std::sync::Arc;
@@ -28,12 +30,16 @@ use twinlog_core::status::PartitionStatus;
 
 use self::budget::Slots;
 use self::events::Events;
+pub(crate) use self::events::words;
 pub(crate) use self::fence::init_producer_id;
 use self::intake::{FetchDone, Intake};
+use self::leaders::Leaders;
 pub(crate) use self::map_io::produce;
 use self::outgoing::{Outgoing, ProduceDone};
+use self::route::Route;
 use self::target_reads::TargetReads;
 use crate::environment::WallClock;
+use crate::lease::Lease;
 
 /// Everything that a lane's shell needs.
 #[derive(Clone, Debug)]
@@ -48,6 +54,8 @@ pub(crate) struct LaneSetup {
     /// Bytes of frames that may be held.
     pub(crate) budget_bytes: u64,
     pub(crate) clock: WallClock,
+    /// Whether the lane may be written.
+    pub(crate) lease: Lease,
 }
 
 /// What a lane is told from outside.
@@ -67,7 +75,7 @@ enum Message {
     Core(Input),
     Many(Vec<Input>),
     Fetched(FetchDone),
-    Connected(i32, Result<Arc<Connection>, Error>),
+    Connected(Route, Result<Arc<Connection>, Error>),
     Produced(ProduceDone),
 }
 
@@ -84,6 +92,7 @@ pub(crate) struct LaneShell {
     slots: Slots,
     intake: Intake,
     outgoing: Outgoing,
+    leaders: Leaders,
     reads: TargetReads,
     events: Events,
     status: watch::Sender<Vec<PartitionStatus>>,
@@ -99,6 +108,7 @@ impl LaneShell {
             slots: Slots::new(setup.budget_bytes),
             intake: Intake::default(),
             outgoing: Outgoing::default(),
+            leaders: Leaders::default(),
             reads: TargetReads::default(),
             events: Events::new(&setup.link, setup.lane),
             setup,
@@ -172,12 +182,12 @@ impl LaneShell {
                 }
                 inputs.into_iter().for_each(|input| self.core.handle(now, input));
             }
-            Message::Connected(node, result) => {
-                let inputs = self.outgoing.connected(node, result, &self.setup.target);
+            Message::Connected(route, result) => {
+                let inputs = self.outgoing.connected(route, result, &self.setup.target);
                 inputs.into_iter().for_each(|input| self.core.handle(now, input));
             }
             Message::Produced(done) => {
-                let (inputs, stale) = self.outgoing.done(done);
+                let (inputs, stale) = self.outgoing.done(done, &self.core, now.mono_ms);
                 if stale {
                     refresh(&self.setup.target);
                 }
@@ -195,15 +205,16 @@ impl LaneShell {
                     return Some(over);
                 }
             }
-            let refused = self.outgoing.flush(&self.setup, &self.slots, &self.core, &self.sender);
-            if refused.is_empty() {
+            let mut inputs = self.outgoing.flush(&self.setup, &self.slots, &self.core, now.mono_ms, &self.sender);
+            inputs.append(&mut self.leaders.changes(&self.setup, &self.core, &self.outgoing));
+            if inputs.is_empty() {
                 break;
             }
-            refused.into_iter().for_each(|input| self.core.handle(now, input));
+            inputs.into_iter().for_each(|input| self.core.handle(now, input));
         }
         self.reads.flush(&self.setup, &self.core, &self.sender);
         let now = self.now();
-        self.intake.fetch_more(&self.setup, &mut self.slots, &self.core, now, &self.sender);
+        self.intake.fetch_more(&self.setup, &mut self.slots, &self.core, &self.outgoing, now, &self.sender);
         None
     }
 
@@ -217,16 +228,17 @@ impl LaneShell {
             Output::WriteMap(batch) => map_io::write(&self.setup, &self.sender, batch),
             Output::Probe(partition) => self.reads.probe(partition),
             Output::ReadTarget { partition, from, epoch } => self.reads.read(partition, from, epoch),
-            Output::LookAtEnds { partition, expected } => self.reads.look_at_ends(partition, expected),
+            Output::LookAtEnds { partition, expected, look } => self.reads.look_at_ends(partition, expected, look),
             Output::Repack { partition, slot, from } => {
                 let result = self.slots.repack(slot, from);
                 self.core.handle(self.now(), Input::Repacked(partition, result));
             }
             Output::Send { partition, slot, attempt, producer, sequence } => {
-                self.outgoing.push(partition, slot, attempt, producer, sequence);
+                let bytes = self.slots.len(slot);
+                self.outgoing.push(partition, slot, attempt, producer, sequence, bytes);
             }
             Output::Release(slot) => self.slots.release(slot),
-            Output::Event(event) => self.events.log(&event, &self.core),
+            Output::Event(event) => self.events.log(&event, &self.core, self.intake.is_short_of_budget()),
             Output::Over(over) => return Some(over),
         }
         None
@@ -239,7 +251,9 @@ impl LaneShell {
     fn publish(&mut self) {
         self.status_at = Instant::now() + STATUS_PAUSE;
         let lane = u16::try_from(self.setup.lane).unwrap_or(u16::MAX);
-        let snapshot = self.core.partitions().iter().map(|partition| events::status(partition, lane)).collect();
+        let snapshot = self.core.partitions().iter();
+        let short_of_budget = self.intake.is_short_of_budget();
+        let snapshot = snapshot.map(|partition| events::status(partition, &self.core, lane, short_of_budget)).collect();
         self.status.send_replace(snapshot);
     }
 }
@@ -255,7 +269,7 @@ fn tell(sender: &mpsc::UnboundedSender<Message>, message: Message) {
 }
 
 /// What the core is told of an error.
-fn failure(error: &Error) -> Failure {
+pub(crate) fn failure(error: &Error) -> Failure {
     match error.code() {
         Some(code) => Failure::Code(code),
         None if error.is_outcome_unknown() => Failure::Lost,
@@ -268,6 +282,16 @@ fn refresh(cluster: &Cluster) {
     let cluster = cluster.clone();
     tokio::spawn(async move {
         if let Err(error) = cluster.refresh().await {
+            tracing::debug!(%error, "Metadata cannot be refreshed.");
+        }
+    });
+}
+
+/// The same where it is asked for again and again, by all lanes: not if it was asked for within this time.
+fn refresh_now_and_then(cluster: &Cluster, pause: Duration) {
+    let cluster = cluster.clone();
+    tokio::spawn(async move {
+        if let Err(error) = cluster.refresh_if_older(pause).await {
             tracing::debug!(%error, "Metadata cannot be refreshed.");
         }
     });

@@ -3,16 +3,20 @@
 //! This crate does what `twinlog_core` decides: it moves bytes, keeps the time and talks to both clusters.
 
 pub mod check;
+mod claims;
 pub mod environment;
 mod failpoint;
 mod fetch;
 mod lane;
+mod lease;
 pub mod log;
 mod map_log;
 mod map_reader;
 pub mod map_topic;
+mod members;
 pub mod mirrors;
 pub mod names;
+mod own_lanes;
 pub mod reach;
 pub mod same_cluster;
 pub mod state;

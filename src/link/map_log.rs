@@ -25,6 +25,7 @@ pub(crate) fn map_entries(entry: &Entry) -> Result<Vec<MapEntry>, String> {
     let body = bytes.get(HEAD_LEN..).unwrap_or_default();
     let plain = decompress(codec, body, UNPACKED_BYTES_MAX).map_err(|e| e.to_string())?;
     let record = |record: twinlog_wire::records::Record<'_>| MapEntry::Record {
+        producer_id: meta.producer_id,
         key: record.key.unwrap_or_default().to_vec(),
         value: record.value.map(<[u8]>::to_vec),
     };
@@ -56,8 +57,8 @@ mod tests {
     #[test]
     fn records_tombstones_and_markers_come_out_of_any_codec() {
         let wanted = [
-            MapEntry::Record { key: b"link".to_vec(), value: Some(b"one".to_vec()) },
-            MapEntry::Record { key: b"plan/3".to_vec(), value: None },
+            MapEntry::Record { producer_id: 7, key: b"link".to_vec(), value: Some(b"one".to_vec()) },
+            MapEntry::Record { producer_id: 7, key: b"plan/3".to_vec(), value: None },
         ];
         for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
             assert_eq!(map_entries(&entry(batch(codec))).unwrap(), wanted, "{codec:?}");

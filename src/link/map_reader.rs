@@ -4,15 +4,15 @@
 //! sent, so the mirrors' ends are asked for *first*, then the map is read to its end, then the mirrors' logs from the
 //! heads up to those ends: whatever is found there is explained by the map, or is somebody else's.
 //!
-//! The map's own batches and markers name every producer id that the lane had: a new owner writes its marker there
-//! before it fences a mirror, so its markers in mirrors are never taken for foreign writes.
+//! The map's own batches, markers and its record of ids name every producer id that the lane had: a new owner
+//! writes its marker there before it fences a mirror, so its markers in mirrors are never taken for foreign writes.
 
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -59,8 +59,6 @@ pub(crate) struct Contents {
     state: MapState,
     /// Older ranges of the partitions that are kept.
     chunks: BTreeMap<(PartitionKey, u64), Chunk>,
-    /// Every producer id that its batches and markers carry.
-    producer_ids: BTreeSet<i64>,
 }
 
 /// A record that cannot be read, in words.
@@ -216,10 +214,10 @@ impl Contents {
 
     fn take_entry(&mut self, entry: &Entry, keep: &Keep) -> Result<(), (String, bool)> {
         if let Entry::V2(meta, _) = entry {
-            self.producer_ids.insert(meta.producer_id);
+            self.state.written_by(meta.producer_id);
         }
         for entry in map_entries(entry).map_err(|what| (what, false))? {
-            let MapEntry::Record { key, value } = entry else { continue };
+            let MapEntry::Record { key, value, .. } = entry else { continue };
             let record = MapRecord::decode(&key, value.as_deref()).map_err(|bad| {
                 let newer = value.as_ref().and_then(|value| value.first()).is_some_and(|format| *format > FORMAT);
                 (format!("record {:?}: {}", String::from_utf8_lossy(&key), bad.reason), newer)

@@ -32,6 +32,9 @@ const BOUNDS: [&[&str]; 3] = [
 /// Before Kafka 3.4 the second one counts for plain producers, too.
 const EXPIRATION: [&str; 2] = ["producer.id.expiration.ms", "transactional.id.expiration.ms"];
 
+/// After so long without a transaction a lane makes one, in ms, if its transactional id lives for long enough.
+const KEEP_ALIVE_MS: i64 = 3_600_000;
+
 /// Why the map topic cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,9 +55,10 @@ pub enum MapTopicError {
         /// The link's lanes.
         wanted: u32,
     },
-    /// A setting would lose or change what is in it.
+    /// A setting would lose or change what is in it, or in the topic of claims.
     #[error(
-        "the map topic {topic} has {setting}={value}, which would lose or change the offset map; set {setting}={wanted}"
+        "the topic {topic} has {setting}={value}, which would lose or change what the link keeps in it; \
+         set {setting}={wanted}"
     )]
     Setting {
         /// The map topic.
@@ -67,7 +71,7 @@ pub enum MapTopicError {
         wanted: String,
     },
     /// It was created and the brokers do not show it.
-    #[error("the map topic {topic} was created and does not appear with leaders on the target; are its brokers up?")]
+    #[error("the topic {topic} was created and does not appear with leaders on the target; are its brokers up?")]
     NotShown {
         /// The map topic.
         topic: String,
@@ -114,8 +118,36 @@ pub(crate) async fn ensure_topic(
     Ok((topic.id.map(|id| *id.as_bytes()).unwrap_or_default(), topic.partitions.len()))
 }
 
+/// Makes the topic in which links claim their mirrors, if it is not there.
+pub(crate) async fn ensure_claims_topic(
+    target: &Cluster,
+    replication_factor: Option<i16>,
+) -> Result<(), MapTopicError> {
+    let name = names::CLAIMS_TOPIC;
+    let deadline = Instant::now() + PATIENCE;
+    let metadata = target.retry(deadline, || target.refresh()).await?;
+    if find(target, &metadata, name)?.is_none() {
+        target.retry(deadline, || create(target, name, 1, replication_factor)).await?;
+        if await_shown(target, &BTreeMap::from([(name.to_owned(), 1)])).await.is_none() {
+            return Err(MapTopicError::NotShown { topic: name.to_owned() });
+        }
+    }
+    check_settings(name, &target.retry(deadline, || settings(target, name)).await?)
+}
+
 /// The time after which the target's brokers forget a producer, in ms: the smallest of all brokers that answer.
 pub async fn producer_expiration_ms(target: &Cluster) -> Result<i64, Error> {
+    smallest(target, &EXPIRATION).await
+}
+
+/// After how long without a transaction a lane makes an empty one, in ms: every hour, or four times in the time after
+/// which the target's brokers forget a transactional id.
+pub async fn keep_alive_ms(target: &Cluster) -> Result<i64, Error> {
+    Ok(KEEP_ALIVE_MS.min(smallest(target, &EXPIRATION[1..]).await? / 4))
+}
+
+/// The smallest value that a broker has for the first of these settings that it knows, of all brokers that answer.
+async fn smallest(target: &Cluster, names: &[&str]) -> Result<i64, Error> {
     let metadata = target.metadata().await?;
     let brokers: Vec<_> = metadata.brokers.keys().map(|node| ConfigResource::Broker(*node)).collect();
     let (mut smallest, mut failure) = (None, None);
@@ -123,12 +155,13 @@ pub async fn producer_expiration_ms(target: &Cluster) -> Result<i64, Error> {
         match settings {
             Ok(settings) => {
                 let value = |name: &&str| settings.get(*name)?.value.as_ref()?.parse::<i64>().ok();
-                smallest = smallest.into_iter().chain(EXPIRATION.iter().find_map(value)).min();
+                smallest = smallest.into_iter().chain(names.iter().find_map(value)).min();
             }
             Err(error) => failure = Some(error),
         }
     }
-    smallest.ok_or_else(|| failure.unwrap_or_else(|| error(target, Cause::Missing(EXPIRATION[0].to_owned()))))
+    let missing = || error(target, Cause::Missing(names.first().copied().unwrap_or_default().to_owned()));
+    smallest.ok_or_else(|| failure.unwrap_or_else(missing))
 }
 
 /// The topic, if it is there and can be described.

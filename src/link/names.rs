@@ -9,10 +9,17 @@ pub fn map_topic(link: &str) -> String {
 pub fn state_topic(link: &str) -> String {
     format!("__twinlog.{link}.state")
 }
+/// The compacted topic in which all links that write into a cluster claim their mirrors.
+pub const CLAIMS_TOPIC: &str = "__twinlog.claims";
 
 /// The transactional id of a lane.
 pub fn transactional_id(link: &str, lane: u32) -> String {
     format!("twinlog.{link}.{lane}")
+}
+
+/// The group of a link's instances.
+pub fn group(link: &str) -> String {
+    format!("twinlog.{link}")
 }
 
 /// The lane of a partition: FNV-1a over the topic's name plus the number, so that a topic's partitions are spread

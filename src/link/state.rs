@@ -148,7 +148,7 @@ impl Reading {
             for record in map_entries(entry)? {
                 match record {
                     MapEntry::Marker(producer) => self.marker = Some(producer),
-                    MapEntry::Record { key, value } => {
+                    MapEntry::Record { key, value, .. } => {
                         let record = StateRecord::decode(&key, value.as_deref());
                         let named = |reason| format!("record {:?}: {reason}", String::from_utf8_lossy(&key));
                         if let Some(record) = record.map_err(|bad| named(bad.reason))? {

@@ -215,7 +215,7 @@ fn judge(partition: &PartitionMap, source: Option<SourceFacts>) -> (Standing, St
             return halted(Halt::TargetTruncated { acknowledged: *acknowledged, found: *found });
         }
         MirrorEnd::Deleted | MirrorEnd::Recreated => return halted(Halt::TargetRecreated),
-        MirrorEnd::Unread(error) => return plain(Standing::Waiting, "waiting", Some(error.to_string())),
+        MirrorEnd::Unread(error) => return plain(Standing::Waiting, "target-offline", Some(error.to_string())),
     }
     let synced = partition.extent.synced;
     match source {
@@ -232,7 +232,7 @@ fn judge(partition: &PartitionMap, source: Option<SourceFacts>) -> (Standing, St
             Ends { high_watermark, .. } if synced.0 >= high_watermark => plain(Standing::CaughtUp, "caught-up", None),
             Ends { high_watermark, last_stable } if synced.0 >= last_stable => {
                 let open = format!("transactions are open on the source between {last_stable} and {high_watermark}");
-                plain(Standing::Copying, "copying", Some(open))
+                plain(Standing::Copying, "waiting-for-transactions", Some(open))
             }
             _ => plain(Standing::Copying, "copying", None),
         },
@@ -276,7 +276,7 @@ mod tests {
         // The ends are asked for while the link goes on: they may be behind it.
         assert_eq!(state(&partition(), there(90, 90)), caught_up);
         assert_eq!(state(&partition(), there(101, 101)), copying);
-        assert_eq!(state(&partition(), there(100, 120)), copying);
+        assert_eq!(state(&partition(), there(100, 120)).1, "waiting-for-transactions");
         let (_, _, detail) = judge(&partition(), there(100, 120));
         assert_eq!(detail.as_deref(), Some("transactions are open on the source between 100 and 120"));
         assert_eq!(judge(&partition(), there(110, 120)).2, None);

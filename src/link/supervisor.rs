@@ -1,46 +1,48 @@
-//! A running link: lanes on their threads, mirrors in step, one stop for all.
+//! A running link: the lanes that the group gives this instance, mirrors in step, one stop for all.
 //!
 //! ```text
-//!  preflight ──► lanes begin ──► rounds of mirrors (every `topics` interval) ──► drain ──► end
+//!  preflight ──► join the group ──► lanes come and go, rounds of mirrors (every `topics` interval) ──► drain ──► leave
 //!                                       │ a lane is over: begun again from its map, or the link ends
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZero;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
-use twinlog_client::{Cluster, Error};
+use twinlog_client::{Cluster, Error, ErrorCode};
 use twinlog_core::config::LinkConfig;
 use twinlog_core::halt::Halt;
-use twinlog_core::io::{Over, PartitionSpec};
-use twinlog_core::lane::LaneConfig;
+use twinlog_core::io::PartitionSpec;
+use twinlog_core::lane::{EpochLimits, LaneConfig};
 use twinlog_core::map_record::{LinkRecord, PartitionKey};
 use twinlog_core::report::{Missing, RunEnd};
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 
-use crate::environment::{Environment, LanePlace};
-use crate::lane::{Command, LaneSetup, LaneShell};
-use crate::map_topic::{MapTopicError, ensure_map_topic, producer_expiration_ms};
-use crate::mirrors::Mirrors;
-use crate::names::lane_of;
+use crate::claims::Claims;
+use crate::environment::Environment;
+use crate::lane::{Command, LaneSetup};
+use crate::lease::Lease;
+use crate::map_topic::{MapTopicError, ensure_map_topic, keep_alive_ms, producer_expiration_ms};
+use crate::members::{Members, MembersSetup, News};
+use crate::mirrors::{Mirrors, Round};
+use crate::names::{group, lane_of};
+use crate::own_lanes::{DRAIN, Ended, Next, OwnLanes};
 use crate::same_cluster::{SameCluster, refuse_same_cluster};
+use crate::status;
 
 /// How long the clusters may take to answer for the first time.
 const FIRST_CONTACT: Duration = Duration::from_secs(20);
-/// How long a drain may take before what is in flight is left to the next start.
-const DRAIN: Duration = Duration::from_secs(25);
-/// The pause before a lane is begun again.
-const RESTART: Duration = Duration::from_secs(1);
-/// The pause after the target forbade something.
-const FORBIDDEN: Duration = Duration::from_secs(10);
+/// How long the group may take to hear that this instance leaves; without that, others wait for the session's end.
+const LEAVE: Duration = Duration::from_secs(3);
+/// The pause before something that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often snapshots of the lanes are put together.
 const STATUS: Duration = Duration::from_millis(250);
+/// How often the map is asked how far other instances are, by one that waits for them to be caught up.
+const LOOK: Duration = Duration::from_secs(1);
 /// Bytes of one partition that may wait or be in flight before no more is fetched for it.
 const QUEUE_BYTES: u64 = 4 << 20;
 /// Ranges in one chunk of the map: about 5 KB.
@@ -87,16 +89,17 @@ pub enum LinkError {
     /// The map topic cannot be used.
     #[error(transparent)]
     MapTopic(#[from] MapTopicError),
-    /// Another instance has taken a lane over.
+    /// The target does not take this instance into the link's group.
     #[error(
-        "link {link}: lane {lane} was taken over by another instance, so this one has stopped writing; \
-         nothing is lost and nothing is on the target twice"
+        "link {link}: the target does not take this instance into group {}: {code}; {}",
+        group(link),
+        advice(*code)
     )]
-    Lost {
+    Members {
         /// The link's name.
         link: String,
-        /// The lane's number.
-        lane: u32,
+        /// The broker's word.
+        code: ErrorCode,
     },
     /// The map topic holds something that this build does not understand, or that belongs to another link.
     #[error("link {link}: the map of lane {lane} cannot be used: {reason}")]
@@ -113,100 +116,142 @@ pub enum LinkError {
     Thread(String),
 }
 
+/// What to do about a group that refuses an instance.
+fn advice(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::INVALID_SESSION_TIMEOUT => {
+            "set members.session_timeout between group.min.session.timeout.ms and group.max.session.timeout.ms of the \
+             target's brokers"
+        }
+        ErrorCode::INCONSISTENT_GROUP_PROTOCOL => {
+            "something else uses this group, or another version of twinlog: stop it, or give the link another name"
+        }
+        _ => "give the link another name",
+    }
+}
+
 /// Runs a link until `stop` is true, or with `until_caught_up` until everything that was on the source at the start is
-/// on the target. Snapshots go to `status`.
+/// on the target, whichever instance brings it there. Snapshots go to `status`.
 pub async fn run(
     setup: LinkSetup,
     until_caught_up: bool,
     mut stop: watch::Receiver<bool>,
     status: watch::Sender<LinkStatus>,
 ) -> Result<RunEnd, LinkError> {
-    let mut link = Running::begin(setup, status).await?;
-    let mut wanted = None;
-    let mut next_round = Instant::now();
+    let (mut link, mut ends) = Running::begin(setup, status).await?;
     let mut next_status = Instant::now();
+    link.wants_ends = until_caught_up;
     let end = loop {
-        if Instant::now() >= next_round {
-            let complete = link.round().await;
-            next_round = Instant::now() + link.setup.config.intervals.topics;
-            if until_caught_up && wanted.is_none() && complete {
-                match link.ends_of_source().await {
-                    Ok(ends) => wanted = Some(ends),
-                    Err(error) => {
-                        tracing::warn!(%error, "The source's ends cannot be asked for; trying again.");
-                        next_round = Instant::now() + RESTART;
-                    }
-                }
-            } else if until_caught_up && wanted.is_none() {
-                next_round = Instant::now() + RESTART;
+        let now = Instant::now();
+        if now >= next_status {
+            link.publish();
+            next_status = now + STATUS;
+            if let Some(rates) = link.lanes.rates() {
+                link.members.rates(rates);
             }
         }
-        if Instant::now() >= next_status {
-            link.publish();
-            next_status = Instant::now() + STATUS;
+        if link.next_round.is_some_and(|at| now >= at) {
+            link.begin_round();
         }
-        if let Some(end) = wanted.as_ref().and_then(|wanted| link.caught_up(wanted)) {
+        for lane in link.lanes.expired() {
+            link.members.let_gone(lane);
+        }
+        if let Some(end) = link.caught_up() {
             break Ok(end);
         }
+        let wake = [link.next_round, link.lanes.deadline()].into_iter().flatten().fold(next_status, Instant::min);
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break Ok(RunEnd::default()),
-            Some((lane, over)) = link.overs.recv() => {
-                if let Some(error) = link.lane_over(lane, over) {
+            Some(news) = link.members.news.recv() => {
+                if let Some(error) = link.hear(news) {
                     break Err(error);
                 }
             }
-            () = sleep_until(next_round.min(next_status)) => {}
+            Some(ended) = ends.recv() => {
+                if let Some(error) = link.lane_ended(ended) {
+                    break Err(error);
+                }
+            }
+            Some(done) = link.rounds.join_next() => link.round_done(unpanicked(done)),
+            Some(rows) = link.looks.join_next() => link.looked(unpanicked(rows)),
+            () = sleep_until(wake) => {}
         }
     };
-    link.drain().await;
+    link.drain(&mut ends).await;
     link.publish();
-    match (end, wanted) {
+    match end {
         // A signal in the middle: what is missing is said all the same.
-        (Ok(end), Some(wanted)) if end.missing.is_empty() => Ok(link.end(&wanted)),
-        (end, _) => end,
+        Ok(end) if end.missing.is_empty() => Ok(link.wanted.as_ref().map_or(end, |wanted| link.end(wanted))),
+        end => end,
     }
 }
 
-/// The link and its lanes.
+/// What a task gave. A panic in it goes on here.
+fn unpanicked<T>(joined: Result<T, tokio::task::JoinError>) -> Option<T> {
+    match joined {
+        Ok(value) => Some(value),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_cancelled) => None,
+    }
+}
+
+/// The link and the lanes that it has.
 struct Running {
     setup: LinkSetup,
-    lanes: Vec<LaneHandle>,
-    workers: Vec<Worker>,
-    mirrors: Mirrors,
+    members: Members,
+    lanes: OwnLanes,
+    /// Whether the group has shared the lanes out: what is not ours is another instance's.
+    shared: bool,
+    /// None while a round is under way: it has them.
+    topics: Option<Topics>,
+    rounds: JoinSet<RoundDone>,
+    /// None while a round is under way.
+    next_round: Option<Instant>,
     specs: BTreeMap<PartitionKey, PartitionSpec>,
     stops: BTreeMap<PartitionKey, Halt>,
     /// Source topics that are to be copied and cannot be yet; the log says why.
     held: BTreeSet<String>,
-    overs: mpsc::UnboundedReceiver<(u32, Over)>,
-    over_sender: mpsc::UnboundedSender<(u32, Over)>,
+    /// The source's ends are to be asked for: everything up to them is what is waited for.
+    wants_ends: bool,
+    wanted: Option<BTreeMap<PartitionKey, i64>>,
+    /// Looks at how far other instances are, and what the last one saw.
+    looks: JoinSet<Option<Vec<PartitionStatus>>>,
+    next_look: Instant,
+    elsewhere: BTreeMap<PartitionKey, PartitionStatus>,
+    /// What lanes showed last that were drained at the end.
+    last: Vec<PartitionStatus>,
     status: watch::Sender<LinkStatus>,
 }
 
-struct LaneHandle {
-    setup: Arc<LaneSetup>,
-    commands: mpsc::UnboundedSender<Command>,
-    status: watch::Receiver<Vec<PartitionStatus>>,
-    drained: bool,
-    task: AbortHandle,
+/// What a round of mirrors is made with.
+struct Topics {
+    mirrors: Mirrors,
+    claims: Claims,
 }
 
-impl Drop for LaneHandle {
-    /// A lane does not outlive its link: what the link was when it was dropped is what a killed process is.
-    fn drop(&mut self) {
-        self.task.abort();
+impl Topics {
+    /// Compares both sides; only what this link has claimed comes back to be copied.
+    async fn round(&mut self, config: &LinkConfig) -> Result<Round, Error> {
+        let mut round = self.mirrors.sync().await?;
+        self.claims.sift(&mut round, |topic| config.topics.rename.apply(&config.source, topic)).await;
+        Ok(round)
     }
 }
 
-/// A runtime for lanes, which share it and nothing else.
-struct Worker {
-    handle: Handle,
-    /// Of a thread with a runtime of its own; dropping it ends the thread.
-    _end: Option<oneshot::Sender<()>>,
+/// What came of a round.
+struct RoundDone {
+    topics: Topics,
+    round: Result<Round, Error>,
+    /// The source's ends, if they were asked for.
+    ends: Option<Result<BTreeMap<PartitionKey, i64>, Error>>,
 }
 
 impl Running {
-    async fn begin(setup: LinkSetup, status: watch::Sender<LinkStatus>) -> Result<Self, LinkError> {
+    async fn begin(
+        setup: LinkSetup,
+        status: watch::Sender<LinkStatus>,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Ended>), LinkError> {
         let deadline = Instant::now() + FIRST_CONTACT;
         let (source, target) = (setup.source.clone(), setup.target.clone());
         let source_metadata = source.retry(deadline, || source.refresh()).await?;
@@ -217,6 +262,7 @@ impl Running {
         let lanes = u32::from(setup.config.lanes);
         let map_topic_id = ensure_map_topic(&target, &setup.name, lanes, setup.config.replication_factor).await?;
         let producer_expiration_ms = target.retry(deadline, || producer_expiration_ms(&target)).await?;
+        let keep_alive_ms = target.retry(deadline, || keep_alive_ms(&target)).await?;
         let config = LaneConfig {
             link: LinkRecord {
                 link: setup.name.clone(),
@@ -227,9 +273,24 @@ impl Running {
             mark_interval_ms: u64::try_from(setup.config.intervals.mark.as_millis()).unwrap_or(u64::MAX),
             queue_bytes_max: QUEUE_BYTES,
             chunk_ranges: CHUNK_RANGES,
+            keep_alive_ms,
+            epochs: EpochLimits::KAFKA,
         };
-        let workers = workers(setup.environment.lanes, usize::from(setup.config.lanes))?;
-        let (over_sender, overs) = mpsc::unbounded_channel();
+        let lease = Lease::new(setup.environment.boot_clock.clone());
+        let template = LaneSetup {
+            link: setup.name.clone(),
+            lane: 0,
+            source,
+            target: target.clone(),
+            map_topic_id,
+            config,
+            fetch: setup.config.fetch,
+            budget_bytes: setup.config.budget_bytes / u64::from(lanes),
+            clock: setup.environment.clock.clone(),
+            lease: lease.clone(),
+        };
+        let (own, ends) = OwnLanes::new(template, setup.environment.lanes, usize::from(setup.config.lanes))
+            .map_err(LinkError::Thread)?;
         let mirrors = Mirrors::new(
             &setup.name,
             &setup.config.source,
@@ -237,90 +298,145 @@ impl Running {
             setup.source.clone(),
             setup.target.clone(),
         );
-        let mut running = Self {
-            lanes: Vec::new(),
-            workers,
-            mirrors,
+        let claims = Claims::new(
+            &setup.name,
+            source_metadata.cluster_id.as_deref().unwrap_or_default(),
+            setup.target.clone(),
+            setup.config.replication_factor,
+            setup.environment.clock.clone(),
+        );
+        let members = MembersSetup {
+            link: setup.name.clone(),
+            target,
+            config: setup.config.members,
+            lanes,
+            clock: setup.environment.boot_clock.clone(),
+        };
+        let running = Self {
+            members: Members::begin(members, lease),
+            lanes: own,
+            shared: false,
+            topics: Some(Topics { mirrors, claims }),
+            rounds: JoinSet::new(),
+            next_round: Some(Instant::now()),
             specs: BTreeMap::new(),
             stops: BTreeMap::new(),
             held: BTreeSet::new(),
-            overs,
-            over_sender,
+            wants_ends: false,
+            wanted: None,
+            looks: JoinSet::new(),
+            next_look: Instant::now(),
+            elsewhere: BTreeMap::new(),
+            last: Vec::new(),
             status,
             setup,
         };
-        for lane in 0..lanes {
-            let lane_setup = LaneSetup {
-                link: running.setup.name.clone(),
-                lane,
-                source: running.setup.source.clone(),
-                target: running.setup.target.clone(),
-                map_topic_id,
-                config: config.clone(),
-                fetch: running.setup.config.fetch,
-                budget_bytes: running.setup.config.budget_bytes / u64::from(lanes),
-                clock: running.setup.environment.clock.clone(),
-            };
-            if let Some(handle) = running.spawn(Arc::new(lane_setup), Duration::ZERO) {
-                running.lanes.push(handle);
+        Ok((running, ends))
+    }
+
+    fn lane_of(&self, key: &PartitionKey) -> u32 {
+        lane_of(&key.topic, key.partition, u32::from(self.setup.config.lanes))
+    }
+
+    /// What the group says.
+    fn hear(&mut self, news: News) -> Option<LinkError> {
+        match news {
+            News::Own(lane) => self.begin_lane(lane, Duration::ZERO),
+            News::LetGo(lane) => {
+                tracing::info!(link = self.setup.name, lane, "The lane goes to another instance.");
+                self.lanes.let_go(lane);
+            }
+            News::Lost(lane) => self.lanes.lose(lane),
+            News::Shared => self.shared = true,
+            News::Refused(code) => return Some(LinkError::Members { link: self.setup.name.clone(), code }),
+            News::Left => {}
+        }
+        None
+    }
+
+    /// Begins a lane with its partitions.
+    fn begin_lane(&mut self, lane: u32, after: Duration) {
+        let specs = self.specs.values().filter(|spec| self.lane_of(&spec.key) == lane).cloned().collect();
+        let stops = self.stops.iter().filter(|(key, _)| self.lane_of(key) == lane);
+        let stops = stops.map(|(key, halt)| Command::Stop(key.clone(), halt.clone()));
+        let first: Vec<Command> = std::iter::once(Command::Add(specs)).chain(stops).collect();
+        self.lanes.begin(lane, after, first);
+    }
+
+    /// A lane's task is over: begun again, let go, or the reason why the link ends.
+    fn lane_ended(&mut self, ended: Ended) -> Option<LinkError> {
+        let lane = ended.0;
+        match self.lanes.ended(ended) {
+            Next::Nothing => {}
+            Next::LetGone => self.members.let_gone(lane),
+            Next::Begin(after) => self.begin_lane(lane, after),
+            Next::BadMap(reason) => {
+                return Some(LinkError::BadMap { link: self.setup.name.clone(), lane, reason });
             }
         }
-        Ok(running)
+        None
     }
 
-    /// Begins a lane after a pause.
-    fn spawn(&self, setup: Arc<LaneSetup>, after: Duration) -> Option<LaneHandle> {
-        let (commands, mut inbox) = mpsc::unbounded_channel();
-        let (status_sender, status) = watch::channel(Vec::new());
-        let overs = self.over_sender.clone();
-        let (lane, shell) = (setup.lane, Arc::clone(&setup));
-        let worker = self.workers.get(usize::try_from(lane).unwrap_or(0) % self.workers.len().max(1))?;
-        let running = worker.handle.spawn(async move {
-            sleep(after).await;
-            LaneShell::new(shell, status_sender).run(&mut inbox).await
+    /// Begins a round of mirrors. It may take long, and the group must not wait for it.
+    fn begin_round(&mut self) {
+        let Some(mut topics) = self.topics.take() else { return };
+        self.next_round = None;
+        let (config, source, wants_ends) = (self.setup.config.clone(), self.setup.source.clone(), self.wants_ends);
+        self.rounds.spawn(async move {
+            let round = topics.round(&config).await;
+            let ends = match &round {
+                Ok(round) if wants_ends => Some(ends_of_source(&source, round).await),
+                _ => None,
+            };
+            RoundDone { topics, round, ends }
         });
-        let task = running.abort_handle();
-        worker.handle.spawn(async move {
-            // A lane that broke one of its own rules is like one that was killed: its map and the mirrors tell the
-            // next one what is there. It must not stand still without a word.
-            let over = running.await.unwrap_or(Over::Restart("it panicked, which is a bug: please report it"));
-            // The supervisor is gone only when the link has ended.
-            drop(overs.send((lane, over)));
-        });
-        Some(LaneHandle { setup, commands, status, drained: false, task })
     }
 
-    /// One round of mirrors; whether the source could be asked.
-    async fn round(&mut self) -> bool {
-        let round = match self.mirrors.sync().await {
-            Ok(round) => round,
+    fn round_done(&mut self, done: Option<RoundDone>) {
+        let Some(RoundDone { topics, round, ends }) = done else { return };
+        self.topics = Some(topics);
+        match round {
+            Ok(round) => self.take_round(round),
             Err(error) => {
                 tracing::warn!(link = self.setup.name, %error, "Topics cannot be compared; trying again.");
-                return false;
             }
-        };
+        }
+        match ends {
+            Some(Ok(ends)) => {
+                self.wanted = Some(ends);
+                self.wants_ends = false;
+            }
+            Some(Err(error)) => {
+                tracing::warn!(link = self.setup.name, %error, "The source's ends cannot be asked for; trying again.");
+            }
+            None => {}
+        }
+        let pause = if self.wants_ends { AGAIN } else { self.setup.config.intervals.topics };
+        self.next_round = Some(Instant::now() + pause);
+    }
+
+    /// Tells the lanes what a round has found.
+    fn take_round(&mut self, round: Round) {
         for problem in &round.problems {
             tracing::warn!(link = self.setup.name, "{problem}");
         }
         self.held = round.held.into_iter().collect();
-        let lanes = u32::from(self.setup.config.lanes);
         let mut fresh: BTreeMap<u32, Vec<PartitionSpec>> = BTreeMap::new();
         for spec in round.partitions {
             if !self.specs.contains_key(&spec.key) {
                 // What stopped it before it was ever copied is no longer so.
                 self.stops.remove(&spec.key);
-                let lane = lane_of(&spec.key.topic, spec.key.partition, lanes);
-                fresh.entry(lane).or_default().push(spec.clone());
+                fresh.entry(self.lane_of(&spec.key)).or_default().push(spec.clone());
                 self.specs.insert(spec.key.clone(), spec);
             }
         }
         for (lane, specs) in fresh {
-            self.tell(lane, Command::Add(specs));
+            self.lanes.tell(lane, Command::Add(specs));
         }
         for (key, halt) in round.stops {
             if self.stops.get(&key) != Some(&halt) {
                 if self.specs.contains_key(&key) {
-                    self.tell(lane_of(&key.topic, key.partition, lanes), Command::Stop(key.clone(), halt.clone()));
+                    self.lanes.tell(self.lane_of(&key), Command::Stop(key.clone(), halt.clone()));
                 } else {
                     let (topic, partition) = (&key.topic, key.partition);
                     tracing::error!(topic, partition, state = halt.name(), reason = %halt, "Partition stopped.");
@@ -328,106 +444,44 @@ impl Running {
                 self.stops.insert(key, halt);
             }
         }
-        true
-    }
-
-    fn tell(&self, lane: u32, command: Command) {
-        if let Some(lane) = usize::try_from(lane).ok().and_then(|lane| self.lanes.get(lane)) {
-            // A lane that is over is begun again with all its partitions.
-            drop(lane.commands.send(command));
-        }
-    }
-
-    /// A lane is over: begun again, or the reason why the link ends.
-    fn lane_over(&mut self, lane: u32, over: Over) -> Option<LinkError> {
-        let link = self.setup.name.clone();
-        let pause = match over {
-            Over::Drained => {
-                if let Some(handle) = usize::try_from(lane).ok().and_then(|lane| self.lanes.get_mut(lane)) {
-                    handle.drained = true;
-                }
-                return None;
-            }
-            Over::Lost => {
-                self.mark_over(lane);
-                return Some(LinkError::Lost { link, lane });
-            }
-            Over::BadMap(reason) => {
-                self.mark_over(lane);
-                return Some(LinkError::BadMap { link, lane, reason });
-            }
-            Over::Restart(reason) => {
-                tracing::warn!(link, lane, reason, "The lane is begun again from its map.");
-                RESTART
-            }
-            Over::Forbidden(code, what) => {
-                tracing::error!(link, lane, %code, what, "The target forbids what the lane needs; trying again.");
-                FORBIDDEN
-            }
-        };
-        let index = usize::try_from(lane).ok()?;
-        let fresh = self.spawn(Arc::clone(&self.lanes.get(index)?.setup), pause)?;
-        let lanes = u32::from(self.setup.config.lanes);
-        let own = |key: &PartitionKey| lane_of(&key.topic, key.partition, lanes) == lane;
-        let specs = self.specs.values().filter(|spec| own(&spec.key)).cloned().collect();
-        drop(fresh.commands.send(Command::Add(specs)));
-        for (key, halt) in self.stops.iter().filter(|(key, _)| own(key)) {
-            drop(fresh.commands.send(Command::Stop(key.clone(), halt.clone())));
-        }
-        *self.lanes.get_mut(index)? = fresh;
-        None
-    }
-
-    fn mark_over(&mut self, lane: u32) {
-        if let Some(handle) = usize::try_from(lane).ok().and_then(|lane| self.lanes.get_mut(lane)) {
-            handle.drained = true;
-        }
-    }
-
-    /// The last stable offset of every partition that is to be copied.
-    async fn ends_of_source(&self) -> Result<BTreeMap<PartitionKey, i64>, Error> {
-        let at = |key: &PartitionKey| TopicPartition::new(key.topic.clone(), key.partition);
-        let keys = self.specs.keys().chain(self.stops.keys());
-        let asked = keys.clone().map(|key| (at(key), OffsetAt::Latest)).collect();
-        let mut listed = self.setup.source.list_offsets(&asked, IsolationLevel::ReadCommitted).await?;
-        let mut ends = BTreeMap::new();
-        for key in keys {
-            match listed.remove(&at(key)) {
-                Some(Ok(found)) => drop(ends.insert(key.clone(), found.offset.unwrap_or_default())),
-                // A source topic that is gone is a halt, not an end to wait for.
-                Some(Err(_)) if self.stops.contains_key(key) => {}
-                Some(Err(error)) => return Err(error),
-                None => {}
-            }
-        }
-        Ok(ends)
     }
 
     fn rows(&self) -> BTreeMap<PartitionKey, PartitionStatus> {
         let mut rows = BTreeMap::new();
-        for lane in &self.lanes {
-            for row in lane.status.borrow().iter() {
-                rows.insert(PartitionKey { topic: row.topic.clone(), partition: row.partition }, row.clone());
-            }
+        for row in self.last.iter().cloned().chain(self.lanes.rows()) {
+            rows.insert(PartitionKey { topic: row.topic.clone(), partition: row.partition }, row);
         }
         for (key, halt) in &self.stops {
             rows.entry(key.clone()).or_insert_with(|| self.row(key, Standing::Halted, halt.name(), Some(halt)));
         }
         for key in self.specs.keys() {
-            rows.entry(key.clone()).or_insert_with(|| self.row(key, Standing::Waiting, "beginning", None));
+            rows.entry(key.clone()).or_insert_with(|| match self.shared && !self.lanes.has(self.lane_of(key)) {
+                true => self.elsewhere(key),
+                false => self.row(key, Standing::Waiting, "beginning", None),
+            });
         }
         rows
+    }
+
+    /// A partition whose lane another instance has.
+    fn elsewhere(&self, key: &PartitionKey) -> PartitionStatus {
+        match self.elsewhere.get(key) {
+            Some(row) if row.standing == Standing::Halted => row.clone(),
+            seen => {
+                let row = self.row(key, Standing::Elsewhere, Standing::Elsewhere.name(), None);
+                PartitionStatus { synced: seen.and_then(|row| row.synced), ..row }
+            }
+        }
     }
 
     /// A partition that its lane does not show.
     fn row(&self, key: &PartitionKey, standing: Standing, state: &str, halt: Option<&Halt>) -> PartitionStatus {
         let target_topic = self.setup.config.topics.rename.apply(&self.setup.config.source, &key.topic);
-        let lane = lane_of(&key.topic, key.partition, u32::from(self.setup.config.lanes));
         PartitionStatus {
             topic: key.topic.clone(),
             target_topic,
             partition: key.partition,
-            lane: u16::try_from(lane).unwrap_or(u16::MAX),
+            lane: u16::try_from(self.lane_of(key)).unwrap_or(u16::MAX),
             standing,
             state: state.to_owned(),
             detail: halt.map(ToString::to_string),
@@ -444,13 +498,41 @@ impl Running {
         self.status.send_replace(self.setup.status(self.rows().into_values().collect()));
     }
 
-    /// The end of `--until-caught-up`, once every partition has what it wanted or halted.
-    fn caught_up(&self, wanted: &BTreeMap<PartitionKey, i64>) -> Option<RunEnd> {
+    /// The end of `--until-caught-up`, once every partition has what it wanted or halted. What other instances copy is
+    /// looked up in the map when the own lanes have nothing left to do.
+    fn caught_up(&mut self) -> Option<RunEnd> {
+        let wanted = self.wanted.as_ref()?;
         let rows = self.rows();
-        let done = |(key, end): (&PartitionKey, &i64)| {
-            rows.get(key).is_some_and(|row| row.standing == Standing::Halted || row.synced >= Some(*end))
+        let lacks = |(key, end): &(&PartitionKey, &i64)| {
+            let done = |row: &&PartitionStatus| row.standing == Standing::Halted || row.synced >= Some(**end);
+            rows.get(*key).filter(done).is_none()
         };
-        wanted.iter().all(done).then(|| self.end(wanted))
+        let mut lacking = wanted.iter().filter(lacks).peekable();
+        if lacking.peek().is_none() {
+            return Some(self.end(wanted));
+        }
+        let is_elsewhere =
+            |(key, _): (&PartitionKey, &i64)| rows.get(key).is_some_and(|row| row.standing == Standing::Elsewhere);
+        if lacking.all(is_elsewhere) && self.looks.is_empty() && Instant::now() >= self.next_look {
+            let setup = self.setup.clone();
+            self.looks.spawn(async move {
+                match status::status(&setup).await {
+                    Ok(seen) => Some(seen.status.partitions),
+                    Err(failure) => {
+                        tracing::debug!(link = setup.name, what = failure.what, "The map cannot be looked at.");
+                        None
+                    }
+                }
+            });
+        }
+        None
+    }
+
+    fn looked(&mut self, rows: Option<Option<Vec<PartitionStatus>>>) {
+        self.next_look = Instant::now() + LOOK;
+        for row in rows.flatten().into_iter().flatten() {
+            self.elsewhere.insert(PartitionKey { topic: row.topic.clone(), partition: row.partition }, row);
+        }
     }
 
     fn end(&self, wanted: &BTreeMap<PartitionKey, i64>) -> RunEnd {
@@ -492,45 +574,62 @@ impl Running {
         }
     }
 
-    /// Lets every lane finish what is in flight and write its progress.
-    async fn drain(&mut self) {
-        for lane in &self.lanes {
-            drop(lane.commands.send(Command::Drain));
-        }
+    /// Lets every lane finish what is in flight and write its progress, then leaves the group, so that others take
+    /// over at once.
+    async fn drain(&mut self, ends: &mut mpsc::UnboundedReceiver<Ended>) {
+        self.lanes.let_all_go();
         let drained = timeout(DRAIN, async {
-            while self.lanes.iter().any(|lane| !lane.drained) {
-                let Some((lane, _)) = self.overs.recv().await else { return };
-                self.mark_over(lane);
+            while !self.lanes.is_empty() {
+                tokio::select! {
+                    biased;
+                    Some(news) = self.members.news.recv() => {
+                        if let News::Lost(lane) = news {
+                            self.lanes.lose(lane);
+                        }
+                    }
+                    Some(ended) = ends.recv() => {
+                        self.last.extend(self.lanes.rows());
+                        drop(self.lanes.ended(ended));
+                    }
+                    else => return,
+                }
             }
         });
         if drained.await.is_err() {
             tracing::warn!(link = self.setup.name, "Not everything in flight was answered; the next start finds out.");
+            let left: Vec<u32> = (0..u32::from(self.setup.config.lanes)).collect();
+            left.into_iter().for_each(|lane| self.lanes.lose(lane));
+        }
+        self.members.leave();
+        let left = timeout(LEAVE, async {
+            while let Some(news) = self.members.news.recv().await {
+                if matches!(news, News::Left | News::Refused(_)) {
+                    return;
+                }
+            }
+        });
+        if left.await.is_err() {
+            tracing::warn!(link = self.setup.name, "The link's group did not hear in time that this instance leaves.");
         }
     }
 }
 
-fn workers(place: LanePlace, lanes: usize) -> Result<Vec<Worker>, LinkError> {
-    match place {
-        LanePlace::SameRuntime => Ok(vec![Worker { handle: Handle::current(), _end: None }]),
-        LanePlace::OwnThreads => {
-            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-            (0..cores.min(lanes).max(1)).map(worker).collect()
+/// The last stable offset of every partition that is to be copied.
+async fn ends_of_source(source: &Cluster, round: &Round) -> Result<BTreeMap<PartitionKey, i64>, Error> {
+    let at = |key: &PartitionKey| TopicPartition::new(key.topic.clone(), key.partition);
+    let stopped: BTreeSet<&PartitionKey> = round.stops.iter().map(|(key, _)| key).collect();
+    let keys = || round.partitions.iter().map(|spec| &spec.key).chain(stopped.iter().copied());
+    let asked = keys().map(|key| (at(key), OffsetAt::Latest)).collect();
+    let mut listed = source.list_offsets(&asked, IsolationLevel::ReadCommitted).await?;
+    let mut ends = BTreeMap::new();
+    for key in keys() {
+        match listed.remove(&at(key)) {
+            Some(Ok(found)) => drop(ends.insert(key.clone(), found.offset.unwrap_or_default())),
+            // A source topic that is gone is a halt, not an end to wait for.
+            Some(Err(_)) if stopped.contains(key) => {}
+            Some(Err(error)) => return Err(error),
+            None => {}
         }
     }
-}
-
-/// A thread with a runtime of its own.
-fn worker(number: usize) -> Result<Worker, LinkError> {
-    let runtime =
-        Builder::new_current_thread().enable_all().build().map_err(|error| LinkError::Thread(error.to_string()))?;
-    let handle = runtime.handle().clone();
-    let (end, ended) = oneshot::channel::<()>();
-    std::thread::Builder::new()
-        .name(format!("lanes-{number}"))
-        .spawn(move || {
-            // Either way the lanes have ended.
-            drop(runtime.block_on(ended));
-        })
-        .map_err(|error| LinkError::Thread(error.to_string()))?;
-    Ok(Worker { handle, _end: Some(end) })
+    Ok(ends)
 }

@@ -12,8 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use twinlog_wire::error_code::ErrorCode;
 
-use crate::codes;
-
 /// A topic's name and a partition.
 pub(crate) type At = (String, i32);
 
@@ -101,7 +99,7 @@ impl Group {
         now_ms: u64,
     ) -> Result<(), ErrorCode> {
         if !self.members.is_empty() && (self.protocol_type != joining.protocol_type || !self.shares(&joining)) {
-            return Err(codes::INCONSISTENT_GROUP_PROTOCOL);
+            return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
         }
         let replaced = joining.instance.as_ref().and_then(|instance| self.instance(instance));
         if let Some(replaced) = replaced.filter(|replaced| replaced != member_id) {
@@ -181,7 +179,7 @@ impl Group {
     ) -> Result<(), ErrorCode> {
         self.check_member(member_id, generation)?;
         if self.state == State::Joining {
-            return Err(codes::REBALANCE_IN_PROGRESS);
+            return Err(ErrorCode::REBALANCE_IN_PROGRESS);
         }
         self.seen(member_id, now_ms);
         if self.state == State::Syncing && self.leader == member_id {
@@ -201,21 +199,21 @@ impl Group {
         match self.state {
             State::Stable => Ok(self.members.get(member_id).map(|member| member.assignment.clone())),
             State::Syncing => Ok(None),
-            State::Joining | State::Empty => Err(codes::REBALANCE_IN_PROGRESS),
+            State::Joining | State::Empty => Err(ErrorCode::REBALANCE_IN_PROGRESS),
         }
     }
 
     pub(crate) fn heartbeat(&mut self, member_id: &str, generation: i32, now_ms: u64) -> Result<(), ErrorCode> {
         self.check_member(member_id, generation)?;
         self.seen(member_id, now_ms);
-        if self.state == State::Joining { Err(codes::REBALANCE_IN_PROGRESS) } else { Ok(()) }
+        if self.state == State::Joining { Err(ErrorCode::REBALANCE_IN_PROGRESS) } else { Ok(()) }
     }
 
     pub(crate) fn leave(&mut self, member_id: &str, instance: Option<&str>, now_ms: u64) -> Result<String, ErrorCode> {
         let by_instance = instance.and_then(|instance| self.instance(instance));
         let id = match (by_instance, member_id) {
             (Some(id), "") => id,
-            (Some(id), asked) if id != asked => return Err(codes::FENCED_INSTANCE_ID),
+            (Some(id), asked) if id != asked => return Err(ErrorCode::FENCED_INSTANCE_ID),
             (_, asked) => asked.to_owned(),
         };
         if self.promised.remove(&id) {
@@ -270,7 +268,7 @@ impl Group {
         }
         self.check_member(member_id, generation)?;
         self.seen(member_id, now_ms);
-        if self.state == State::Syncing { Err(codes::REBALANCE_IN_PROGRESS) } else { Ok(()) }
+        if self.state == State::Syncing { Err(ErrorCode::REBALANCE_IN_PROGRESS) } else { Ok(()) }
     }
 
     /// As [`check_commit`](Self::check_commit) for a transaction, which looks only at what it was told (KIP-447).
@@ -315,7 +313,7 @@ impl Group {
         if !self.members.contains_key(member_id) {
             return Err(ErrorCode::UNKNOWN_MEMBER_ID);
         }
-        if self.generation != generation { Err(codes::ILLEGAL_GENERATION) } else { Ok(()) }
+        if self.generation != generation { Err(ErrorCode::ILLEGAL_GENERATION) } else { Ok(()) }
     }
 
     /// Whether the id was given out, to a member or to one that is about to join.

@@ -274,6 +274,10 @@ impl Transaction {
     /// `prepareIncrementProducerEpoch`.
     fn bump(&mut self, expected: Option<i16>) -> Result<(), ErrorCode> {
         let present = self.producer.epoch;
+        if present >= LAST_EPOCH {
+            // An IllegalStateException there.
+            return Err(ErrorCode::UNKNOWN_SERVER_ERROR);
+        }
         match expected {
             None => self.last_epoch = NO_EPOCH,
             Some(expected) if present == NO_EPOCH || expected == present => self.last_epoch = present,

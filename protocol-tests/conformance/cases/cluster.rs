@@ -46,6 +46,21 @@ pub(super) async fn slow_partition(peer: Peer) -> Verdict {
     peer.same("and the one behind", vec![0], codes(&behind.await??))
 }
 
+pub(super) async fn slow_partition_named(peer: Peer) -> Verdict {
+    let topic = "slow-named";
+    let peer = peer.at(1);
+    peer.topic_on(topic, &[&[1, 3], &[1, 2]], &[("min.insync.replicas", "1")]).await?;
+    let producer = peer.init(Some(topic)).await?;
+    let (first, batch) = (producer.batch(0, 1), Draft::new(1).build());
+    peer.act(|acts| acts.pause(2)).await?;
+    let request = produce_request(&[(topic, 0, &batch), (topic, 1, &first)]).with_timeout_ms(1_000);
+    let answer = peer.call(PRODUCE_VERSION, request).await?;
+    peer.same("after the timeout, for the healthy one and the slow one", vec![0, 7], codes(&answer))?;
+    peer.act(|acts| acts.resume(2)).await?;
+    peer.same("the slow one's batch once more", accepted(0), peer.produce_to(topic, 1, &first).await?)?;
+    peer.same("it is there once", 1, peer.end(topic, 1).await?)
+}
+
 pub(super) async fn new_leader_in_answers(peer: Peer) -> Verdict {
     let topic = "new-leader";
     peer.topic_on(topic, &[&[1, 2]], &[]).await?;

@@ -4,7 +4,7 @@ use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::{CreateAclsRequest, EndTxnRequest, ProducerId, TransactionalId};
 
 use crate::ask::{accepted, refused, words};
-use crate::batch::{DAY_MS, now, with_bits};
+use crate::batch::{DAY_MS, Producer, now, with_bits};
 use crate::peer::{Failed, Peer, Verdict, until};
 
 pub(super) async fn not_ready(peer: Peer) -> Verdict {
@@ -160,6 +160,23 @@ pub(super) async fn epochs_run_out(peer: Peer) -> Verdict {
     Err(Failed(format!("still the first id after {calls} calls")))
 }
 
+pub(super) async fn epochs_used_up(peer: Peer) -> Verdict {
+    let id = "used-up";
+    peer.topic(id, 1, &[]).await?;
+    let mut last = peer.init(Some(id)).await?;
+    while last.epoch < 32_766 {
+        last = peer.init(Some(id)).await?;
+    }
+    let coordinator = peer.coordinator(id, 1).await?;
+    let before = Producer { epoch: last.epoch - 1, ..last };
+    peer.same("naming the epoch before the last", -1, coordinator.init_as(id, before).await?.0)?;
+    let (code, next) = coordinator.init_as(id, last).await?;
+    peer.same("naming the last epoch: another id with epoch 0", (0, true, 0), (code, next.id != last.id, next.epoch))?;
+    peer.same("the same once more", (0, next), coordinator.init_as(id, last).await?)?;
+    let codes = coordinator.add_once(id, last, &[(id, 1)]).await?;
+    peer.same("AddPartitionsToTxn by the used-up id", vec![49], codes.iter().map(|(_, _, code)| *code).collect())
+}
+
 pub(super) async fn unknown_topic(peer: Peer) -> Verdict {
     let id = "unknown-topic";
     peer.topic(id, 2, &[]).await?;
@@ -200,6 +217,19 @@ pub(super) async fn forbidden_topic(peer: Peer) -> Verdict {
     })
     .await?;
     peer.same("a forbidden partition and another", vec![29, 55], codes)
+}
+
+pub(super) async fn nothing_to_commit(peer: Peer) -> Verdict {
+    let (topic, id) = ("nothing-to-commit", "nothing-to-commit");
+    peer.topic(topic, 1, &[]).await?;
+    let coordinator = peer.coordinator(id, 1).await?;
+    let owner = coordinator.init(Some(id)).await?;
+    peer.same("EndTxn with nothing added", 48, coordinator.end_txn(id, owner, true).await?)?;
+    coordinator.add(id, owner, &[(topic, 1)]).await?;
+    peer.same("EndTxn of what was added", 0, coordinator.end_txn(id, owner, true).await?)?;
+    peer.await_end(topic, 0, 1).await?;
+    until("EndTxn once more answers 0", async || Ok((coordinator.end_txn(id, owner, true).await? == 0).then_some(())))
+        .await
 }
 
 pub(super) async fn hanging(peer: Peer) -> Verdict {

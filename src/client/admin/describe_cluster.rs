@@ -50,7 +50,7 @@ impl Operations {
     }
 
     /// The broker says `i32::MIN` where it was not asked or cannot tell.
-    fn read(bits: i32) -> Option<Self> {
+    pub(super) fn read(bits: i32) -> Option<Self> {
         (bits != i32::MIN).then_some(Self(bits))
     }
 }

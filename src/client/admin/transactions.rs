@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
 use twinlog_wire::error_code::{ErrorCode, Retry};
 
 use super::{TopicPartition, by_topic, check, fill_missing, str_bytes, topic_name};
-use crate::cluster::{Cluster, CoordinatorType};
+use crate::cluster::{Cluster, CoordinatorType, Purpose};
 use crate::connection::Connection;
 use crate::error::Result;
 
@@ -123,7 +123,7 @@ impl Cluster {
     }
 
     async fn transaction_coordinator(&self, lane: u32, transactional_id: &str) -> Result<Arc<Connection>> {
-        self.coordinator(transactional_id, CoordinatorType::Transaction, lane).await
+        self.coordinator(transactional_id, CoordinatorType::Transaction, Purpose::Admin, lane).await
     }
 
     /// After an answer that says "not here", or a connection that failed, the next call looks for the coordinator anew.

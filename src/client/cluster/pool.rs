@@ -20,6 +20,12 @@ pub enum Purpose {
     Fetch,
     /// Produce requests: they wait for replicas.
     Produce,
+    /// JoinGroup and SyncGroup: they wait for other members.
+    Group,
+    /// Heartbeat, which must not wait for any of these.
+    Heartbeat,
+    /// Produce requests of partitions whose replicas are slow, on one of several connections.
+    SlowProduce(u8),
     /// Everything else.
     Admin,
 }

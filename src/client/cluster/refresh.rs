@@ -1,6 +1,7 @@
 //! Metadata refreshes: one at a time, shared by those who wait, with a pause between two.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
@@ -19,6 +20,15 @@ pub(super) struct Refresh {
 impl Refresh {
     pub(super) fn known(&self) -> Option<Arc<Metadata>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What came of the last one, if it began within this time.
+    pub(super) async fn run_if_older(&self, cluster: &Cluster, age: Duration) -> Result<Arc<Metadata>> {
+        match &*self.last.lock().await {
+            Some((begun, result)) if begun.elapsed() < age => return result.clone(),
+            _ => {}
+        }
+        self.run(cluster).await
     }
 
     pub(super) async fn run(&self, cluster: &Cluster) -> Result<Arc<Metadata>> {

@@ -274,7 +274,7 @@ async fn a_coordinator_is_kept_until_it_says_that_it_is_none() {
         assert_eq!(result.err().and_then(|e| e.code()), (code != 0).then_some(ErrorCode(code)));
         assert_eq!(FakeState::count(&fake.state.coordinator), lookups, "after code {code}");
     }
-    let error = cluster.coordinator("other", CoordinatorType::Group, 0).await.unwrap_err();
+    let error = cluster.coordinator("other", CoordinatorType::Group, Purpose::Admin, 0).await.unwrap_err();
     assert!(matches!(error.cause(), Cause::Missing(key) if key == "other"), "{error}");
 }
 

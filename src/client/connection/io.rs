@@ -19,13 +19,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::frames::{Frames, lost};
+use super::Permit;
+use super::frames::Frames;
 use super::outgoing::Outgoing;
 use crate::error::{Cause, Error, Outcome, Peer, Result, Step};
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Request(Waiter, Vec<Bytes>),
+    Request(Waiter, Vec<Bytes>, Option<Permit>),
     Close,
 }
 
@@ -39,7 +40,7 @@ pub(super) struct Waiter {
     pub(super) end: u64,
     pub(super) sender: oneshot::Sender<Result<Bytes>>,
     /// Given back when the waiter goes.
-    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) _slot: OwnedSemaphorePermit,
 }
 
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io<S> {
             waiter.fail(&self.peer, outcome, &cause);
         }
         while let Ok(command) = self.commands.try_recv() {
-            if let Command::Request(waiter, _) = command {
+            if let Command::Request(waiter, ..) = command {
                 waiter.fail(&self.peer, Outcome::NotSent, &cause);
             }
         }
@@ -91,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io<S> {
         let mut is_last = false;
         loop {
             match self.commands.poll_recv(cx) {
-                Poll::Ready(Some(Command::Request(waiter, slices))) => self.admit(waiter, slices),
+                Poll::Ready(Some(Command::Request(waiter, slices, permit))) => self.admit(waiter, slices, permit),
                 Poll::Ready(Some(Command::Close)) => return Poll::Ready(Cause::ClosedHere),
                 Poll::Ready(None) => {
                     is_last = true;
@@ -108,8 +109,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io<S> {
                 Err(cause) => return Poll::Ready(cause),
             }
         }
-        if let Poll::Ready(Err(error)) = write {
-            return Poll::Ready(lost(error));
+        if let Poll::Ready(Err(cause)) = write {
+            return Poll::Ready(cause);
         }
         if is_last && self.waiters.is_empty() {
             return Poll::Ready(Cause::ClosedHere);
@@ -117,8 +118,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io<S> {
         self.poll_alarm(cx)
     }
 
-    fn admit(&mut self, mut waiter: Waiter, slices: Vec<Bytes>) {
-        waiter.end = self.outgoing.push(slices);
+    fn admit(&mut self, mut waiter: Waiter, slices: Vec<Bytes>, permit: Option<Permit>) {
+        waiter.end = self.outgoing.push(slices, permit);
         match &mut self.alarm {
             Some(alarm) if alarm.deadline() <= waiter.deadline => {}
             Some(alarm) => alarm.as_mut().reset(waiter.deadline),

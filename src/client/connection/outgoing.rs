@@ -8,12 +8,18 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
+use super::Permit;
+use super::frames::lost;
+use crate::error::Cause;
+
 /// The most slices of one system call.
 const SLICES_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     slices: VecDeque<Bytes>,
+    /// Of requests that have not left as a whole, with the position after their last byte.
+    permits: VecDeque<(u64, Permit)>,
     queued: u64,
     written: u64,
     unflushed: bool,
@@ -21,13 +27,14 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Queues slices and returns the position in the stream after their last byte.
-    pub(super) fn push(&mut self, slices: Vec<Bytes>) -> u64 {
+    pub(super) fn push(&mut self, slices: Vec<Bytes>, permit: Option<Permit>) -> u64 {
         for slice in slices {
             if !slice.is_empty() {
                 self.queued += slice.len() as u64;
                 self.slices.push_back(slice);
             }
         }
+        self.permits.extend(permit.map(|permit| (self.queued, permit)));
         self.queued
     }
 
@@ -41,23 +48,26 @@ impl Outgoing {
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<Result<(), Cause>> {
         while !self.slices.is_empty() {
+            if self.permits.iter().any(|(_, permit)| !permit.holds()) {
+                return Poll::Ready(Err(Cause::NotPermitted));
+            }
             let mut views = [IoSlice::new(&[]); SLICES_MAX];
             let count = self.slices.len().min(SLICES_MAX);
             for (view, slice) in views.iter_mut().zip(&self.slices) {
                 *view = IoSlice::new(slice);
             }
             let taken = Pin::new(&mut *stream).poll_write_vectored(cx, &views[..count]);
-            let taken = ready!(taken)?;
+            let taken = ready!(taken).map_err(lost)?;
             if taken == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                return Poll::Ready(Err(Cause::Io(io::ErrorKind::WriteZero.into())));
             }
             self.advance(taken);
             self.unflushed = true;
         }
         if self.unflushed {
-            ready!(Pin::new(stream).poll_flush(cx))?;
+            ready!(Pin::new(stream).poll_flush(cx)).map_err(lost)?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
@@ -65,6 +75,7 @@ impl Outgoing {
 
     fn advance(&mut self, mut taken: usize) {
         self.written += taken as u64;
+        while self.permits.pop_front_if(|(end, _)| *end <= self.written).is_some() {}
         while let Some(front) = self.slices.front_mut() {
             if taken < front.len() {
                 front.advance(taken);

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -26,7 +28,7 @@ fn raw(connection: &Connection, payload: &[Bytes]) -> RawRequest {
     head.put_i32(correlation_id);
     let mut slices = vec![head.freeze()];
     slices.extend_from_slice(payload);
-    RawRequest { api_key: ApiKey::Produce as i16, correlation_id, timeout: None, slices }
+    RawRequest { api_key: ApiKey::Produce as i16, correlation_id, timeout: None, permit: None, slices }
 }
 
 async fn default() -> (Connection, Script<DuplexStream>) {
@@ -177,6 +179,34 @@ async fn a_cut_inside_an_answer_fails_all_waiters_and_tells_the_sent_from_the_un
         assert_eq!(error.side(), Side::Target);
         assert_eq!(error.retry(), Retry::AfterMetadata);
     }
+}
+
+/// Given requests that may leave only for a while, when that is over in the middle of one, then the rest of it is never
+/// written, and what has not left as a whole counts as not sent.
+#[tokio::test]
+async fn a_request_whose_time_is_over_is_not_written() {
+    let (connection, mut script) = connect(4096, ConnectionConfig::default()).await;
+    let body = Bytes::from(vec![7; 3000]);
+    let may = Arc::new(AtomicBool::new(true));
+    let permit = || {
+        let may = Arc::clone(&may);
+        Some(Permit::new(move || may.load(Ordering::Relaxed)))
+    };
+    let request = || RawRequest { permit: permit(), ..raw(&connection, std::slice::from_ref(&body)) };
+    // The pipe holds 4 096 bytes: the first request and a part of the second.
+    let mut answers: Vec<Answer> = (0..3).map(|_| connection.send_raw(request())).collect();
+    let first_byte = script.stream.read_u8().await.unwrap();
+    assert_eq!(first_byte, 0);
+    may.store(false, Ordering::Relaxed);
+    let mut rest = Vec::new();
+    script.stream.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() < 2 * 3000, "{} bytes came", rest.len());
+    for (answer, outcome) in answers.iter_mut().zip([Outcome::Unknown, Outcome::NotSent, Outcome::NotSent]) {
+        let error = answer.await.unwrap_err();
+        assert!(matches!(error.cause(), Cause::NotPermitted), "{error}");
+        assert_eq!(error.outcome(), outcome);
+    }
+    assert!(connection.is_closed());
 }
 
 #[tokio::test]

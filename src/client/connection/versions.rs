@@ -71,7 +71,7 @@ async fn send(connection: &Connection, version: i16) -> Result<Bytes> {
     let (correlation_id, frame) = connection.encode(&request, version)?;
     let api_key = ApiVersionsRequest::KEY;
     let slices = vec![frame];
-    connection.send_raw(RawRequest { api_key, correlation_id, timeout: None, slices }).await
+    connection.send_raw(RawRequest { api_key, correlation_id, timeout: None, permit: None, slices }).await
 }
 
 /// The code stands right after the header, which is always v0 for this API.

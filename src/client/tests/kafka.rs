@@ -1,5 +1,6 @@
 //! The client against real brokers: metadata, admin calls, transactions, a broker that comes back.
 #![allow(
+    clippy::panic,
     clippy::unwrap_used,
     reason = "in a test a panic is how it fails; clippy knows only functions marked as tests"
 )]
@@ -10,8 +11,8 @@ use std::time::Duration;
 use kafka_protocol::messages::{EndTxnRequest, MetadataRequest};
 use tokio::time::Instant;
 use twinlog_client::admin::{
-    ConfigChange, ConfigOp, ConfigResource, ConfigSource, IsolationLevel, ListedOffset, NewPartitions, NewTopic,
-    OffsetAt, Operation, TopicPartition,
+    ConfigChange, ConfigOp, ConfigResource, ConfigSource, GroupJoin, GroupJoined, GroupMember, IsolationLevel,
+    ListedOffset, NewPartitions, NewTopic, OffsetAt, Operation, TopicPartition,
 };
 use twinlog_client::{Address, Cluster, CoordinatorType, DialConfig, ErrorCode, Purpose, Result, Retry, Side};
 use twinlog_testcontainers::{ClusterSpec, KafkaVersion};
@@ -168,7 +169,7 @@ async fn transactions(cluster: &Cluster) {
     }
     let stale = cluster.end_txn(7, id, first, true).await.unwrap_err();
     assert!(matches!(stale.code(), Some(ErrorCode::PRODUCER_FENCED | ErrorCode::INVALID_PRODUCER_EPOCH)), "{stale}");
-    let coordinator = cluster.coordinator(id, CoordinatorType::Transaction, 7).await.unwrap();
+    let coordinator = cluster.coordinator(id, CoordinatorType::Transaction, Purpose::Admin, 7).await.unwrap();
     assert!(coordinator.version_up_to::<EndTxnRequest>(4) >= Some(1));
 }
 
@@ -208,6 +209,47 @@ async fn rights_and_room(cluster: &Cluster) {
     );
 }
 
+async fn groups(cluster: &Cluster) {
+    let (group, limit) = ("twinlog.link", Duration::from_secs(30));
+    let join = |member_id: &str| {
+        let member_id = member_id.to_owned();
+        async move {
+            let join = GroupJoin {
+                group,
+                member_id: &member_id,
+                protocol_type: "twinlog",
+                protocol: "lanes",
+                metadata: "what I have".into(),
+                session_timeout: Duration::from_secs(6),
+                rebalance_timeout: Duration::from_secs(6),
+            };
+            cluster.join_group(&join, limit).await
+        }
+    };
+    let GroupJoined::IdRequired(id) = cluster.retry(deadline(), || join("")).await.unwrap() else {
+        panic!("a new member was taken in without an id");
+    };
+    let GroupJoined::Generation { generation, member_id, leader, members } = join(&id).await.unwrap() else {
+        panic!("the id is not taken");
+    };
+    assert_eq!((&member_id, &leader), (&id, &id));
+    assert_eq!(members, [(id.clone(), "what I have".into())]);
+    let member = GroupMember { group, member_id: &id, generation };
+    let plan = [(id.clone(), "what it gets".into())];
+    let part = cluster.sync_group(member, "twinlog", "lanes", &plan, limit).await.unwrap();
+    assert_eq!(part, "what it gets");
+    cluster.heartbeat(member, limit).await.unwrap();
+    let later = GroupMember { generation: generation + 1, ..member };
+    assert_eq!(cluster.heartbeat(later, limit).await.unwrap_err().code(), Some(ErrorCode::ILLEGAL_GENERATION));
+    assert!(cluster.group_operations(group).await.unwrap().unwrap().allows(Operation::Read));
+    cluster.leave_group(group, &id, limit).await.unwrap();
+    let gone = cluster.heartbeat(member, limit).await.unwrap_err();
+    assert_eq!(gone.code(), Some(ErrorCode::UNKNOWN_MEMBER_ID));
+    assert!(gone.to_string().contains("group twinlog.link: 25 UNKNOWN_MEMBER_ID"), "{gone}");
+    let again = cluster.leave_group(group, &id, limit).await.unwrap_err();
+    assert_eq!(again.code(), Some(ErrorCode::UNKNOWN_MEMBER_ID));
+}
+
 async fn every_call(version: KafkaVersion) {
     let kafka = ClusterSpec::new().version(version).start().unwrap();
     let cluster = client(&kafka);
@@ -216,6 +258,7 @@ async fn every_call(version: KafkaVersion) {
     transactions(&cluster).await;
     offsets(&cluster).await;
     rights_and_room(&cluster).await;
+    groups(&cluster).await;
     let deleted = cluster.delete_topics(&["orders".into()]).await.unwrap();
     deleted["orders"].as_ref().unwrap();
 }

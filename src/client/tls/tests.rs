@@ -85,7 +85,7 @@ async fn requests_go_through_tls_both_ways() {
     let body = Bytes::from(vec![9; 100_000]);
     let head = Bytes::from([100_008_u32.to_be(), 0, 5_u32.to_be()].map(u32::to_ne_bytes).concat());
     let slices = vec![head, body.clone()];
-    let answer = connection.send_raw(RawRequest { api_key: 0, correlation_id: 5, timeout: None, slices });
+    let answer = connection.send_raw(RawRequest { api_key: 0, correlation_id: 5, timeout: None, permit: None, slices });
     let frame = script.frame().await.unwrap();
     assert_eq!(frame[8..], body);
     script.write(&frame[4..]).await;

@@ -58,7 +58,7 @@ impl Lane {
                 self.with(now, id, Partition::leave);
             }
             (None, _) => {
-                let released = Released { to, number, producer_id: self.producer.map_or(-1, |producer| producer.id) };
+                let released = Released { to, number };
                 if let Some(writer) = &mut self.writer {
                     let record = MapRecord::Released(key.clone(), Some(released));
                     writer.push(&[record], Then::ReleasedUnknown(key, released));
@@ -74,7 +74,7 @@ impl Lane {
         let (Some(partition), Some(writer)) = (self.partitions.get(id.0 as usize), &mut self.writer) else { return };
         let key = partition.spec().key.clone();
         let Some((to, number)) = self.leaving.get(&key).copied() else { return };
-        let released = Released { to, number, producer_id: self.producer.map_or(-1, |producer| producer.id) };
+        let released = Released { to, number };
         let head = partition.last_head().map(|head| MapRecord::Head(key.clone(), head));
         let records: Vec<_> = head.into_iter().chain([MapRecord::Released(key, Some(released))]).collect();
         writer.push(&records, Then::Released(id, released));

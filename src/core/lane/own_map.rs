@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 
 use twinlog_wire::error_code::{ErrorCode, Retry};
 
-use super::{Lane, Stage, Timer, forbidden, id};
+use super::{Lane, Stage, Timer, forbidden};
 use crate::ids::{Now, TargetOffset};
-use crate::io::{Event, Failure, MapEntry, Output, Over, ReadResult};
+use crate::io::{Event, Failure, LanePartition, MapEntry, Output, Over, ReadResult};
 use crate::map_record::{MapRecord, PlanList};
 use crate::map_writer::{MapWriter, Then};
 use crate::outbox::Answer;
@@ -15,13 +15,19 @@ use crate::partition::{MARKER_WAIT_MS, Partition, Phase};
 
 impl Lane {
     pub(super) fn read_map(&mut self) {
-        if let Stage::LoadingMap { next, .. } = &self.stage {
-            self.out.push_back(Output::ReadMap { from: *next });
-        }
+        let next = match (&self.stage, &self.reread) {
+            (Stage::LoadingMap { next, .. }, _) => *next,
+            (Stage::Running, Some(reread)) => reread.next,
+            _ => return,
+        };
+        self.out.push_back(Output::ReadMap { from: next });
     }
 
     pub(super) fn map_read(&mut self, now: Now, from: TargetOffset, result: ReadResult<MapEntry>) {
         let Some(own) = self.producer else { return };
+        if self.reread.is_some() {
+            return self.chunks_reread(now, from, result);
+        }
         let Stage::LoadingMap { state, next, since } = &mut self.stage else { return };
         if from != *next {
             return;
@@ -30,10 +36,18 @@ impl Lane {
             ReadResult::Entries { entries, next: after } => {
                 for entry in entries {
                     match entry {
-                        MapEntry::Marker(producer) if producer == own => return self.loaded(now),
-                        MapEntry::Marker(_) => {}
-                        MapEntry::Record { key, value } => match MapRecord::decode(&key, value.as_deref()) {
-                            Ok(Some(record)) => state.apply(record),
+                        MapEntry::Marker(producer) => {
+                            state.written_by(producer.id);
+                            if producer == own {
+                                return self.loaded(now);
+                            }
+                        }
+                        MapEntry::Record { producer_id, key, value } => match MapRecord::decode(&key, value.as_deref())
+                        {
+                            Ok(Some(record)) => {
+                                state.written_by(producer_id);
+                                state.apply(record);
+                            }
                             Ok(None) => {}
                             Err(bad) => {
                                 let key = alloc::string::String::from_utf8_lossy(&key).into_owned();
@@ -76,6 +90,12 @@ impl Lane {
                 return self.over(Over::BadMap(words));
             }
         }
+        self.running_since = now.mono_ms;
+        self.ids_in_map = state.producer_ids == state.recorded_ids;
+        if !self.ids_in_map {
+            writer.push(&[MapRecord::Ids(state.producer_ids.clone())], Then::Ids);
+        }
+        self.own_ids = state.producer_ids;
         self.writer = Some(writer);
         self.attempt = 0;
         self.plan_record = state.next_plan_record;
@@ -106,7 +126,7 @@ impl Lane {
                     Phase::Halted(halt) => Some(halt.clone()),
                     _ => None,
                 };
-                *partition = Partition::new(spec, mapped);
+                *partition = Partition::new(spec, mapped).watched_as(partition);
                 if let Some(halt) = stopped {
                     // Told so while the map was not loaded yet.
                     self.with(now, id, |partition, context| partition.halt(context, halt));
@@ -134,9 +154,12 @@ impl Lane {
             Answer::Refused(code, _) => Failure::Code(code),
         };
         match failure {
-            // Only another owner's fence puts a newer epoch into the map's partition.
-            Failure::Code(ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED) => self.over(Over::Lost),
+            Failure::Code(ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED) => self.superseded(now),
             Failure::Code(code) if forbidden(code) => self.over(Over::Forbidden(code, "writing to the map topic")),
+            // What was planned in the lost part is found unplanned in the mirrors, and named there.
+            Failure::Code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER) => {
+                self.over(Over::Restart("the map topic does not have what was written to it last: it lost its end"));
+            }
             Failure::Code(code) if code.retry() == Retry::Never && code != ErrorCode::UNKNOWN_SERVER_ERROR || aged => {
                 self.over(Over::Restart("the map topic refused a write"));
             }
@@ -148,11 +171,20 @@ impl Lane {
     fn written(&mut self, now: Now, then: Then) {
         match then {
             Then::Nothing => {}
+            Then::Ids => {
+                self.ids_in_map = true;
+                self.transaction_wanted = true;
+            }
+            Then::Halted(id) => self.with(now, id, Partition::halt_written),
             Then::Registered(id) => self.with(now, id, Partition::registered),
             Then::Head(id, cursor, before) => {
                 let partition = self.partitions.get_mut(id.0 as usize);
                 let gone = partition.map(|partition| partition.head_written(cursor, before));
                 self.plans_gone(gone.unwrap_or_default());
+            }
+            Then::CutBack(id, cursor, before) => {
+                self.written(now, Then::Head(id, cursor, before));
+                self.with(now, id, Partition::cut_back_written);
             }
             Then::Plans(number) => {
                 self.plans_acknowledged = number + 1;
@@ -180,7 +212,7 @@ impl Lane {
     }
 
     pub(super) fn write_map(&mut self, now: Now) {
-        if matches!(self.stage, Stage::Over) {
+        if matches!(self.stage, Stage::Over) || self.has_left_its_id() || self.may_be_unknown(now) {
             return;
         }
         if let Some(batch) = self.writer.as_mut().and_then(|writer| writer.next_batch(now)) {
@@ -190,26 +222,32 @@ impl Lane {
 
     /// Progress marks: the heads of all partitions that moved.
     pub(super) fn mark(&mut self) {
+        for id in self.ids() {
+            self.mark_one(id);
+        }
+    }
+
+    /// The head of a partition, if it moved.
+    pub(super) fn mark_one(&mut self, id: LanePartition) {
         // A head says which plans are void: those that it knows of must stand before it.
         self.write_plans();
-        let Some(writer) = &mut self.writer else { return };
-        for (index, partition) in self.partitions.iter_mut().enumerate() {
-            if !partition.take_dirty() {
-                continue;
-            }
-            let key = partition.spec().key.clone();
-            // A chunk that is there before its head is not counted yet: only the head says how many there are.
-            while let Some((number, chunk)) = partition.take_chunk(self.config.chunk_ranges) {
-                writer.push(&[MapRecord::Chunk(key.clone(), number, chunk)], Then::Nothing);
-            }
-            let gone = partition.prune().map(|number| MapRecord::ChunkGone(key.clone(), number));
-            let gone: Vec<_> = gone.collect();
-            let head = partition.head();
-            let Some(id) = id(index) else { continue };
-            let then = Then::Head(id, head.cursor, self.plan_record);
-            // One group: whoever reads the head does not miss a chunk.
-            let records: Vec<_> = core::iter::once(MapRecord::Head(key, head)).chain(gone).collect();
-            writer.push(&records, then);
+        let (Some(partition), Some(writer)) = (self.partitions.get_mut(id.0 as usize), &mut self.writer) else {
+            return;
+        };
+        if !partition.take_dirty() {
+            return;
         }
+        let key = partition.spec().key.clone();
+        // A chunk that is there before its head is not counted yet: only the head says how many there are.
+        while let Some((number, chunk)) = partition.take_chunk(self.config.chunk_ranges) {
+            writer.push(&[MapRecord::Chunk(key.clone(), number, chunk)], Then::Nothing);
+        }
+        let gone = partition.prune().map(|number| MapRecord::ChunkGone(key.clone(), number));
+        let gone: Vec<_> = gone.collect();
+        let head = partition.head();
+        let then = Then::Head(id, head.cursor, self.plan_record);
+        // One group: whoever reads the head does not miss a chunk.
+        let records: Vec<_> = core::iter::once(MapRecord::Head(key, head)).chain(gone).collect();
+        writer.push(&records, then);
     }
 }

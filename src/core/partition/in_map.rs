@@ -9,6 +9,9 @@ use crate::io::Failure;
 use crate::map_record::{Chunk, Head, Plan};
 use crate::offset_map::{Extent, LogStarts, Range};
 
+/// A partition that skipped to the source's end and did not move for so long, in ms, is marked.
+const IDLE_MARK_MS: u64 = 200;
+
 /// What a partition shows of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -35,7 +38,16 @@ impl Partition {
     /// was, the map knows better than the partition.
     pub fn take_dirty(&mut self) -> bool {
         let settled = self.recovered && matches!(self.phase, Phase::Active | Phase::Halted(_));
+        if settled {
+            self.skipped_at = None;
+        }
         settled && core::mem::take(&mut self.dirty)
+    }
+
+    /// When its head should be written without waiting for the next mark: it is idle behind markers or aborted
+    /// records. The target's log does not tell that those were seen, and the source may delete them.
+    pub fn mark_at(&self) -> Option<u64> {
+        self.skipped_at.map(|at| at + IDLE_MARK_MS)
     }
 
     /// The oldest `count` ranges as a chunk, if there are twice as many; the head must be written behind it.
@@ -70,7 +82,7 @@ impl Partition {
         last.filter(|last| self.starts.are_behind(last))
     }
 
-    fn next_chunk(&self) -> u64 {
+    pub(super) fn next_chunk(&self) -> u64 {
         self.first_chunk + self.chunks.len() as u64
     }
 
@@ -86,6 +98,9 @@ impl Partition {
     pub(super) fn cursor(&self) -> Option<Plan> {
         if matches!(self.phase, Phase::Halted(_)) || self.closing {
             return self.halted_cursor;
+        }
+        if let Phase::CuttingBack { cursor } = self.phase {
+            return cursor;
         }
         self.producer.map(|producer| match self.outbox.front() {
             Some(batch) => Plan {
@@ -113,6 +128,7 @@ impl Partition {
             target_topic_id: self.spec.target_topic_id,
             extent: self.extent,
             leader_epoch: self.leader_epoch,
+            verified_epoch: self.verified_epoch,
             cursor: self.cursor(),
             first_chunk: self.first_chunk,
             chunks: self.next_chunk(),

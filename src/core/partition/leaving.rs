@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 
 use twinlog_wire::batch::BatchMeta;
 
-use super::{Context, Need, Partition, Phase, read_on, release};
+use super::watch::Watch;
+use super::{Context, Need, Partition, Phase, release};
 use crate::halt::Halt;
 use crate::ids::{Producer, TargetOffset};
 use crate::io::{Output, PartitionSpec, ReadResult};
@@ -51,14 +52,17 @@ impl Partition {
                 self.phase = Phase::Unfenced;
                 context.needs.push((context.id, Need::FenceAnew));
             }
-            Phase::Active if !self.outbox.is_empty() => {}
+            // A lane that stands still, say to change its producer id, says no more in its map.
+            Phase::Active if !self.outbox.is_empty() || context.draining => {}
             Phase::Active if self.may_be_forgotten(context) => {
                 // The lanes' ids do not fence each other: ours must be remembered while another lane writes.
                 self.phase = Phase::Unfenced;
                 context.needs.push((context.id, Need::FenceAnew));
             }
             Phase::Active => self.left(context),
-            Phase::Unfenced | Phase::Fencing | Phase::Scanning { .. } | Phase::Released => {}
+            // A lost end is cut back first: the other lane goes on from what the map says.
+            Phase::Unfenced | Phase::Fencing | Phase::Scanning { .. } | Phase::CuttingBack { .. } | Phase::Released => {
+            }
         }
     }
 
@@ -67,6 +71,7 @@ impl Partition {
         self.closing |= matches!(self.phase, Phase::Halted(_));
         self.phase = Phase::Released;
         self.wake_at = None;
+        self.watch = Watch::default();
         context.needs.push((context.id, Need::Release));
     }
 
@@ -115,14 +120,10 @@ impl Partition {
                 tail.next_read = tail.next_read.max(next);
                 if tail.next_read > from {
                     self.attempt = 0;
-                    read_on(context, &tail);
-                } else if self.is_overdue(context) {
-                    self.phase = Phase::Unfenced;
-                    context.needs.push((context.id, Need::Fence));
-                    return;
-                } else {
-                    self.wait(context);
+                    self.tail = Some(tail);
+                    return self.read_on(context);
                 }
+                self.await_marker(context);
             }
             ReadResult::OutOfRange { start, end } => {
                 tail.next_read = if start > from { start } else { end };

@@ -20,7 +20,27 @@ pub(crate) const MARKER_WAIT_MS: u64 = 20_000;
 impl Partition {
     /// Whether the lane's next transaction should take it along.
     pub fn wants_fence(&self, now: Now) -> bool {
-        self.phase == Phase::Unfenced && self.wake_at.is_none_or(|at| at <= now.mono_ms)
+        self.phase == Phase::Unfenced && self.offline().is_none() && self.wake_at.is_none_or(|at| at <= now.mono_ms)
+    }
+
+    /// Whether an older owner may still write to its mirror: it was fenced, or is about to be. Of one that was let go
+    /// of all is answered, and a marker keeps older owners out.
+    pub fn may_be_written_to(&self) -> bool {
+        match &self.phase {
+            Phase::Probing | Phase::Registering | Phase::Released => false,
+            Phase::Unfenced | Phase::Fencing | Phase::Scanning { .. } | Phase::CuttingBack { .. } | Phase::Active => {
+                true
+            }
+            Phase::Halted(halt) => self.recovered && *halt != Halt::TargetRecreated,
+        }
+    }
+
+    /// Its mirror may hold a marker of a newer epoch than it sends under.
+    pub fn fence_anew(&mut self, context: &mut Context<'_>) {
+        if self.phase == Phase::Active {
+            self.phase = Phase::Unfenced;
+            context.needs.push((context.id, Need::FenceAnew));
+        }
     }
 
     /// It is in a transaction.
@@ -38,13 +58,41 @@ impl Partition {
         self.phase = Phase::Scanning { marker };
         self.attempt = 0;
         self.scanning_since = context.now.mono_ms;
+        match &mut self.search {
+            Some(search) => search.again(self.extent.next_target),
+            None => self.begin_tail(),
+        }
+        self.read_on(context);
+    }
+
+    fn begin_tail(&mut self) {
         // What is right before the tail shows whether the log still is the one that was written to.
         let mut tail = Tail::new(self.map.clone(), self.extent, self.leader_epoch, self.anchor());
         if self.anchor().is_some() {
             tail.next_read = TargetOffset((self.extent.next_target.0 - 1).max(0));
         }
-        read_on(context, &tail);
         self.tail = Some(tail);
+    }
+
+    /// Asks for the next part of the log.
+    pub(super) fn read_on(&mut self, context: &mut Context<'_>) {
+        let next = match (&self.search, &self.tail) {
+            (Some(search), _) => (search.next_read, search.read_epoch),
+            (None, Some(tail)) => (tail.next_read, tail.read_epoch),
+            (None, None) => return,
+        };
+        let (from, epoch) = next;
+        context.out.push_back(Output::ReadTarget { partition: context.id, from, epoch });
+    }
+
+    /// The marker is not there yet. After long it is written again: it may lie where the log was cut back.
+    pub(super) fn await_marker(&mut self, context: &mut Context<'_>) {
+        if context.now.mono_ms - self.scanning_since > MARKER_WAIT_MS {
+            self.phase = Phase::Unfenced;
+            context.needs.push((context.id, Need::Fence));
+        } else {
+            self.wait(context);
+        }
     }
 
     /// The transaction did not take it along, or came to nothing.
@@ -66,6 +114,9 @@ impl Partition {
         if self.closing {
             return self.close(context, marker, from, result);
         }
+        if self.search.is_some() {
+            return self.searched(context, marker, from, result);
+        }
         let Some(mut tail) = self.tail.take() else { return };
         if from != tail.next_read {
             self.tail = Some(tail);
@@ -77,15 +128,18 @@ impl Partition {
                     let expected = tail.next_read;
                     tail.read_epoch = batch.leader_epoch;
                     if TargetOffset(batch.base_offset) < self.extent.next_target {
-                        if let Err(truncated) = self.check_anchor(batch) {
-                            return self.halt(context, truncated);
+                        if !self.is_anchor(batch) {
+                            return self.search_for_the_end(context, self.extent.next_target);
                         }
                         tail.next_read = tail.next_read.max(TargetOffset(batch.next_offset()));
                         continue;
                     }
-                    match tail.take(&self.plans, context.own_id, batch) {
+                    match tail.take(&self.plans, context.own_ids, batch) {
                         Found::Before | Found::Own => {}
-                        Found::Marker(found) if found == marker => return self.scanned(context, marker, tail),
+                        Found::Marker(found) if found == marker => {
+                            self.verified_epoch = batch.leader_epoch;
+                            return self.scanned(context, marker, tail);
+                        }
                         Found::Marker(_) => {}
                         Found::Foreign(found) => {
                             return self.halt(context, Halt::Diverged { expected, found });
@@ -98,25 +152,25 @@ impl Partition {
                 tail.next_read = tail.next_read.max(next);
                 if tail.next_read > from {
                     self.attempt = 0;
-                    read_on(context, &tail);
-                } else if self.is_overdue(context) {
-                    // It may lie before the tail, where the log was cut back: the next one does not, or shows it.
-                    self.phase = Phase::Unfenced;
-                    context.needs.push((context.id, Need::Fence));
-                    return;
-                } else {
-                    self.wait(context);
+                    self.tail = Some(tail);
+                    return self.read_on(context);
                 }
+                self.await_marker(context);
             }
             ReadResult::OutOfRange { start, .. } if start > tail.next_read => {
                 // The mirror's own retention took the tail: the sequences behind it tell the position.
                 tail.skip_to(start);
                 self.log_starts(LogStarts { target: start, ..self.starts });
-                read_on(context, &tail);
+                self.tail = Some(tail);
+                return self.read_on(context);
+            }
+            ReadResult::OutOfRange { end, .. } if end < self.extent.next_target => {
+                return self.search_for_the_end(context, end);
             }
             ReadResult::OutOfRange { end, .. } if end < tail.next_read => {
-                let acknowledged = tail.next_read;
-                return self.halt(context, Halt::TargetTruncated { acknowledged, found: end });
+                // The log lost its end while it was read. What the map knows is there.
+                self.begin_tail();
+                return self.read_on(context);
             }
             ReadResult::OutOfRange { .. } => {
                 // Inside the log after all: the epoch that we named may be older than the log's first.
@@ -131,29 +185,24 @@ impl Partition {
         self.tail = Some(tail);
     }
 
-    /// Whether the marker has not come for long.
-    pub(super) fn is_overdue(&self, context: &Context<'_>) -> bool {
-        context.now.mono_ms - self.scanning_since > MARKER_WAIT_MS
-    }
-
     /// The sequence that follows what was acknowledged last, if anything was.
-    fn anchor(&self) -> Option<Plan> {
+    pub(super) fn anchor(&self) -> Option<Plan> {
         if self.producer.is_some() { self.cursor() } else { self.plans.cursor() }
     }
 
     /// Right before the tail is what was acknowledged last: a batch of ours that ends with its sequence, or a marker of
-    /// that epoch. Anything else was written after the log had lost its end.
-    fn check_anchor(&self, batch: &BatchMeta) -> Result<(), Halt> {
+    /// that epoch where the map has no record. Anything else was written after the log had lost its end.
+    fn is_anchor(&self, batch: &BatchMeta) -> bool {
         let acknowledged = self.extent.next_target;
-        let Some(anchor) = self.anchor() else { return Ok(()) };
+        let Some(anchor) = self.anchor() else { return true };
         let span = u64::try_from(batch.next_offset() - batch.base_offset).unwrap_or(0);
         let ends_there = TargetOffset(batch.next_offset()) == acknowledged;
         let ours = Producer { id: batch.producer_id, epoch: batch.producer_epoch } == anchor.producer;
-        let follows = batch.is_control() || sequence::advance(batch.base_sequence, span) == anchor.sequence;
-        if ends_there && ours && follows {
-            return Ok(());
-        }
-        Err(Halt::TargetTruncated { acknowledged, found: TargetOffset(batch.base_offset) })
+        let follows = match batch.is_control() {
+            true => self.map.ranges().last().is_none_or(|range| range.target_end() != acknowledged),
+            false => sequence::advance(batch.base_sequence, span) == anchor.sequence,
+        };
+        ends_there && ours && follows
     }
 
     fn scanned(&mut self, context: &mut Context<'_>, marker: Producer, tail: Tail) {
@@ -184,7 +233,8 @@ impl Partition {
         } else {
             self.outbox.retry_failed(false);
         }
-        if !self.recovered {
+        // Of what was let go unanswered, a part may be there.
+        if !self.recovered || self.fetch_position < position {
             self.recovered = true;
             self.fetch_position = position;
             self.fetch_epoch = self.leader_epoch;
@@ -195,6 +245,7 @@ impl Partition {
             context.needs.push((context.id, Need::Halt));
         }
         self.old_in_flight = false;
+        self.looks_due = 0;
         self.remembered_ms = self.fenced_ms;
         self.waiting_since = context.now.mono_ms;
         self.attempt = 0;
@@ -208,10 +259,4 @@ impl Partition {
         context.out.push_back(Output::Event(Event::Copying(context.id, self.fetch_position)));
         self.advance(context);
     }
-}
-
-/// Asks for the next part of the tail.
-pub(super) fn read_on(context: &mut Context<'_>, tail: &Tail) {
-    let (from, epoch) = (tail.next_read, tail.read_epoch);
-    context.out.push_back(Output::ReadTarget { partition: context.id, from, epoch });
 }

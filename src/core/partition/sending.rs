@@ -8,13 +8,19 @@ use super::remedy::{Remedy, remedy};
 use super::{Context, Need, Partition, Phase};
 use crate::batch::Slot;
 use crate::halt::Halt;
-use crate::ids::Now;
+use crate::ids::{Now, TargetOffset};
 use crate::io::{Event, Failure, Output};
 use crate::offset_map::{LogStarts, Range};
 use crate::outbox::{Answer, IN_FLIGHT_MAX, Outgoing};
 
 /// A partition whose oldest batch was not taken for so long, in ms, gives way to others.
 const STUCK_MS: u64 = 2_000;
+
+/// A look at the mirror's end that was not answered for so long, in ms, is asked for again.
+const LOOK_AGAIN_MS: u64 = 1_000;
+
+/// So often a new leader may say that the log ends too early: it learns its high watermark from its followers.
+const LOOKS_MAX: u8 = 4;
 
 impl Partition {
     fn is_old(&self, context: &Context<'_>, max_timestamp: i64) -> bool {
@@ -43,17 +49,28 @@ impl Partition {
                 self.extent.synced = self.fetch_position;
                 self.leader_epoch = self.fetch_epoch;
                 self.dirty = true;
+                self.skipped_at = Some(context.now.mono_ms);
             }
             if let Some(halt) = self.halt_next.take() {
                 self.halt(context, halt);
             }
             return;
         }
-        if context.draining || self.wake_at.is_some_and(|at| at > context.now.mono_ms) {
+        if context.draining || self.offline().is_some() || self.wake_at.is_some_and(|at| at > context.now.mono_ms) {
             return;
         }
         self.wake_at = None;
-        while self.outbox.in_flight() < IN_FLIGHT_MAX && !self.old_in_flight {
+        if self.looks_due > 0 && self.outbox.next_to_send().is_some() {
+            // Old records would be taken at the wrong place. What is in flight went to the former leader.
+            if self.outbox.in_flight() == 0 {
+                self.look_at_ends(context);
+                self.wake_at = Some(context.now.mono_ms + LOOK_AGAIN_MS);
+            }
+            return;
+        }
+        // After a failure one batch finds out whether the next ones are worth the wait.
+        let window = if self.attempt > 0 { 1 } else { IN_FLIGHT_MAX };
+        while self.outbox.in_flight() < window && !self.old_in_flight {
             let Some((batch, sent_before)) = self.outbox.next_to_send() else { return };
             let (slot, sequence) = (batch.slot, batch.sequence);
             let old = self.is_old(context, batch.max_timestamp);
@@ -69,9 +86,7 @@ impl Partition {
             if !old && forgotten {
                 // The broker would take a second batch before a failed first: a marker goes ahead. A new epoch with it:
                 // where the broker has forgotten us, it expects sequence 0 after a marker.
-                self.phase = Phase::Unfenced;
-                context.needs.push((context.id, Need::FenceAnew));
-                return;
+                return self.fence_anew(context);
             }
             let attempt = self.outbox.sent(slot);
             self.old_in_flight = old;
@@ -89,11 +104,7 @@ impl Partition {
             return;
         }
         while let Some(found) = self.outbox.front_stored_at() {
-            let expected = self.extent.next_target;
-            if found < expected {
-                return self.halt(context, Halt::TargetTruncated { acknowledged: expected, found });
-            }
-            if found > expected {
+            if found != self.extent.next_target {
                 break;
             }
             let Some(batch) = self.outbox.pop() else { break };
@@ -103,7 +114,8 @@ impl Partition {
         if self.outbox.in_flight() == 0 {
             self.old_in_flight = false;
             if self.outbox.front_stored_at().is_some() {
-                // Something stands before it: a marker that was written twice, or somebody else's. The log tells.
+                // Something stands before it, a marker that was written twice or somebody else's, or the log had lost
+                // its end. The log tells.
                 return self.resolve(context);
             }
         }
@@ -184,6 +196,35 @@ impl Partition {
             Remedy::Resend { certain } => {
                 self.outbox.retry_failed(certain && old);
                 self.retrying(context, failure, "writing to the mirror");
+                self.wait(context);
+            }
+        }
+    }
+
+    /// The mirror has another leader, which may have lost acknowledged records.
+    pub fn mirror_moved(&mut self, context: &mut Context<'_>, slot: Slot, attempt: u32) {
+        self.outbox.held_back(slot, attempt);
+        self.old_in_flight &= self.outbox.in_flight() > 0;
+        self.looks_due = LOOKS_MAX;
+        self.look = self.look.wrapping_add(1);
+        if self.phase == Phase::Active {
+            self.wake_at = None;
+            self.failed(context);
+            self.advance(context);
+        }
+    }
+
+    /// The end was looked at before anything is sent to a new leader.
+    pub(super) fn looked(&mut self, context: &mut Context<'_>, found: TargetOffset) {
+        if found >= self.extent.next_target {
+            self.looks_due = 0;
+            self.wake_at = None;
+            self.advance(context);
+        } else if self.outbox.in_flight() == 0 {
+            self.looks_due -= 1;
+            if self.looks_due == 0 {
+                self.resolve(context);
+            } else {
                 self.wait(context);
             }
         }

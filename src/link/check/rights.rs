@@ -17,7 +17,8 @@ type Wanted = &'static [(Operation, &'static str)];
 /// On each source topic.
 const SOURCE: Wanted =
     &[(Operation::Read, "Read"), (Operation::Describe, "Describe"), (Operation::DescribeConfigs, "DescribeConfigs")];
-/// On each mirror, and on the map topic. Read, since the mirror's own log says how far the copy is.
+/// On each mirror, on the map topic and on the topic of claims. Read, since the mirror's own log says how far the
+/// copy is.
 const TARGET: Wanted = &[
     (Operation::Read, "Read"),
     (Operation::Write, "Write"),
@@ -41,10 +42,13 @@ pub(super) async fn target(
     let mut topics: Vec<String> = present.topics.iter().cloned().collect();
     let map = names::map_topic(&setup.name);
     topics.extend(target.topics.get(&map).filter(|_| present.map).map(|topic| topic.name.clone()));
+    let are_claims_there = target.topics.contains_key(names::CLAIMS_TOPIC);
+    topics.extend(are_claims_there.then(|| names::CLAIMS_TOPIC.to_owned()));
     on_topics(checks, Side::Target, &setup.target, &topics, TARGET).await;
+    on_group(checks, setup, target).await;
 
     let about = About(Some(Side::Target), "rights");
-    let missing = selected.missing(present).count() + usize::from(!present.map);
+    let missing = selected.missing(present).count() + usize::from(!present.map) + usize::from(!are_claims_there);
     match setup.target.describe_cluster().await.map(|rights| rights.operations) {
         Ok(Some(operations)) => {
             if missing > 0 && !operations.allows(Operation::Create) {
@@ -62,6 +66,33 @@ pub(super) async fn target(
         }
         Ok(None) => checks.warn(about, "the cluster does not tell what is allowed on it", UNKNOWN),
         Err(error) => checks.warn(about, format!("what is allowed cannot be known: {error}"), UNKNOWN),
+    }
+}
+
+/// Where brokers keep groups. It is made when somebody first looks for a coordinator, which must not be us.
+const GROUPS: &str = "__consumer_offsets";
+
+/// Instances of a link are members of a group.
+async fn on_group(checks: &mut Checks, setup: &LinkSetup, target: &Metadata) {
+    let about = About(Some(Side::Target), "group");
+    let group = names::group(&setup.name);
+    if !target.topics.contains_key(GROUPS) {
+        let finding = format!("whether Read is allowed on group {group} cannot be known before the target has a group");
+        return checks.warn(about, finding, UNKNOWN);
+    }
+    let to_do = format!("grant Read on group {group}: by it the link's instances share the lanes");
+    match setup.target.group_operations(&group).await {
+        Ok(Some(operations)) if operations.allows(Operation::Read) => {
+            checks.ok(about, format!("Read on group {group}"))
+        }
+        Ok(Some(_)) => checks.fail(about, format!("Read is not allowed on group {group}"), to_do),
+        Err(error) if error.code() == Some(ErrorCode::GROUP_AUTHORIZATION_FAILED) => {
+            checks.fail(about, format!("group {group} may not be seen"), to_do);
+        }
+        Ok(None) => checks.warn(about, format!("the target does not tell what is allowed on group {group}"), UNKNOWN),
+        Err(error) => {
+            checks.warn(about, format!("what is allowed on group {group} cannot be known: {error}"), UNKNOWN);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use twinlog_core::report::Side;
 use super::topics::{Present, Selected};
 use super::{About, BrokerSettings, Checks, count, numbers, thousands};
 use crate::mirrors::present::describe;
+use crate::names;
 use crate::supervisor::LinkSetup;
 
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
@@ -21,11 +22,14 @@ pub(super) async fn look(
     setup: &LinkSetup,
     selected: &Selected,
     present: &Present,
+    metadata: &Metadata,
     brokers: &BrokerSettings,
 ) {
     let names = selected.mirrors.iter().map(|mirror| mirror.source_topic.as_str());
     let sources = describe(&setup.source, names).await;
-    let targets = describe(&setup.target, present.topics.iter().map(String::as_str)).await;
+    let map = names::map_topic(&setup.name);
+    let named = present.topics.iter().map(String::as_str).chain(present.map.then_some(map.as_str()));
+    let targets = describe(&setup.target, named).await;
     let about = About(Some(Side::Target), "settings");
     let (mut looked_at, mut harmless) = (0, 0);
     for mirror in &selected.mirrors {
@@ -41,7 +45,8 @@ pub(super) async fn look(
         match targets.get(&mirror.target_topic) {
             Some(Ok(target)) => {
                 looked_at += 1;
-                harmless += usize::from(mirror_harmless(checks, &mirror.target_topic, source, target));
+                let replicas = replicas_of(metadata, &mirror.target_topic);
+                harmless += usize::from(harmless_topic(checks, &mirror.target_topic, source, target, replicas));
             }
             Some(Err(error)) => checks.fail(about, error.to_string(), "grant DescribeConfigs on it"),
             None => {}
@@ -51,12 +56,30 @@ pub(super) async fn look(
         let mirrors = count(looked_at, "present mirror");
         checks.ok(about, format!("{mirrors}: nothing changes bytes, refuses records or drops them early"));
     }
+    match targets.get(&map) {
+        Some(Ok(settings)) => {
+            harmless_topic(checks, &map, None, settings, replicas_of(metadata, &map));
+        }
+        Some(Err(error)) => checks.warn(about, error.to_string(), "grant DescribeConfigs on it"),
+        None => {}
+    }
     batch_size(checks, selected, &sources, brokers);
 }
 
+fn replicas_of(metadata: &Metadata, topic: &str) -> Option<i16> {
+    let partitions = &metadata.topics.get(topic)?.partitions;
+    i16::try_from(partitions.iter().map(|partition| partition.replicas.len()).min()?).ok()
+}
+
 /// Whether nothing was found.
-fn mirror_harmless(checks: &mut Checks, topic: &str, source: Option<&Settings>, target: &Settings) -> bool {
-    let found = harmful_settings(source, target, None);
+fn harmless_topic(
+    checks: &mut Checks,
+    topic: &str,
+    source: Option<&Settings>,
+    target: &Settings,
+    replicas: Option<i16>,
+) -> bool {
+    let found = harmful_settings(source, target, replicas);
     for setting in &found {
         let subject = if setting.setting == MAX_MESSAGE_BYTES { "batch size" } else { "settings" };
         let (about, finding) = (About(Some(Side::Target), subject), format!("topic {topic} has {setting}"));

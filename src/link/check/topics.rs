@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
 use twinlog_client::{Cluster, Error, ErrorCode, Metadata};
+use twinlog_core::claims::ClaimedTopic;
 use twinlog_core::config::ExistingTopics;
 use twinlog_core::halt::Halt;
 use twinlog_core::report::Side;
 use twinlog_core::topics::{Mirror, NameRefusal};
 
 use super::{About, Checks, count};
+use crate::claims;
 use crate::map_reader::MapReader;
 use crate::names;
 use crate::supervisor::LinkSetup;
@@ -85,6 +87,7 @@ pub(super) async fn present(
     let names = selected.mirrors.iter().map(|mirror| mirror.target_topic.clone());
     let topics: BTreeSet<String> = names.filter(|name| is_there(name)).collect();
     let present = Present { map: is_there(&names::map_topic(&setup.name)), topics };
+    claimed(checks, setup, selected, target).await;
     let Some(own) = own(checks, setup, source, target).await else { return present };
     let records = records(&setup.target, target, &present.topics).await;
     let (mut mirrors, mut empty) = (0, 0);
@@ -125,6 +128,36 @@ pub(super) async fn present(
     let finding = format!("{} of this link, {} to begin with", count(mirrors, "mirror"), count(empty, "empty topic"));
     checks.ok(about, finding);
     present
+}
+
+/// Mirrors that other links have claimed.
+async fn claimed(checks: &mut Checks, setup: &LinkSetup, selected: &Selected, target: &Metadata) {
+    let about = About(Some(Side::Target), "claims");
+    let topic = |mirror: &Mirror| {
+        let found = target.topics.get(&mirror.target_topic)?;
+        Some(ClaimedTopic::new(&mirror.target_topic, found.id.map(|id| *id.as_bytes()).unwrap_or_default()))
+    };
+    let topics: BTreeMap<&str, ClaimedTopic> =
+        selected.mirrors.iter().filter_map(|mirror| Some((mirror.target_topic.as_str(), topic(mirror)?))).collect();
+    let looked = async {
+        let Some(claims) = claims::read(&setup.target).await? else { return Ok(BTreeMap::new()) };
+        let exist = claims::existing(&setup.target, &claims, topics.values()).await?;
+        let owner = |topic| claims.owner(topic, |link| exist.contains(link)).filter(|owner| *owner != setup.name);
+        Ok::<_, Error>(topics.iter().filter_map(|(name, topic)| Some((*name, owner(topic)?.to_owned()))).collect())
+    };
+    match looked.await {
+        Ok(owners) if owners.is_empty() => checks.ok(about, "no other link has claimed a mirror of this one"),
+        Ok(owners) => {
+            for (name, owner) in owners {
+                let to_do = "rename this link's mirror, or exclude the topic";
+                checks.fail(about, format!("topic {name} is a mirror of link {owner}"), to_do);
+            }
+        }
+        Err(error) => {
+            let finding = format!("topic {} cannot be read: {error}", names::CLAIMS_TOPIC);
+            checks.fail(about, finding, "grant Read, Write and Describe on it, or start its brokers");
+        }
+    }
 }
 
 fn foreign(checks: &mut Checks, setup: &LinkSetup, topic: &str, records: u64) {

@@ -1,7 +1,7 @@
 //! What a lane tells people: one line a change of state, and the snapshot that `status` and the display show.
 
 use twinlog_client::ErrorCode;
-use twinlog_core::io::{Event, Failure, LanePartition};
+use twinlog_core::io::{Event, Failure, LanePartition, Offline, WaitsFor};
 use twinlog_core::lane::Lane;
 use twinlog_core::map_record::PartitionKey;
 use twinlog_core::partition::{Partition, Phase};
@@ -19,7 +19,7 @@ impl Events {
         Self { link: link.to_owned(), lane }
     }
 
-    pub(super) fn log(&self, event: &Event, core: &Lane) {
+    pub(super) fn log(&self, event: &Event, core: &Lane, short_of_budget: bool) {
         let (link, lane) = (&self.link, self.lane);
         let name = |id: &LanePartition| {
             let spec = core.partition(*id).map(Partition::spec);
@@ -43,6 +43,43 @@ impl Events {
                     link, lane, topic, partition, %position,
                     "The target has taken nothing of a partition for long: what follows is fetched again later."
                 );
+            }
+            Event::CutBack { partition: id, target, source } => {
+                let (topic, partition) = name(id);
+                tracing::error!(
+                    link,
+                    lane,
+                    topic,
+                    partition,
+                    state = "target-truncated",
+                    target_from = %target.0,
+                    target_to = %target.1,
+                    source_from = %source.0,
+                    source_to = %source.1,
+                    "The target lost acknowledged records: they are copied again."
+                );
+            }
+            Event::TargetOffline(id, offline) => {
+                let (topic, partition) = name(id);
+                let reason = offline_words(*offline);
+                tracing::warn!(link, lane, topic, partition, state = TARGET_OFFLINE, reason, "Waiting for the target.");
+            }
+            Event::Stalled(id, waits_for) => {
+                let (topic, partition) = name(id);
+                let waits_for = waiting_words(*waits_for, core, short_of_budget);
+                tracing::warn!(
+                    link,
+                    lane,
+                    topic,
+                    partition,
+                    state = STALLED,
+                    waits_for,
+                    "The source has more, and the copy has not moved for 30 s."
+                );
+            }
+            Event::GoesOn(id, position) => {
+                let (topic, partition) = name(id);
+                tracing::info!(link, lane, topic, partition, %position, "The partition goes on.");
             }
             Event::Halted(id, halt) => {
                 let (topic, partition) = name(id);
@@ -100,7 +137,7 @@ fn belongs_to_a_start(failure: Failure) -> bool {
     )
 }
 
-fn words(failure: Failure) -> String {
+pub(crate) fn words(failure: Failure) -> String {
     match failure {
         Failure::Code(code) => code.to_string(),
         Failure::Lost => "no answer".to_owned(),
@@ -108,19 +145,66 @@ fn words(failure: Failure) -> String {
     }
 }
 
+/// The state of a partition whose mirror cannot be written to now.
+const TARGET_OFFLINE: &str = "target-offline";
+/// The state of a partition that does not move though the source has more.
+const STALLED: &str = "stalled";
+
+fn offline_words(offline: Offline) -> String {
+    match offline {
+        Offline::NoLeader => "the mirror's partition has no leader on the target: see to its brokers".to_owned(),
+        Offline::Unreachable(node) => {
+            format!("broker {node} of the target, which leads the mirror's partition, cannot be reached")
+        }
+    }
+}
+
+fn waiting_words(waits_for: WaitsFor, core: &Lane, short_of_budget: bool) -> String {
+    match waits_for {
+        WaitsFor::TargetOffline(offline) => offline_words(offline),
+        WaitsFor::Retrying(failure) => format!("it is tried again: {}", words(failure)),
+        WaitsFor::Ends => "for the ends of both logs".to_owned(),
+        WaitsFor::Map => "for a write to the map topic".to_owned(),
+        WaitsFor::Fence => match core.transaction_failure() {
+            Some(failure) => format!("for the lane's next fence, which the target refuses: {}", words(failure)),
+            None => "for the lane's next fence".to_owned(),
+        },
+        WaitsFor::Marker => "for its marker in the mirror".to_owned(),
+        WaitsFor::Answer => "for the target's answer".to_owned(),
+        WaitsFor::Source if short_of_budget => "for room in the budget".to_owned(),
+        WaitsFor::Source => "for the source".to_owned(),
+    }
+}
+
 /// How a partition stands.
-pub(super) fn status(partition: &Partition, lane: u16) -> PartitionStatus {
+pub(super) fn status(partition: &Partition, core: &Lane, lane: u16, short_of_budget: bool) -> PartitionStatus {
     let (spec, progress) = (partition.spec(), partition.progress());
     let caught_up = progress.high_watermark.is_some_and(|end| progress.extent.synced >= end);
+    let open_transactions = progress.last_stable.filter(|stable| progress.extent.synced >= *stable);
     let (standing, state, detail) = match partition.phase() {
-        Phase::Halted(halt) => (Standing::Halted, halt.name(), Some(halt.to_string())),
+        Phase::Halted(halt) if partition.is_halt_said() => (Standing::Halted, halt.name(), Some(halt.to_string())),
+        Phase::Halted(halt) => (Standing::Waiting, "stopping", Some(halt.to_string())),
+        _ if partition.is_truncated() => {
+            let detail = "the target lost acknowledged records: what is left is looked for, the rest is copied again";
+            (Standing::Waiting, "target-truncated", Some(detail.to_owned()))
+        }
+        _ if let Some(offline) = partition.offline() => {
+            (Standing::Waiting, TARGET_OFFLINE, Some(offline_words(offline)))
+        }
+        _ if partition.is_stalled() => {
+            (Standing::Waiting, STALLED, Some(waiting_words(partition.waits_for(), core, short_of_budget)))
+        }
         Phase::Probing | Phase::Registering => (Standing::Waiting, "beginning", None),
         Phase::Unfenced | Phase::Fencing => (Standing::Waiting, "fencing", None),
-        Phase::Scanning { .. } => (Standing::Waiting, "recovering", None),
+        Phase::Scanning { .. } | Phase::CuttingBack { .. } => (Standing::Waiting, "recovering", None),
         Phase::Released => (Standing::Waiting, "moving", None),
         Phase::Active => match progress.retrying {
             Some(failure) => (Standing::Waiting, "retrying", Some(words(failure))),
             None if caught_up => (Standing::CaughtUp, "caught-up", None),
+            None if let Some(stable) = open_transactions => {
+                let detail = format!("what follows offset {stable} waits for transactions that are open on the source");
+                (Standing::Copying, "waiting-for-transactions", Some(detail))
+            }
             None => (Standing::Copying, "copying", None),
         },
     };

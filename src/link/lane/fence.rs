@@ -22,6 +22,9 @@ const TRANSACTION_TIMEOUTS: [Duration; 2] = [Duration::from_secs(15 * 60), Durat
 pub(super) fn init(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, current: Option<Producer>) {
     let (target, lane, sender) = (setup.target.clone(), setup.lane, sender.clone());
     let id = transactional_id(&setup.link, lane);
+    if !setup.lease.holds() {
+        return tell(&sender, Message::Core(Input::ProducerId(Err(Failure::NotSent))));
+    }
     tokio::spawn(async move {
         let current = current.map(|producer| ProducerId { id: producer.id, epoch: producer.epoch });
         let result = match init_producer_id(&target, lane, &id, current).await {
@@ -84,6 +87,9 @@ pub(super) fn fence(
         refresh(&setup.target);
         return tell(sender, Message::Core(Input::Fenced(FenceOutcome::NotAdded(leaderless))));
     }
+    if !setup.lease.holds() {
+        return tell(sender, Message::Core(Input::Fenced(FenceOutcome::Failed(Failure::NotSent))));
+    }
     let (target, lane, sender) = (setup.target.clone(), setup.lane, sender.clone());
     let id = transactional_id(&setup.link, lane);
     let producer = ProducerId { id: producer.id, epoch: producer.epoch };
@@ -103,6 +109,9 @@ async fn run(
     producer: ProducerId,
     partitions: &BTreeMap<TopicPartition, Member>,
 ) -> FenceOutcome {
+    if partitions.is_empty() {
+        return commit(target, lane, id, producer, ErrorCode::INVALID_TXN_STATE).await;
+    }
     let asked = partitions.keys().cloned().collect();
     match target.add_partitions_to_txn(lane, id, producer, &asked).await {
         Ok(results) => {
@@ -127,8 +136,14 @@ async fn run(
             };
         }
     }
+    commit(target, lane, id, producer, ErrorCode::NONE).await
+}
+
+/// `done`: the code that says that nothing is left to do.
+async fn commit(target: &Cluster, lane: u32, id: &str, producer: ProducerId, done: ErrorCode) -> FenceOutcome {
     match target.end_txn(lane, id, producer, true).await {
         Ok(()) => FenceOutcome::Committed,
+        Err(error) if error.code() == Some(done) => FenceOutcome::Committed,
         Err(error) => {
             tracing::debug!(%error, "The fence may not be committed.");
             match error.code() {

@@ -15,11 +15,19 @@ use twinlog_wire::batch::{Batches, ControlType, Entry, control_type};
 use twinlog_wire::fetch_response::FetchPartition;
 
 use super::budget::Slots;
-use super::{LaneSetup, Message, failure, refresh, tell};
+use super::outgoing::Outgoing;
+use super::{LaneSetup, Message, failure, refresh, refresh_now_and_then, tell};
 use crate::fetch::{Limits, Want, fetch};
 
 /// How long a broker may hold a request that leaves out partitions which will want more in a moment.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
+
+/// Between two looks for the leader of a source partition that has none.
+const LEADERLESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// One request may bring this part of the budget. With what one connection to the target may hold, a part is left for
+/// others.
+const REQUEST_PART: u64 = 4;
 
 /// A fetch that came back.
 #[derive(Debug)]
@@ -38,6 +46,8 @@ pub(super) struct Intake {
     /// The order of partitions in requests turns, so that each comes first now and then: only the first is sure to get
     /// a batch above the limits.
     turn: usize,
+    /// Somebody was not asked for want of budget the last time.
+    short_of_budget: bool,
     /// The broker that was asked last: the next one comes first, so that a small budget goes round.
     last_node: i32,
 }
@@ -49,6 +59,7 @@ impl Intake {
         setup: &LaneSetup,
         slots: &mut Slots,
         core: &Lane,
+        outgoing: &Outgoing,
         now: Now,
         sender: &mpsc::UnboundedSender<Message>,
     ) {
@@ -60,10 +71,19 @@ impl Intake {
         let mut wanted = BTreeSet::new();
         let mut leaders = BTreeSet::new();
         let mut leaderless = false;
+        let full = outgoing.full(setup.budget_bytes);
+        let target = setup.target.known();
         for (id, position, last_epoch) in core.wants_fetch(now) {
             let Some(partition) = core.partition(id) else { continue };
             wanted.insert(id);
             let spec = partition.spec();
+            // What is slow to one broker must not take the budget of what goes to others.
+            let leads = |topic: &str| target.as_ref()?.leader(topic, spec.key.partition);
+            if !full.is_empty()
+                && leads(&spec.target_topic).is_some_and(|node| full.contains(&outgoing.route_of(id, node)))
+            {
+                continue;
+            }
             let Some(node) = metadata.leader(&spec.key.topic, spec.key.partition) else {
                 leaderless = true;
                 continue;
@@ -82,17 +102,22 @@ impl Intake {
             wants.entry(node).or_default().push((id, want));
         }
         if leaderless {
-            refresh(&setup.source);
+            refresh_now_and_then(&setup.source, LEADERLESS_PAUSE);
         }
         // A partition that is left out now will want more as soon as the target answers.
         let copying = |p: &&Partition| matches!(p.phase(), Phase::Active) && p.fetch_at(now).is_none();
         let active = core.partitions().iter().filter(copying).count();
         let max_wait = if active > wanted.len() { SHORT_WAIT.min(setup.fetch.max_wait) } else { setup.fetch.max_wait };
         let share = setup.budget_bytes / u64::try_from(leaders.len().max(1)).unwrap_or(1);
-        let max_bytes = u64::try_from(setup.fetch.max_bytes).unwrap_or(1).min(share);
+        let max_bytes =
+            u64::try_from(setup.fetch.max_bytes).unwrap_or(1).min(share).min(setup.budget_bytes / REQUEST_PART);
         let later = wants.split_off(&self.last_node.saturating_add(1));
         for (node, mut wants) in later.into_iter().chain(wants) {
-            let Some(reserved) = slots.reserve(max_bytes) else { break };
+            let Some(reserved) = slots.reserve(max_bytes) else {
+                self.short_of_budget = true;
+                break;
+            };
+            self.short_of_budget = false;
             self.last_node = node;
             self.turn = self.turn.wrapping_add(1);
             let turn = self.turn % wants.len().max(1);
@@ -115,6 +140,11 @@ impl Intake {
                 tell(&sender, Message::Fetched(FetchDone { node, reserved, wanted: ids, result }));
             });
         }
+    }
+
+    /// Whether somebody was not asked for want of budget the last time.
+    pub(super) fn is_short_of_budget(&self) -> bool {
+        self.short_of_budget
     }
 
     /// What the core is told of an answer, and whether a leader must be looked up.

@@ -6,7 +6,7 @@ use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::mpsc;
 use twinlog_client::admin::{IsolationLevel, TopicPartition};
-use twinlog_client::{Cause, Cluster, Error, Outcome, Purpose, Result, Step};
+use twinlog_client::{Cause, Cluster, Error, Outcome, Permit, Purpose, Result, Step};
 use twinlog_core::ids::TargetOffset;
 use twinlog_core::io::{Failure, Input, MapBatch, MapEntry, ReadResult};
 use twinlog_core::outbox::Answer;
@@ -73,11 +73,14 @@ fn entries(from: i64, log: &[Entry]) -> Result<ReadResult<MapEntry>, String> {
 
 pub(super) fn write(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, batch: MapBatch) {
     failpoint::hit(failpoint::BEFORE_MAP_WRITE);
+    if !setup.lease.holds() {
+        return tell(sender, Message::Core(Input::MapWritten(Answer::NotSent)));
+    }
     let (target, lane) = (setup.target.clone(), setup.lane);
     let at = TopicPartition::new(map_topic(&setup.link), lane.cast_signed());
-    let sender = sender.clone();
+    let (sender, lease) = (sender.clone(), setup.lease.clone());
     tokio::spawn(async move {
-        let answer = match produce(&target, lane, &at, &batch).await {
+        let answer = match produce(&target, lane, &at, &batch, Some(lease.permit())).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(%error, "The map cannot be written.");
@@ -95,8 +98,14 @@ pub(super) fn write(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, 
     });
 }
 
-/// Writes a batch of records to a topic of the link's own.
-pub(crate) async fn produce(target: &Cluster, lane: u32, at: &TopicPartition, batch: &MapBatch) -> Result<Answer> {
+/// Writes a batch of records to a topic of the link's own; with a permit only while that holds.
+pub(crate) async fn produce(
+    target: &Cluster,
+    lane: u32,
+    at: &TopicPartition,
+    batch: &MapBatch,
+    permit: Option<Permit>,
+) -> Result<Answer> {
     let stamp =
         Stamp { producer_id: batch.producer.id, producer_epoch: batch.producer.epoch, base_sequence: batch.sequence };
     let mut builder = BatchBuilder::new(BatchOptions { stamp, ..BatchOptions::default() });
@@ -116,6 +125,6 @@ pub(crate) async fn produce(target: &Cluster, lane: u32, at: &TopicPartition, ba
     let version = connection.require_version::<ProduceRequest>(3, BY_NAME_MAX)?;
     let name = Topic::Name(StrBytes::from_string(at.topic.clone()));
     let topics = [ProduceTopic { topic: name.clone(), partitions: vec![ProducePartition { index, head, body }] }];
-    let frame = send(&connection, version, &topics)?.await?;
+    let frame = send(&connection, version, &topics, connection.request_timeout() / 2, permit)?.await?;
     Ok(read_answer(frame, version).get(&(name, index)).map_or(Answer::Lost, answer))
 }

@@ -2,21 +2,26 @@
 //! flight a broker. What waits meanwhile goes together in the next one.
 //!
 //! A partition stays with one connection while anything of it is in flight there, whatever the metadata says meanwhile:
-//! on two connections a later batch could overtake an earlier one.
+//! on two connections a later batch could overtake an earlier one. A partition that is slow ([`Pace`]) changes to a
+//! connection for slow ones, once nothing of it is in flight, and back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::mpsc;
-use twinlog_client::{Cluster, Connection, Error, ErrorCode, Purpose, RawRequest, Retry};
+use tokio::time::Instant;
+use twinlog_client::{Cluster, Connection, Error, ErrorCode, Metadata, Permit, RawRequest, Retry};
 use twinlog_core::batch::Slot;
 use twinlog_core::ids::{Producer, TargetOffset, TopicId};
 use twinlog_core::io::{Input, LanePartition};
 use twinlog_core::lane::Lane;
 use twinlog_core::outbox::Answer;
+use twinlog_core::pace::Pace;
+use twinlog_core::partition::Partition;
 use twinlog_wire::frame::ResponseFrame;
 use twinlog_wire::patch::{Stamp, patch_head};
 use twinlog_wire::produce_request::{ProduceHead, ProducePartition, ProduceTopic, encode};
@@ -25,8 +30,10 @@ use twinlog_wire::topic::Topic;
 use uuid::Uuid;
 
 use super::budget::Slots;
+use super::route::Route;
 use super::{LaneSetup, Message, refresh, tell};
 use crate::failpoint;
+use crate::lease::Lease;
 
 /// Kafka's number of Produce.
 pub(super) const PRODUCE: i16 = 0;
@@ -38,6 +45,15 @@ const FLEXIBLE_SINCE: i16 = 9;
 const REQUESTS_MAX: usize = 4;
 /// A request grows up to about this many bytes.
 const REQUEST_BYTES: usize = 4 << 20;
+/// With a small budget, up to this part of it: what is in flight to one broker is a quarter of the budget then.
+const BUDGET_PARTS: u64 = 16;
+/// This part of the budget may wait for one connection or be in flight on it.
+const LINE_PART: u64 = 2;
+/// A broker that works on one request of the shared connection for so long does not answer. It was asked not to wait
+/// for followers for more than a second.
+const SILENT: Duration = Duration::from_secs(10);
+/// Between two attempts to connect to a broker that could not be reached.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// A batch that is to be sent.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +63,14 @@ struct Sending {
     attempt: u32,
     producer: Producer,
     sequence: i32,
+    bytes: u64,
 }
 
 impl Sending {
+    fn moved(&self) -> Input {
+        Input::MirrorMoved { partition: self.partition, slot: self.slot, attempt: self.attempt }
+    }
+
     fn input(&self, answer: Answer) -> Input {
         Input::Produced { partition: self.partition, slot: self.slot, attempt: self.attempt, answer }
     }
@@ -58,27 +79,50 @@ impl Sending {
 /// A request that was answered, or lost.
 #[derive(Debug)]
 pub(super) struct ProduceDone {
-    node: i32,
+    route: Route,
     version: i16,
+    begun: Instant,
     sent: Vec<(Topic, i32, Sending)>,
     result: Result<Bytes, Error>,
 }
 
+/// A connection, and what waits for it.
 #[derive(Debug, Default)]
-struct Broker {
+struct Line {
     connection: Option<Arc<Connection>>,
     connecting: bool,
+    /// Counts the connections.
+    connected: u64,
     waiting: VecDeque<Sending>,
     in_flight: usize,
+    /// Of batches that wait or are in flight.
+    bytes: u64,
+    /// Since when the broker works on the oldest request.
+    busy_since: Option<Instant>,
+}
+
+impl Line {
+    fn forget_closed(&mut self) {
+        if self.in_flight == 0 && self.connection.as_ref().is_some_and(|connection| connection.is_closed()) {
+            self.connection = None;
+        }
+    }
 }
 
 /// All brokers that lead mirrors of the lane.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     fresh: Vec<Sending>,
-    brokers: BTreeMap<i32, Broker>,
+    lines: BTreeMap<Route, Line>,
     /// Where a partition has batches waiting or in flight, and how many.
-    bound: HashMap<LanePartition, (i32, usize)>,
+    bound: HashMap<LanePartition, (Route, usize)>,
+    /// Where the core last heard that a partition's batches go: by which route, the leader's epoch, and the connection.
+    /// Anything else may have lost acknowledged records: the core looks before it sends.
+    known: HashMap<LanePartition, (Route, Option<i32>, u64)>,
+    pace: Pace,
+    /// Brokers that do not answer, each with the time of the next attempt to connect.
+    unreachable: BTreeMap<i32, Instant>,
+    changes_of_reach: u64,
 }
 
 impl Outgoing {
@@ -90,8 +134,30 @@ impl Outgoing {
         attempt: u32,
         producer: Producer,
         sequence: i32,
+        bytes: usize,
     ) {
-        self.fresh.push(Sending { partition, slot, attempt, producer, sequence });
+        self.fresh.push(Sending { partition, slot, attempt, producer, sequence, bytes: bytes as u64 });
+    }
+
+    /// Whether a broker answers, as far as anybody tried.
+    pub(super) fn is_reachable(&self, node: i32) -> bool {
+        !self.unreachable.contains_key(&node)
+    }
+
+    /// How often that changed of any broker.
+    pub(super) fn changes_of_reach(&self) -> u64 {
+        self.changes_of_reach
+    }
+
+    /// Connections that hold as much of the budget as they may. More for their partitions would be taken from others.
+    pub(super) fn full(&self, budget_bytes: u64) -> BTreeSet<Route> {
+        let full = self.lines.iter().filter(|(_, line)| line.bytes >= budget_bytes / LINE_PART);
+        full.map(|(route, _)| *route).collect()
+    }
+
+    /// The connection of a partition, as far as it is known where its next batch goes.
+    pub(super) fn route_of(&self, partition: LanePartition, leader: i32) -> Route {
+        self.bound.get(&partition).map_or_else(|| Route::shared(leader), |(route, _)| *route)
     }
 
     /// Sends what can be sent. What cannot go anywhere now comes back.
@@ -100,67 +166,150 @@ impl Outgoing {
         setup: &LaneSetup,
         slots: &Slots,
         core: &Lane,
+        now_ms: u64,
         sender: &mpsc::UnboundedSender<Message>,
     ) -> Vec<Input> {
-        let mut refused = Vec::new();
+        let mut refused = self.take_from_the_silent();
+        let mut moved = BTreeSet::new();
+        let holds = setup.lease.holds();
         let metadata = setup.target.known();
         for sending in std::mem::take(&mut self.fresh) {
-            let leader = core.partition(sending.partition).and_then(|partition| {
+            let is_slow = self.pace.is_slow(now_ms, sending.partition);
+            let bound = self.bound.get(&sending.partition).map(|(route, _)| *route);
+            if bound.is_some_and(|route| route.is_slow() != is_slow) {
+                // It changes its connection once nothing of it is in flight.
+                self.fresh.push(sending);
+                continue;
+            }
+            let led = core.partition(sending.partition).and_then(|partition| {
                 let spec = partition.spec();
-                metadata.as_ref()?.leader(&spec.target_topic, spec.key.partition)
+                let found = metadata.as_ref()?.partition(&spec.target_topic, spec.key.partition)?;
+                Some((found.leader?, found.leader_epoch))
             });
-            let bound = self.bound.get(&sending.partition).map(|(node, _)| *node);
-            let Some(node) = bound.or(leader) else {
+            let route = bound.or_else(|| Some(self.route(led?.0, is_slow)));
+            let Some(route) = route.filter(|route| holds && self.is_reachable(route.node)) else {
                 refused.push(sending.input(Answer::NotSent));
                 continue;
             };
-            self.bound.entry(sending.partition).or_insert((node, 0)).1 += 1;
-            self.brokers.entry(node).or_default().waiting.push_back(sending);
+            let line = self.lines.entry(route).or_default();
+            if let (None, Some((_, epoch))) = (bound, led) {
+                line.forget_closed();
+                // Without a connection it hears when there is one.
+                let is_connected = line.connection.is_some();
+                let place = (route, epoch, line.connected + u64::from(!is_connected));
+                let is_known = self.known.insert(sending.partition, place) == Some(place);
+                if is_connected && (!is_known || moved.contains(&sending.partition)) {
+                    moved.insert(sending.partition);
+                    refused.push(sending.moved());
+                    continue;
+                }
+            }
+            self.bound.entry(sending.partition).or_insert((route, 0)).1 += 1;
+            line.bytes += sending.bytes;
+            line.waiting.push_back(sending);
         }
-        if !refused.is_empty() {
+        if holds && refused.iter().any(|input| matches!(input, Input::Produced { .. })) {
             refresh(&setup.target);
         }
-        let nodes: Vec<i32> = self.brokers.keys().copied().collect();
-        for node in nodes {
-            self.send(node, setup, slots, core, sender);
+        if !holds {
+            // Nor may what has waited for its turn be written.
+            let waiting: Vec<_> = self.lines.values_mut().flat_map(|line| line.waiting.drain(..)).collect();
+            refused.extend(waiting.iter().map(|sending| self.finish(sending, Answer::NotSent)));
+            return refused;
+        }
+        self.look_for_the_unreachable(setup, metadata.as_deref(), sender);
+        let routes: Vec<Route> = self.lines.keys().copied().collect();
+        for route in routes {
+            self.send(route, setup, slots, core, sender);
         }
         refused
     }
 
+    /// The connection for a partition of which nothing is in flight: of those for slow ones, the one with the fewest.
+    fn route(&self, node: i32, is_slow: bool) -> Route {
+        let load = |route: &Route| self.bound.values().filter(|(other, _)| other == route).count();
+        let slow = is_slow.then(|| Route::slow(node).min_by_key(load)).flatten();
+        slow.unwrap_or_else(|| Route::shared(node))
+    }
+
+    /// A broker that has not answered for long is unreachable: what waits for it comes back, so that it is not held.
+    fn take_from_the_silent(&mut self) -> Vec<Input> {
+        let is_silent = |(route, line): &(&Route, &Line)| {
+            !route.is_slow() && line.busy_since.is_some_and(|since| since.elapsed() >= SILENT)
+        };
+        let silent: Vec<Route> = self.lines.iter().filter(is_silent).map(|(route, _)| *route).collect();
+        let mut refused = Vec::new();
+        for route in silent {
+            self.set_reachable(route.node, false);
+            refused.append(&mut self.give_back(route));
+        }
+        refused
+    }
+
+    fn give_back(&mut self, route: Route) -> Vec<Input> {
+        let waiting = self.lines.get_mut(&route).map(|line| std::mem::take(&mut line.waiting)).unwrap_or_default();
+        waiting.iter().map(|sending| self.finish(sending, Answer::NotSent)).collect()
+    }
+
+    fn set_reachable(&mut self, node: i32, reachable: bool) {
+        let changed = match reachable {
+            true => self.unreachable.remove(&node).is_some(),
+            false if self.is_reachable(node) => self.unreachable.insert(node, Instant::now() + PROBE).is_none(),
+            false => false,
+        };
+        self.changes_of_reach += u64::from(changed);
+    }
+
+    /// Tries to connect to brokers that could not be reached. One that the metadata do not name cannot be tried.
+    fn look_for_the_unreachable(
+        &mut self,
+        setup: &LaneSetup,
+        metadata: Option<&Metadata>,
+        sender: &mpsc::UnboundedSender<Message>,
+    ) {
+        for (node, at) in &mut self.unreachable {
+            let route = Route::shared(*node);
+            let line = self.lines.entry(route).or_default();
+            let is_named = metadata.is_some_and(|metadata| metadata.brokers.contains_key(node));
+            if *at <= Instant::now() && is_named && !line.connecting && line.in_flight == 0 {
+                *at = Instant::now() + PROBE;
+                line.connecting = true;
+                connect(route, setup, sender);
+            }
+        }
+    }
+
     fn send(
         &mut self,
-        node: i32,
+        route: Route,
         setup: &LaneSetup,
         slots: &Slots,
         core: &Lane,
         sender: &mpsc::UnboundedSender<Message>,
     ) {
-        let Some(broker) = self.brokers.get_mut(&node) else { return };
-        if broker.connection.as_ref().is_some_and(|connection| connection.is_closed()) && broker.in_flight == 0 {
-            broker.connection = None;
-        }
-        if broker.waiting.is_empty() || broker.connecting {
+        let Some(line) = self.lines.get_mut(&route) else { return };
+        line.forget_closed();
+        if line.waiting.is_empty() || line.connecting {
             return;
         }
-        let Some(connection) = broker.connection.clone() else {
-            broker.connecting = true;
-            let (target, lane, sender) = (setup.target.clone(), setup.lane, sender.clone());
-            tokio::spawn(async move {
-                let result = target.connection(node, Purpose::Produce, lane).await;
-                tell(&sender, Message::Connected(node, result));
-            });
-            return;
+        let Some(connection) = line.connection.clone() else {
+            line.connecting = true;
+            return connect(route, setup, sender);
         };
-        while broker.in_flight < REQUESTS_MAX && !broker.waiting.is_empty() {
-            let chosen = choose(&mut broker.waiting, slots);
-            broker.in_flight += 1;
-            let done = request(node, &connection, &chosen, slots, core);
+        // One broker must not hold more than a part of the budget.
+        let bytes_max = REQUEST_BYTES.min(usize::try_from(setup.budget_bytes / BUDGET_PARTS).unwrap_or(REQUEST_BYTES));
+        while line.in_flight < REQUESTS_MAX && !line.waiting.is_empty() {
+            let chosen = choose(&mut line.waiting, slots, bytes_max);
+            line.in_flight += 1;
+            let begun = Instant::now();
+            line.busy_since.get_or_insert(begun);
+            let done = request(route, &connection, &chosen, slots, core, &setup.lease);
             let sender = sender.clone();
             match done {
                 Ok((answer, sent, version)) => {
                     tokio::spawn(async move {
                         let result = answer.await;
-                        tell(&sender, Message::Produced(ProduceDone { node, version, sent, result }));
+                        tell(&sender, Message::Produced(ProduceDone { route, version, begun, sent, result }));
                     });
                 }
                 Err(failed) => tell(&sender, Message::Produced(failed)),
@@ -171,37 +320,50 @@ impl Outgoing {
     /// A connection is there, or could not be had: then what waited for it comes back.
     pub(super) fn connected(
         &mut self,
-        node: i32,
+        route: Route,
         result: Result<Arc<Connection>, Error>,
         target: &Cluster,
     ) -> Vec<Input> {
-        let Some(broker) = self.brokers.get_mut(&node) else { return Vec::new() };
-        broker.connecting = false;
+        self.set_reachable(route.node, result.is_ok());
+        let Some(line) = self.lines.get_mut(&route) else { return Vec::new() };
+        line.connecting = false;
         match result {
             Ok(connection) => {
-                broker.connection = Some(connection);
-                Vec::new()
+                line.connection = Some(connection);
+                line.connected += 1;
+                let waiting: Vec<_> = line.waiting.drain(..).collect();
+                waiting.iter().map(|sending| self.unbind(sending).moved()).collect()
             }
             Err(error) => {
                 tracing::debug!(%error, "No connection to write mirrors.");
-                refresh(target);
-                let waiting: Vec<_> = broker.waiting.drain(..).collect();
-                waiting.iter().map(|sending| self.finish(sending, Answer::NotSent)).collect()
+                let waiting = self.give_back(route);
+                if !waiting.is_empty() {
+                    refresh(target);
+                }
+                waiting
             }
         }
     }
 
     /// What the core is told of an answer, and whether a leader must be looked up.
-    pub(super) fn done(&mut self, done: ProduceDone) -> (Vec<Input>, bool) {
+    pub(super) fn done(&mut self, done: ProduceDone, core: &Lane, now_ms: u64) -> (Vec<Input>, bool) {
         failpoint::hit(failpoint::AFTER_PRODUCE);
-        if let Some(broker) = self.brokers.get_mut(&done.node) {
-            broker.in_flight -= 1;
+        let mut busy = done.begun.elapsed();
+        if let Some(line) = self.lines.get_mut(&done.route) {
+            line.in_flight -= 1;
+            let busy_since = line.busy_since.take();
+            line.busy_since = (line.in_flight > 0).then(Instant::now);
+            // Before that the broker worked on what was sent earlier.
+            busy = busy_since.map_or(busy, |since| busy.min(since.elapsed()));
         }
+        let took_ms = u64::try_from(busy.as_millis()).unwrap_or(u64::MAX);
+        let alone = done.sent.len() == 1;
         let answers = done.result.map(|frame| read(frame, done.version));
         let mut inputs = Vec::with_capacity(done.sent.len());
         let mut stale = false;
         match answers {
             Ok(mut answers) => {
+                self.set_reachable(done.route.node, true);
                 for (topic, index, sending) in done.sent {
                     let answer = match answers.remove(&(topic, index)) {
                         Some(partition) => {
@@ -210,6 +372,11 @@ impl Outgoing {
                         }
                         None => Answer::Lost,
                     };
+                    if self.pace.answered(now_ms, sending.partition, &answer, took_ms, alone) {
+                        let spec = core.partition(sending.partition).map(Partition::spec);
+                        let (topic, node) = (spec.map_or("", |spec| &spec.target_topic), done.route.node);
+                        tracing::info!(topic, partition = index, node, took_ms, "Slow: on a connection of its own.");
+                    }
                     inputs.push(self.finish(&sending, answer));
                 }
             }
@@ -229,25 +396,40 @@ impl Outgoing {
     }
 
     fn finish(&mut self, sending: &Sending, answer: Answer) -> Input {
-        if let Some((_, count)) = self.bound.get_mut(&sending.partition) {
+        self.unbind(sending).input(answer)
+    }
+
+    fn unbind<'a>(&mut self, sending: &'a Sending) -> &'a Sending {
+        if let Some((route, count)) = self.bound.get_mut(&sending.partition) {
+            if let Some(line) = self.lines.get_mut(route) {
+                line.bytes = line.bytes.saturating_sub(sending.bytes);
+            }
             *count -= 1;
             if *count == 0 {
                 self.bound.remove(&sending.partition);
             }
         }
-        sending.input(answer)
+        sending
     }
 }
 
+fn connect(route: Route, setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>) {
+    let (target, lane, sender) = (setup.target.clone(), setup.lane, sender.clone());
+    tokio::spawn(async move {
+        let result = target.connection(route.node, route.purpose(), lane).await;
+        tell(&sender, Message::Connected(route, result));
+    });
+}
+
 /// Takes the oldest batch of each partition, up to the size of a request.
-fn choose(waiting: &mut VecDeque<Sending>, slots: &Slots) -> Vec<Sending> {
+fn choose(waiting: &mut VecDeque<Sending>, slots: &Slots, bytes_max: usize) -> Vec<Sending> {
     let mut chosen: Vec<Sending> = Vec::new();
     let mut partitions = BTreeSet::new();
     let mut bytes = 0;
     let mut rest = VecDeque::new();
     while let Some(sending) = waiting.pop_front() {
         let len = slots.len(sending.slot);
-        let full = !chosen.is_empty() && bytes + len > REQUEST_BYTES;
+        let full = !chosen.is_empty() && bytes + len > bytes_max;
         // A partition whose earlier batch stays behind must not be overtaken by its later one.
         if full || !partitions.insert(sending.partition) {
             partitions.insert(sending.partition);
@@ -264,11 +446,12 @@ fn choose(waiting: &mut VecDeque<Sending>, slots: &Slots) -> Vec<Sending> {
 type Sent = (twinlog_client::Answer, Vec<(Topic, i32, Sending)>, i16);
 
 fn request(
-    node: i32,
+    route: Route,
     connection: &Connection,
     chosen: &[Sending],
     slots: &Slots,
     core: &Lane,
+    lease: &Lease,
 ) -> Result<Sent, ProduceDone> {
     let by_id = |sending: &Sending| {
         core.partition(sending.partition).is_some_and(|p| p.spec().target_topic_id != TopicId::default())
@@ -300,28 +483,32 @@ fn request(
             None => topics.push(ProduceTopic { topic, partitions: vec![item] }),
         }
     }
-    match send(connection, version, &topics) {
+    let begun = Instant::now();
+    match send(connection, version, &topics, route.timeout(connection.request_timeout()), Some(lease.permit())) {
         Ok(answer) => Ok((answer, sent, version)),
-        Err(error) => Err(ProduceDone { node, version, sent, result: Err(error) }),
+        Err(error) => Err(ProduceDone { route, version, begun, sent, result: Err(error) }),
     }
 }
 
-/// Sends a Produce request with acks from all in-sync replicas.
+/// Sends a Produce request with acks from all in-sync replicas, which may take so long; with a permit, only if it
+/// leaves while that holds.
 pub(super) fn send(
     connection: &Connection,
     version: i16,
     topics: &[ProduceTopic],
+    timeout: Duration,
+    permit: Option<Permit>,
 ) -> Result<twinlog_client::Answer, Error> {
     use twinlog_client::{Cause, Outcome, Step};
     let correlation_id = connection.next_correlation_id();
-    let timeout_ms = i32::try_from(connection.request_timeout().as_millis() / 2).unwrap_or(i32::MAX);
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let head = ProduceHead { version, correlation_id, client_id: connection.client_id(), acks: -1, timeout_ms };
     let slices = encode(&head, topics).map_err(|error| {
         let cause = Cause::Encode(error.to_string());
         Error::new(connection.peer().clone(), Step::Api(PRODUCE), Outcome::NotSent, cause)
     })?;
     let slices = slices.parts().cloned().collect();
-    Ok(connection.send_raw(RawRequest { api_key: PRODUCE, correlation_id, timeout: None, slices }))
+    Ok(connection.send_raw(RawRequest { api_key: PRODUCE, correlation_id, timeout: None, permit, slices }))
 }
 
 /// The answers by topic and partition; none of a frame that cannot be read, so that each batch counts as lost.

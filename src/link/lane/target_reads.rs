@@ -27,7 +27,7 @@ const READ_BYTES: i32 = 4 << 20;
 pub(super) struct TargetReads {
     probes: Vec<LanePartition>,
     reads: Vec<(LanePartition, TargetOffset, i32)>,
-    looks: Vec<(LanePartition, TargetOffset)>,
+    looks: Vec<(LanePartition, TargetOffset, u32)>,
 }
 
 impl TargetReads {
@@ -39,8 +39,8 @@ impl TargetReads {
         self.reads.push((partition, from, epoch));
     }
 
-    pub(super) fn look_at_ends(&mut self, partition: LanePartition, expected: TargetOffset) {
-        self.looks.push((partition, expected));
+    pub(super) fn look_at_ends(&mut self, partition: LanePartition, expected: TargetOffset, look: u32) {
+        self.looks.push((partition, expected, look));
     }
 
     /// Sends everything that gathered.
@@ -118,18 +118,18 @@ fn look(
     setup: &LaneSetup,
     core: &Lane,
     sender: mpsc::UnboundedSender<Message>,
-    looks: Vec<(LanePartition, TargetOffset)>,
+    looks: Vec<(LanePartition, TargetOffset, u32)>,
 ) {
     let target = setup.target.clone();
     let partitions: Vec<_> =
-        looks.iter().filter_map(|(id, expected)| Some((*id, *expected, target_of(core, *id)?))).collect();
+        looks.iter().filter_map(|(id, expected, look)| Some((*id, *expected, *look, target_of(core, *id)?))).collect();
     tokio::spawn(async move {
-        let asked: Vec<_> = partitions.iter().map(|(_, _, at)| at.clone()).collect();
+        let asked: Vec<_> = partitions.iter().map(|(_, _, _, at)| at.clone()).collect();
         let (starts, ends) =
             tokio::join!(list(&target, &asked, OffsetAt::Earliest), list(&target, &asked, OffsetAt::Latest));
-        let inputs = partitions.iter().filter_map(|(partition, expected, at)| {
+        let inputs = partitions.iter().filter_map(|(partition, expected, look, at)| {
             let (start, end) = (TargetOffset(offset(&starts, at).ok()?), TargetOffset(offset(&ends, at).ok()?));
-            Some(Input::TargetEnds { partition: *partition, expected: *expected, start, end })
+            Some(Input::TargetEnds { partition: *partition, expected: *expected, look: *look, start, end })
         });
         tell(&sender, Message::Many(inputs.collect()));
     });

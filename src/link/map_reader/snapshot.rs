@@ -115,7 +115,7 @@ pub(crate) async fn snapshot(setup: &LinkSetup, wanted: Wanted) -> Result<Option
         let (Some(mapped), Some(contents)) = (reader.mapped(key), reader.contents(key)) else { continue };
         let map = assemble(key, mapped, &contents.chunks(key), whole);
         let map = map.map_err(|what| damaged(&names::map_topic(&setup.name), &what))?;
-        found.push((map, mapped.plans.clone(), contents.producer_ids.clone()));
+        found.push((map, mapped.plans.clone(), contents.state.producer_ids.clone()));
     }
     let lanes = reader.lanes();
     let stopped = reader.stopped().filter(|(key, _)| partitions(key));

@@ -40,6 +40,7 @@ fn head(chunks: u64, ranges: Vec<Range>) -> Head {
             next_target: last.map_or(TargetOffset(1), |range| range.target_end()),
         },
         leader_epoch: 0,
+        verified_epoch: 0,
         cursor: None,
         first_chunk: 0,
         chunks,
@@ -111,7 +112,7 @@ fn the_maps_log_is_read_up_to_the_end_and_no_further() {
     assert!(mapped.head.is_some() && mapped.halt.is_none());
     assert_eq!(contents.take(&part, 8, 9, &all()), Ok(9));
     assert!(contents.state.partitions[&key()].halt.is_some());
-    assert_eq!(contents.producer_ids, BTreeSet::from([OWNER.id]));
+    assert_eq!(contents.state.producer_ids, BTreeSet::from([OWNER.id]));
     let gone = LogPart { entries: vec![map_batch(9, &[MapRecord::ChunkGone(key(), 0)])], ..part.clone() };
     assert_eq!(contents.take(&gone, 9, 10, &all()), Ok(10));
     assert_eq!(contents.chunks(&key()).len(), 0);

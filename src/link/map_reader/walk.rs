@@ -84,8 +84,7 @@ impl Walk {
             if TargetOffset(meta.base_offset) >= self.end {
                 break;
             }
-            let own_id = if self.producer_ids.contains(&meta.producer_id) { meta.producer_id } else { -1 };
-            self.stopped = match self.tail.take(&self.plans, own_id, meta) {
+            self.stopped = match self.tail.take(&self.plans, &self.producer_ids, meta) {
                 Found::Foreign(found) => Some(MirrorEnd::Foreign { expected, found }),
                 Found::Behind { acknowledged, found } => Some(MirrorEnd::Truncated { acknowledged, found }),
                 Found::Before | Found::Own | Found::Marker(_) => None,

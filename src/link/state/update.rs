@@ -64,7 +64,7 @@ impl StateTopic {
         }
         let encoded = records.iter().map(StateRecord::encode).map(|(key, value)| (key, Some(value)));
         let batch = MapBatch { producer, sequence: 0, timestamp_ms: self.clock.now_ms(), records: encoded.collect() };
-        match produce(target, self.log.lane, &self.log.at, &batch).await? {
+        match produce(target, self.log.lane, &self.log.at, &batch, None).await? {
             Answer::Stored { .. } => {
                 records.into_iter().for_each(|record| state.apply(record));
                 Ok(Attempt::Done(state))

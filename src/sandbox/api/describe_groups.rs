@@ -11,6 +11,8 @@ use crate::group::Group;
 /// From here on an unknown group is an error (KIP-1043); before, it is a dead one.
 const UNKNOWN_SINCE: i16 = 6;
 const INSTANCE_SINCE: i16 = 4;
+/// Read, Delete and Describe, as bits; there are no ACLs here.
+const OPERATIONS: i32 = 0b1_0100_1000;
 
 impl Api for DescribeGroupsRequest {
     const READS_ONLY: bool = true;
@@ -27,7 +29,11 @@ impl Api for DescribeGroupsRequest {
                 None => refused(id, ErrorCode::NONE).with_group_state(text("Dead")),
             }
         });
-        Attempt::Done(DescribeGroupsResponse::default().with_groups(groups.collect()))
+        let allowed = |group: DescribedGroup| match self.include_authorized_operations && group.error_code == 0 {
+            true => group.with_authorized_operations(OPERATIONS),
+            false => group,
+        };
+        Attempt::Done(DescribeGroupsResponse::default().with_groups(groups.map(allowed).collect()))
     }
 
     fn refusal(&self, code: ErrorCode, _version: i16) -> DescribeGroupsResponse {

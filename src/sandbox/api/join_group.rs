@@ -6,7 +6,6 @@ use kafka_protocol::protocol::StrBytes;
 use twinlog_wire::error_code::ErrorCode;
 
 use super::{Api, Attempt, Context, text, wait_ms};
-use crate::codes;
 use crate::group::{Group, Joining};
 
 /// From here on a new member must come back with the id that it is given (KIP-394).
@@ -53,7 +52,7 @@ impl Api for JoinGroupRequest {
 fn join(request: &mut JoinGroupRequest, context: &mut Context<'_>) -> Result<(), ErrorCode> {
     let (version, node, now_ms) = (context.version(), context.node(), context.now.elapsed_ms);
     if request.group_id.is_empty() {
-        return Err(codes::INVALID_GROUP_ID);
+        return Err(ErrorCode::INVALID_GROUP_ID);
     }
     context.cluster.check_coordinator(&request.group_id, node)?;
     let settings = &context.cluster.settings;
@@ -61,10 +60,10 @@ fn join(request: &mut JoinGroupRequest, context: &mut Context<'_>) -> Result<(),
     let longest = settings.number("group.max.session.timeout.ms");
     let initial_delay_ms = u64::try_from(settings.number("group.initial.rebalance.delay.ms")).unwrap_or_default();
     if !(shortest..=longest).contains(&i64::from(request.session_timeout_ms)) {
-        return Err(codes::INVALID_SESSION_TIMEOUT);
+        return Err(ErrorCode::INVALID_SESSION_TIMEOUT);
     }
     if request.protocols.is_empty() {
-        return Err(codes::INCONSISTENT_GROUP_PROTOCOL);
+        return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
     }
     let client_id = context.exchange.client_id;
     let new_member = request.member_id.is_empty().then(|| context.cluster.new_member(client_id));
@@ -75,7 +74,7 @@ fn join(request: &mut JoinGroupRequest, context: &mut Context<'_>) -> Result<(),
         if version >= MEMBER_ID_REQUIRED_SINCE && instance.is_none() {
             group.promise(&member_id);
             request.member_id = member_id;
-            return Err(codes::MEMBER_ID_REQUIRED);
+            return Err(ErrorCode::MEMBER_ID_REQUIRED);
         }
         request.member_id = member_id;
     } else if !group.knows(&request.member_id) {

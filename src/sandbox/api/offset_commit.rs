@@ -7,7 +7,6 @@ use twinlog_wire::error_code::ErrorCode;
 
 use super::{Api, Attempt, Context};
 use crate::cluster::Cluster;
-use crate::codes;
 use crate::group::Committed;
 
 impl Api for OffsetCommitRequest {
@@ -47,7 +46,7 @@ fn check(request: &OffsetCommitRequest, context: &mut Context<'_>) -> Result<(),
             context.cluster.groups.entry(request.group_id.to_string()).or_default();
             Ok(())
         }
-        None => Err(codes::ILLEGAL_GENERATION),
+        None => Err(ErrorCode::ILLEGAL_GENERATION),
     }
 }
 

@@ -9,7 +9,6 @@ use twinlog_wire::error_code::ErrorCode;
 
 use super::offset_commit::check_target;
 use super::{Api, Attempt, Context};
-use crate::codes;
 use crate::group::Committed;
 use crate::txn::Producer;
 
@@ -52,7 +51,7 @@ fn check(request: &TxnOffsetCommitRequest, context: &mut Context<'_>) -> Result<
             context.cluster.groups.entry(request.group_id.to_string()).or_default();
             Ok(())
         }
-        None => Err(codes::ILLEGAL_GENERATION),
+        None => Err(ErrorCode::ILLEGAL_GENERATION),
     }
 }
 

@@ -23,6 +23,7 @@ async fn map(link: &str, topic: &str, target_topic_id: TopicId) {
         target_topic_id,
         extent: Extent { synced: SourceOffset(0), next_target: TargetOffset(0) },
         leader_epoch: -1,
+        verified_epoch: 0,
         cursor: None,
         first_chunk: 0,
         chunks: 0,

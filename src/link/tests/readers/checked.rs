@@ -54,6 +54,9 @@ async fn a_link_that_has_never_run_is_looked_at_and_nothing_is_made() {
     assert_one(&report, target, "settings", Verdict::Warning, "message.timestamp.after.max.ms=3600000");
     assert_one(&report, target, "replicas", Verdict::Warning, "1 by the brokers' default");
     assert_one(&report, target, "room", Verdict::Ok, "0 bytes to copy");
+    // To look for the group's coordinator would make a topic.
+    assert_one(&report, target, "group", Verdict::Warning, "Read is allowed on group twinlog.looked-at");
+    assert!(!after.contains("__consumer_offsets"));
     assert_one(&report, target, "transactional ids", Verdict::Ok, "no authorizer");
     assert_one(&report, target, "producer expiry", Verdict::Ok, "86,400,000");
     let failed = report.checks.iter().filter(|check| check.verdict == Verdict::Failed);

@@ -11,7 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::{Instant, sleep};
 use twinlog_client::admin::{IsolationLevel, NewTopic, OffsetAt, ProducerId, TopicPartition};
 use twinlog_client::{Address, Cluster, DialConfig, Purpose, Result, Side};
-use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig};
+use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig, Members};
 use twinlog_core::topics::TopicRules;
 use twinlog_link::environment::Environment;
 use twinlog_link::supervisor::LinkSetup;
@@ -48,6 +48,7 @@ pub(crate) fn setup(link: &str, topic: &str) -> LinkSetup {
         budget_bytes: BUDGET_BYTES_DEFAULT,
         fetch: FetchConfig::default(),
         intervals: Intervals::default(),
+        members: Members::default(),
     };
     let (source, target) = (cluster(Side::Source, addresses()), cluster(Side::Target, addresses()));
     LinkSetup { name: link.to_owned(), config, source, target, environment: Environment::default() }

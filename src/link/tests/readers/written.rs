@@ -133,6 +133,7 @@ impl Written {
             target_topic_id: self.mirror_id,
             extent: Extent { synced: SourceOffset(extent.0), next_target: TargetOffset(extent.1) },
             leader_epoch: 0,
+            verified_epoch: 0,
             cursor,
             first_chunk: 0,
             chunks,
