@@ -204,15 +204,18 @@ impl Profile {
             epochs: Epochs::MANY,
             keep_alive_ms: 0,
         };
-        let cause = cause.then(|| {
+        // What a lane knows of the ids of another one counts only where all of this meets.
+        let handed_on_and_lost = rng.chance(30);
+        let cause = (cause || handed_on_and_lost).then(|| {
             // A loss has more shapes than the others.
-            let cause = if rng.chance(300) { Cause::TargetTruncated } else { rng.pick(&Cause::ALL) };
+            let lost = handed_on_and_lost || rng.chance(300);
+            let cause = if lost { Cause::TargetTruncated } else { rng.pick(&Cause::ALL) };
             (rng.index(partitions), cause)
         });
         let existing = if rng.chance(150) { rng.between(1, 9) } else { 0 };
         let leaderless_at_end = rng.chance(200);
         Self {
-            lanes: if rng.chance(350) { 2 } else { 1 },
+            lanes: if handed_on_and_lost || rng.chance(350) { 2 } else { 1 },
             fault_ms: rng.between(1_000, 15_000),
             mark_interval_ms: rng.pick(&[100, 700, 5_000]),
             queue_bytes_max: rng.pick(&[500, 5_000, 1 << 20]),
@@ -230,7 +233,7 @@ impl Profile {
             existing: if matches!(cause, Some((_, Cause::NotEmpty))) { 3 } else { existing },
             cause,
             late_partition: rng.chance(100),
-            epochs: match rng.chance(300) {
+            epochs: match handed_on_and_lost || rng.chance(300) {
                 true if ages == Ages::Mixed => Epochs::SOME,
                 true => Epochs::FEW,
                 false => Epochs::MANY,
