@@ -107,6 +107,9 @@ impl World {
             Output::Event(LaneEvent::CutBack { partition, .. }) => {
                 self.count("copies cut back");
                 let partition = partition.0 as usize;
+                if self.states.table[partition].is_some_and(|place| place.number > 0) {
+                    self.count("copies cut back that were in another lane");
+                }
                 let lost = self.caused && self.cause_of(partition) == Some(Cause::TargetTruncated);
                 if !lost && self.owner_beside(origin.instance) == Some(origin.instance) {
                     self.fail(format!("partition {partition} is cut back and lost nothing"));

@@ -11,7 +11,7 @@ const SEEDS: u64 = 5_000;
 const SEEDS_LONG: u64 = 1_000_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 70] = [
+const HAPPENS: [&str; 71] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -25,6 +25,7 @@ const HAPPENS: [&str; 70] = [
     "compactions of the map",
     "connections broken",
     "copies cut back",
+    "copies cut back that were in another lane",
     "crashes",
     "diverged",
     "drains under way",

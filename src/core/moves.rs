@@ -194,4 +194,14 @@ mod tests {
         assert_eq!(order(0, place(1, None, 3), held(1)), Order::Nothing);
         assert_eq!(order(0, None, held(0)), Order::Nothing);
     }
+
+    #[test]
+    fn what_moves_names_every_id_of_the_lanes_that_it_was_in() {
+        let mut mapped =
+            MappedPartition { released: Some(Released { to: 1, number: 2 }), ..MappedPartition::default() };
+        mapped.plans.set_earlier(Vec::from([7, 4000]));
+        let of = |number| Adoption::of(&mapped, &BTreeSet::from([4000, 4001, 4002]), BTreeMap::new(), number);
+        assert_eq!(of(2).map(|adoption| adoption.earlier), Some(Vec::from([7, 4000, 4001, 4002])));
+        assert_eq!(of(1), None, "let go of by an earlier move");
+    }
 }
