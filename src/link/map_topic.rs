@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use twinlog_client::admin::{ConfigResource, CreatedTopic, NewTopic};
+use twinlog_client::admin::{ConfigEntry, ConfigResource, CreatedTopic, NewTopic};
 use twinlog_client::metadata::Topic;
 use twinlog_client::{Cause, Cluster, Error, ErrorCode, Metadata, Outcome, Peer, Step};
 use twinlog_core::ids::TopicId;
@@ -122,33 +122,44 @@ pub(crate) async fn ensure_claims_topic(
     check_settings(name, &target.retry(deadline, || settings(target, name)).await?)
 }
 
-/// The time after which the target's brokers forget a producer, in ms: the smallest of all brokers that answer.
-pub async fn producer_expiration_ms(target: &Cluster) -> Result<i64, Error> {
-    smallest(target, &EXPIRATION).await
+/// How long the target's brokers remember what a lane writes by: the smallest values of all brokers that answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// After so long they forget a producer, in ms.
+    pub producer_expiration_ms: i64,
+    /// After so long without a transaction a lane makes an empty one, in ms: every hour, or four times in the time
+    /// after which they forget a transactional id.
+    pub keep_alive_ms: i64,
 }
 
-/// After how long without a transaction a lane makes an empty one, in ms: every hour, or four times in the time after
-/// which the target's brokers forget a transactional id.
-pub async fn keep_alive_ms(target: &Cluster) -> Result<i64, Error> {
-    Ok(KEEP_ALIVE_MS.min(smallest(target, &EXPIRATION[1..]).await? / 4))
-}
-
-/// The smallest value that a broker has for the first of these settings that it knows, of all brokers that answer.
-async fn smallest(target: &Cluster, names: &[&str]) -> Result<i64, Error> {
+/// Asks all brokers of the target.
+pub async fn memory(target: &Cluster) -> Result<Memory, Error> {
     let metadata = target.metadata().await?;
     let brokers: Vec<_> = metadata.brokers.keys().map(|node| ConfigResource::Broker(*node)).collect();
-    let (mut smallest, mut failure) = (None, None);
+    let (mut answers, mut failure) = (Vec::new(), None);
     for (_, settings) in target.describe_configs(&brokers).await? {
         match settings {
-            Ok(settings) => {
-                let value = |name: &&str| settings.get(*name)?.value.as_ref()?.parse::<i64>().ok();
-                smallest = smallest.into_iter().chain(names.iter().find_map(value)).min();
-            }
+            Ok(settings) => answers.push(settings),
             Err(error) => failure = Some(error),
         }
     }
-    let missing = || error(target, Cause::Missing(names.first().copied().unwrap_or_default().to_owned()));
-    smallest.ok_or_else(|| failure.unwrap_or_else(missing))
+    // Of the first of these settings that a broker knows.
+    let smallest = |names: &[&str]| {
+        let of = |settings: &BTreeMap<String, ConfigEntry>| {
+            names.iter().find_map(|name| settings.get(*name)?.value.as_ref()?.parse::<i64>().ok())
+        };
+        answers.iter().filter_map(of).min()
+    };
+    let [_, transactional_id] = EXPIRATION;
+    match (smallest(&EXPIRATION), smallest(&[transactional_id])) {
+        (Some(producer_expiration_ms), Some(expiration_ms)) => {
+            Ok(Memory { producer_expiration_ms, keep_alive_ms: KEEP_ALIVE_MS.min(expiration_ms / 4) })
+        }
+        (producer, _) => {
+            let name = EXPIRATION[usize::from(producer.is_some())];
+            Err(failure.unwrap_or_else(|| error(target, Cause::Missing(name.to_owned()))))
+        }
+    }
 }
 
 /// The topic, if it is there and can be described.
