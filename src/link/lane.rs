@@ -33,6 +33,7 @@ use self::events::Events;
 pub(crate) use self::events::words;
 use self::intake::{FetchDone, Intake};
 use self::leaders::Leaders;
+pub(crate) use self::map_io::produce;
 use self::outgoing::{Outgoing, ProduceDone};
 use self::route::Route;
 use self::target_reads::TargetReads;

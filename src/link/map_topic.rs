@@ -86,39 +86,46 @@ pub async fn ensure_map_topic(
     replication_factor: Option<i16>,
 ) -> Result<TopicId, MapTopicError> {
     let name = names::map_topic(link);
-    let deadline = Instant::now() + PATIENCE;
-    let metadata = target.retry(deadline, || target.refresh()).await?;
-    if find(target, &metadata, &name)?.is_none() {
-        target.retry(deadline, || create(target, &name, lanes, replication_factor)).await?;
-    }
-    let wanted = BTreeMap::from([(name.clone(), 1)]);
-    let metadata = match await_shown(target, &wanted).await {
-        Some(metadata) => metadata,
-        None => target.refresh().await?,
-    };
-    let Some(topic) = find(target, &metadata, &name)? else { return Err(MapTopicError::NotShown { topic: name }) };
+    let topic = ensure_topic(target, &name, lanes, replication_factor).await?;
     let found = topic.partitions.len();
     if u32::try_from(found) != Ok(lanes) {
         return Err(MapTopicError::Lanes { topic: name, found, wanted: lanes });
     }
-    check_settings(&name, &target.retry(deadline, || settings(target, &name)).await?)?;
+    check_kept_settings(target, &name).await?;
     Ok(topic.id.map(|id| *id.as_bytes()).unwrap_or_default())
 }
 
-/// Makes the topic in which links claim their mirrors, if it is not there.
+/// Makes the topic in which links claim their mirrors, if it is not there, and checks it.
 pub(crate) async fn ensure_claims_topic(
     target: &Cluster,
     replication_factor: Option<i16>,
 ) -> Result<(), MapTopicError> {
-    let name = names::CLAIMS_TOPIC;
+    ensure_topic(target, names::CLAIMS_TOPIC, 1, replication_factor).await?;
+    check_kept_settings(target, names::CLAIMS_TOPIC).await
+}
+
+/// A topic in which links keep something, as the brokers show it, after creating it if it is not there.
+async fn ensure_topic(
+    target: &Cluster,
+    name: &str,
+    partitions: u32,
+    replication_factor: Option<i16>,
+) -> Result<Topic, MapTopicError> {
     let deadline = Instant::now() + PATIENCE;
     let metadata = target.retry(deadline, || target.refresh()).await?;
     if find(target, &metadata, name)?.is_none() {
-        target.retry(deadline, || create(target, name, 1, replication_factor)).await?;
-        if await_shown(target, &BTreeMap::from([(name.to_owned(), 1)])).await.is_none() {
-            return Err(MapTopicError::NotShown { topic: name.to_owned() });
-        }
+        target.retry(deadline, || create(target, name, partitions, replication_factor)).await?;
     }
+    let metadata = match await_shown(target, &BTreeMap::from([(name.to_owned(), 1)])).await {
+        Some(metadata) => metadata,
+        None => target.refresh().await?,
+    };
+    let topic = find(target, &metadata, name)?.cloned();
+    topic.ok_or_else(|| MapTopicError::NotShown { topic: name.to_owned() })
+}
+
+async fn check_kept_settings(target: &Cluster, name: &str) -> Result<(), MapTopicError> {
+    let deadline = Instant::now() + PATIENCE;
     check_settings(name, &target.retry(deadline, || settings(target, name)).await?)
 }
 
@@ -174,12 +181,12 @@ fn find<'a>(target: &Cluster, metadata: &'a Metadata, name: &str) -> Result<Opti
     }
 }
 
-async fn create(target: &Cluster, name: &str, lanes: u32, replication_factor: Option<i16>) -> Result<(), Error> {
+async fn create(target: &Cluster, name: &str, partitions: u32, replication_factor: Option<i16>) -> Result<(), Error> {
     let topic = |bounds: &[&str], replicas| {
         let known = SETTINGS.iter().chain(bounds).map(|name| (*name).to_owned()).collect();
         NewTopic {
             name: name.to_owned(),
-            partitions: i32::try_from(lanes).unwrap_or(i32::MAX),
+            partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
             replication_factor: replication_factor.unwrap_or(-1),
             configs: map_topic_settings(&known, replicas),
         }
@@ -195,7 +202,7 @@ async fn create(target: &Cluster, name: &str, lanes: u32, replication_factor: Op
     };
     let replicas = replication_factor.or_else(|| tried?.replication_factor);
     if created(target, name, topic(bounds[0], replicas), false).await?.is_some() {
-        tracing::info!(topic = name, partitions = lanes, "Topic for the link's state created.");
+        tracing::info!(topic = name, partitions, "Topic for the link's state created.");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::mpsc;
 use twinlog_client::admin::{IsolationLevel, TopicPartition};
-use twinlog_client::{Cause, Cluster, Error, Outcome, Purpose, Result, Step};
+use twinlog_client::{Cause, Cluster, Error, Outcome, Permit, Purpose, Result, Step};
 use twinlog_core::ids::TargetOffset;
 use twinlog_core::io::{Failure, Input, MapBatch, MapEntry, ReadResult};
 use twinlog_core::outbox::Answer;
@@ -19,7 +19,6 @@ use twinlog_wire::topic::Topic;
 use super::outgoing::{PRODUCE, answer, read as read_answer, send};
 use super::{LaneSetup, Message, failure, refresh, tell};
 use crate::failpoint;
-use crate::lease::Lease;
 use crate::log::{LogRead, LogReader};
 use crate::map_log::map_entries;
 use crate::names::map_topic;
@@ -77,10 +76,11 @@ pub(super) fn write(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, 
     if !setup.lease.holds() {
         return tell(sender, Message::Core(Input::MapWritten(Answer::NotSent)));
     }
-    let (target, lane, topic) = (setup.target.clone(), setup.lane, map_topic(&setup.link));
+    let (target, lane) = (setup.target.clone(), setup.lane);
+    let at = TopicPartition::new(map_topic(&setup.link), lane.cast_signed());
     let (sender, lease) = (sender.clone(), setup.lease.clone());
     tokio::spawn(async move {
-        let answer = match produce(&target, lane, &topic, &batch, &lease).await {
+        let answer = match produce(&target, lane, &at, &batch, Some(lease.permit())).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(%error, "The map cannot be written.");
@@ -98,7 +98,14 @@ pub(super) fn write(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>, 
     });
 }
 
-async fn produce(target: &Cluster, lane: u32, topic: &str, batch: &MapBatch, lease: &Lease) -> Result<Answer> {
+/// Writes a batch of records to a topic of the link's own; with a permit only while that holds.
+pub(crate) async fn produce(
+    target: &Cluster,
+    lane: u32,
+    at: &TopicPartition,
+    batch: &MapBatch,
+    permit: Option<Permit>,
+) -> Result<Answer> {
     let stamp =
         Stamp { producer_id: batch.producer.id, producer_epoch: batch.producer.epoch, base_sequence: batch.sequence };
     let mut builder = BatchBuilder::new(BatchOptions { stamp, ..BatchOptions::default() });
@@ -107,8 +114,8 @@ async fn produce(target: &Cluster, lane: u32, topic: &str, batch: &MapBatch, lea
         builder.push(&NewRecord { timestamp, key: Some(key), value, headers: &[] });
     }
     let metadata = target.metadata().await?;
-    let index = lane.cast_signed();
-    let Some(leader) = metadata.leader(topic, index) else { return Ok(Answer::NotSent) };
+    let index = at.partition;
+    let Some(leader) = metadata.leader(&at.topic, index) else { return Ok(Answer::NotSent) };
     let connection = target.connection(leader, Purpose::Admin, lane).await?;
     let error = |words: String| {
         Error::new(connection.peer().clone(), Step::Api(PRODUCE), Outcome::NotSent, Cause::Encode(words))
@@ -116,8 +123,8 @@ async fn produce(target: &Cluster, lane: u32, topic: &str, batch: &MapBatch, lea
     let bytes = builder.finish().map_err(|e| error(e.to_string()))?;
     let (head, body) = split_head(&bytes).map_err(|e| error(e.to_string()))?;
     let version = connection.require_version::<ProduceRequest>(3, BY_NAME_MAX)?;
-    let name = Topic::Name(StrBytes::from_string(topic.to_owned()));
+    let name = Topic::Name(StrBytes::from_string(at.topic.clone()));
     let topics = [ProduceTopic { topic: name.clone(), partitions: vec![ProducePartition { index, head, body }] }];
-    let frame = send(&connection, version, &topics, connection.request_timeout() / 2, lease)?.await?;
+    let frame = send(&connection, version, &topics, connection.request_timeout() / 2, permit)?.await?;
     Ok(read_answer(frame, version).get(&(name, index)).map_or(Answer::Lost, answer))
 }
