@@ -597,8 +597,7 @@ impl Running {
         });
         if drained.await.is_err() {
             tracing::warn!(link = self.setup.name, "Not everything in flight was answered; the next start finds out.");
-            let left: Vec<u32> = (0..u32::from(self.setup.config.lanes)).collect();
-            left.into_iter().for_each(|lane| self.lanes.lose(lane));
+            self.lanes.lose_all();
         }
         self.members.leave();
         let left = timeout(LEAVE, async {
