@@ -11,7 +11,7 @@ const SEEDS: u64 = 5_000;
 const SEEDS_LONG: u64 = 1_000_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 65] = [
+const HAPPENS: [&str; 66] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -38,6 +38,7 @@ const HAPPENS: [&str; 65] = [
     "lanes taken",
     "leader moves",
     "looks before a batch goes to another place",
+    "batches that wait for a connection that is lost",
     "markers twice",
     "old batches",
     "others complete beside a lost leader",
