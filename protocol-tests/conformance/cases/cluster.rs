@@ -1,5 +1,7 @@
 //! What only a cluster of several brokers shows: followers, leaders that move, and logs that lose their end.
 
+use std::collections::BTreeMap;
+
 use kafka_protocol::messages::fetch_request::FetchTopic;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use tokio::task::JoinHandle;
@@ -15,9 +17,11 @@ fn on_its_way(peer: &Peer, request: ProduceRequest) -> JoinHandle<Verdict<Produc
     tokio::task::spawn_local(async move { peer.call(PRODUCE_VERSION, request).await })
 }
 
+/// The codes for the partitions of one topic by their numbers: brokers answer in no order.
 fn codes(answer: &ProduceResponse) -> Vec<i16> {
     let answers = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
-    answers.map(|answer| answer.error_code).collect()
+    let by_number: BTreeMap<i32, i16> = answers.map(|answer| (answer.index, answer.error_code)).collect();
+    by_number.into_values().collect()
 }
 
 pub(super) async fn slow_partition(peer: Peer) -> Verdict {
