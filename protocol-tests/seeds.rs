@@ -1,6 +1,7 @@
 //! Running seeds: each is a world of its own, and what happened in all of them is counted.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +21,17 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// What happened one after the other, if asked for.
     pub trace: Vec<String>,
+}
+
+/// What was wrong with a world, its panic included.
+pub(crate) fn failure_of(run: impl FnOnce() -> Result<(), String>) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.err(),
+        Err(panic) => {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            Some(format!("panic: {}", words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
+        }
+    }
 }
 
 /// What came of many.

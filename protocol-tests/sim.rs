@@ -22,24 +22,15 @@ mod tables;
 mod target;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 pub use mistakes::Mistake;
 pub(crate) use rng::Rng;
 use world::World;
 
-use crate::seeds::Outcome;
+use crate::seeds::{Outcome, failure_of};
 
 /// Runs the world of a seed.
 pub fn run(seed: u64, mistake: Option<Mistake>, tracing: bool) -> Outcome {
     let mut world = World::new(seed, mistake, tracing);
-    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let failure = match ended {
-        Ok(result) => result.err(),
-        Err(panic) => {
-            let words = panic.downcast_ref::<String>().map(String::as_str);
-            Some(format!("panic: {}", words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
-        }
-    };
+    let failure = failure_of(|| world.run());
     Outcome { failure, coverage: world.coverage, trace: world.trace.unwrap_or_default() }
 }

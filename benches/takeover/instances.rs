@@ -27,8 +27,8 @@ impl Link {
         let oracle = Oracle::start().expect("the oracle starts");
         let folder = Folder::new("takeover").expect("a folder");
         let yaml = format!(
-            "clusters:\n  a: {{ bootstrap: {:?} }}\n  b: {{ bootstrap: {:?} }}\nlinks:\n  takeover:\n    source: a\n    \
-             target: b\n    topics: {{ include: [{TOPIC}] }}\n    lanes: 8\n    \
+            "clusters:\n  a: {{ bootstrap: {:?} }}\n  b: {{ bootstrap: {:?} }}\nlinks:\n  takeover:\n    \
+             source: a\n    target: b\n    topics: {{ include: [{TOPIC}] }}\n    lanes: 8\n    \
              members: {{ session_timeout: {}s, settle: 1s }}\n",
             source.bootstrap(),
             target.bootstrap(),

@@ -53,7 +53,8 @@ fn main() {
 fn report(rows: &[(End, Vec<Stalls>)]) -> String {
     let mut text = format!(
         "session time-out {} s; a crash should cost at most {} s\n\n\
-         | an instance is | rounds | its partitions stood still, s: min, median, max | the others, s: min, median, max |\n\
+         | an instance is | rounds | its partitions stood still, s: min, median, max | \
+         the others, s: min, median, max |\n\
          |---|---|---|---|\n",
         SESSION.as_secs(),
         (SESSION + MARGIN).as_secs(),

@@ -1,15 +1,13 @@
 //! A world of instances, a coordinator, and what befalls them.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use twinlog_core::io::Failure;
 use twinlog_core::members::{Answer, Event, Input, MembersConfig, Output, Request, Word};
 use twinlog_wire::error_code::ErrorCode;
 
 use super::coordinator::Coordinator;
 use super::instance::Instance;
-use crate::seeds::{Coverage, Outcome};
+use crate::seeds::{Coverage, Outcome, failure_of};
 use crate::sim::Rng;
 
 /// A wrong way to use a membership. Each must be found, or the simulation proves nothing.
@@ -82,14 +80,7 @@ impl std::fmt::Debug for World {
 /// Runs the world of a seed.
 pub fn run(seed: u64, mistake: Option<Mistake>, tracing: bool) -> Outcome {
     let mut world = World::new(seed, mistake, tracing);
-    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let failure = match ended {
-        Ok(result) => result.err(),
-        Err(panic) => {
-            let words = panic.downcast_ref::<String>().map(String::as_str);
-            Some(format!("panic: {}", words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
-        }
-    };
+    let failure = failure_of(|| world.run());
     Outcome { failure, coverage: world.coverage, trace: world.trace.unwrap_or_default() }
 }
 

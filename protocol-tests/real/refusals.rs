@@ -199,7 +199,7 @@ fn what_is_wrong_at_the_start_is_one_line_and_changes_nothing() {
     assert_refused(&link.finish("run", &until), 3, &["target", "127.0.0.1:1"]);
 
     let link = Link::new(&own, "key", "{ include: [seq] }", &["budgte: 64MiB"]);
-    assert_refused(&link.finish("run", &until), 2, &["budgte", "budget", "twinlog.yaml:9:5"]);
+    assert_refused(&link.finish("run", &until), 2, &["budgte", "budget", "twinlog.yaml:10:5"]);
 
     let link = Link::new(&own, "regex", "{ include: ['seq('] }", &[]);
     assert_refused(&link.finish("run", &until), 2, &["seq(", "twinlog.yaml:8"]);

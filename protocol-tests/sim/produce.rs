@@ -29,17 +29,25 @@ impl World {
             || self.broken.contains_key(&connection.id)
             || (connection.generation != generation && !busy);
         if fresh {
-            connection = Connection { id: self.number(), at: self.now, generation, told_at: self.now };
+            let told_at = self.now.max(connection.told_at);
+            connection = Connection { id: self.number(), at: self.now, generation, told_at };
             self.instances[origin.instance].connections[partition] = connection;
         }
-        if let Target::Data { partition: at, slot, attempt } = target
-            && connection.told_at == self.now
-        {
-            // As the link's shell does: the lane first hears that it is another leader, or another connection.
-            self.count("looks before a batch goes to another place");
-            self.judge.held_back(origin.life, at, &call);
-            let (partition, slot) = (lane_partition(at), Slot(slot));
-            return self.after(1, Event::Input(origin, Input::MirrorMoved { partition, slot, attempt }));
+        if let Target::Data { partition: at, slot, attempt } = target {
+            let in_flight = self.pending.values().any(|other| other.connection == connection.id);
+            if !self.quiet && in_flight && self.rng.chance(self.profile.lost) {
+                // It waits behind those in flight, for a connection that will be lost before its turn.
+                self.count("batches that wait for a connection that is lost");
+                connection.told_at = self.now + self.rng.delay();
+                self.instances[origin.instance].connections[partition] = connection;
+            }
+            if connection.told_at >= self.now {
+                // As the link's shell does: the lane first hears that it is another leader, or another connection.
+                self.count("looks before a batch goes to another place");
+                self.judge.held_back(origin.life, at, &call);
+                let (partition, slot, wait) = (lane_partition(at), Slot(slot), connection.told_at - self.now + 1);
+                return self.after(wait, Event::Input(origin, Input::MirrorMoved { partition, slot, attempt }));
+            }
         }
         let (id, delay) = (self.number(), self.rng.delay());
         self.pending.insert(id, Pending { origin, target, connection: connection.id });

@@ -11,7 +11,7 @@ const SEEDS: u64 = 5_000;
 const SEEDS_LONG: u64 = 1_000_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 71] = [
+const HAPPENS: [&str; 72] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -39,6 +39,7 @@ const HAPPENS: [&str; 71] = [
     "lanes taken",
     "leader moves",
     "looks before a batch goes to another place",
+    "batches that wait for a connection that is lost",
     "markers twice",
     "moves",
     "moves that end",

@@ -73,3 +73,27 @@ pub struct Repacked {
     /// The source offsets of the records that are left, in order; none if nothing is left.
     pub runs: Vec<Run>,
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::BatchMeta;
+    use crate::ids::Producer;
+
+    /// A batch as it stands in a mirror's log; a marker if its sequence is below 0.
+    pub(crate) fn batch(producer: Producer, leader_epoch: i32, sequence: i32, base: i64, records: i32) -> BatchMeta {
+        BatchMeta {
+            base_offset: base,
+            len: 100,
+            leader_epoch,
+            crc: 0,
+            attributes: if sequence < 0 { 0x30 } else { 0 },
+            last_offset_delta: records - 1,
+            base_timestamp: 0,
+            max_timestamp: 0,
+            producer_id: producer.id,
+            producer_epoch: producer.epoch,
+            base_sequence: sequence,
+            record_count: records,
+        }
+    }
+}

@@ -249,27 +249,11 @@ fn producer(batch: &BatchMeta) -> Producer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::testing::batch;
 
     const FIRST: Producer = Producer { id: 9, epoch: 1 };
     const SECOND: Producer = Producer { id: 9, epoch: 2 };
     const LATER: Producer = Producer { id: 9, epoch: 3 };
-
-    fn batch(producer: Producer, leader_epoch: i32, sequence: i32, base: i64, records: i32) -> BatchMeta {
-        BatchMeta {
-            base_offset: base,
-            len: 100,
-            leader_epoch,
-            crc: 0,
-            attributes: if sequence < 0 { 0x30 } else { 0 },
-            last_offset_delta: records - 1,
-            base_timestamp: 0,
-            max_timestamp: 0,
-            producer_id: producer.id,
-            producer_epoch: producer.epoch,
-            base_sequence: sequence,
-            record_count: records,
-        }
-    }
 
     /// Ten records of a first epoch behind its marker, twenty of a second behind its own, all under leader epoch 4.
     fn known() -> Known {

@@ -4,6 +4,7 @@
 //! was acknowledged before it was sent says which source offset that sequence stands for. So the target's own log
 //! tells how far the copy is, without the source.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::ids::{Producer, SourceOffset, TargetOffset};
@@ -125,9 +126,9 @@ impl Plans {
         Some(pieces)
     }
 
-    /// Whether a producer id is one of ours as far as these plans know.
-    pub fn knows_producer_id(&self, id: i64) -> bool {
-        self.earlier.contains(&id) || self.newest_first().any(|plan| plan.producer.id == id)
+    /// Whether a producer id is one of ours: the lane or an earlier one of the partition had it, or a plan was made for it.
+    pub fn is_own(&self, own_ids: &BTreeSet<i64>, id: i64) -> bool {
+        own_ids.contains(&id) || self.earlier.contains(&id) || self.newest_first().any(|plan| plan.producer.id == id)
     }
 }
 

@@ -83,7 +83,7 @@ impl Tail {
         }
         let end = TargetOffset(batch.next_offset());
         let producer = Producer { id: batch.producer_id, epoch: batch.producer_epoch };
-        if producer.id < 0 || !(own_ids.contains(&producer.id) || plans.knows_producer_id(producer.id)) {
+        if producer.id < 0 || !plans.is_own(own_ids, producer.id) {
             return Found::Foreign(base);
         }
         let before = self.follows.filter(|(before, ..)| *before == producer);
@@ -153,20 +153,7 @@ mod tests {
     }
 
     fn batch(producer: Producer, sequence: i32, base: i64, records: i32) -> BatchMeta {
-        BatchMeta {
-            base_offset: base,
-            len: 100,
-            leader_epoch: 0,
-            crc: 0,
-            attributes: if sequence < 0 { 0x30 } else { 0 },
-            last_offset_delta: records - 1,
-            base_timestamp: 0,
-            max_timestamp: 0,
-            producer_id: producer.id,
-            producer_epoch: producer.epoch,
-            base_sequence: sequence,
-            record_count: records,
-        }
+        crate::batch::testing::batch(producer, 0, sequence, base, records)
     }
 
     /// The map knows 100 records, the next one goes to target offset 101.

@@ -14,19 +14,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ProduceRequest, TopicName};
-use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
 use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
-use twinlog_client::{Cause, Cluster, Error, ErrorCode, Outcome, Peer, Purpose, Step};
+use twinlog_client::{Cause, Cluster, Error, ErrorCode, Outcome, Peer, Step};
 use twinlog_core::claims::{ClaimedTopic, Claims as Standing, value};
 use twinlog_core::halt::Halt;
-use twinlog_core::io::MapEntry;
+use twinlog_core::ids::Producer;
+use twinlog_core::io::{MapBatch, MapEntry};
+use twinlog_core::outbox::Answer;
 use twinlog_wire::batch::Entry;
-use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
 
 use crate::environment::WallClock;
+use crate::lane::produce;
 use crate::log::{LogRead, LogReader};
 use crate::map_log::map_entries;
 use crate::map_topic::{MapTopicError, ensure_claims_topic};
@@ -35,8 +34,6 @@ use crate::names::{CLAIMS_TOPIC, map_topic};
 
 /// How long the target may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Versions of Produce that name topics.
-const PRODUCE_VERSIONS: (i16, i16) = (3, 12);
 const PRODUCE: i16 = 0;
 
 /// The claims of a link that runs.
@@ -130,7 +127,7 @@ impl Claims {
         let now_ms = self.clock.now_ms();
         let value = value(&self.source_cluster, now_ms);
         let claims: Vec<_> =
-            asked.values().filter(is_free).map(|topic| (topic.key(&self.link), Some(value.as_slice()))).collect();
+            asked.values().filter(is_free).map(|topic| (topic.key(&self.link), Some(value.clone()))).collect();
         if !claims.is_empty() {
             write(&self.target, now_ms, claims).await?;
             standing = read(&self.target).await?.unwrap_or_default();
@@ -232,28 +229,13 @@ pub(crate) async fn existing<'a>(
     Ok(links)
 }
 
-async fn write(target: &Cluster, timestamp: i64, records: Vec<(Vec<u8>, Option<&[u8]>)>) -> Result<(), Error> {
-    let mut builder = BatchBuilder::new(BatchOptions::default());
-    for (key, value) in &records {
-        builder.push(&NewRecord { timestamp, key: Some(key), value: *value, headers: &[] });
-    }
-    let batch = builder.finish().map_err(|error| damaged(target, error.to_string()))?;
-    let data = PartitionProduceData::default().with_index(0).with_records(Some(batch));
-    let name = TopicName(StrBytes::from_static_str(CLAIMS_TOPIC));
-    let topic = TopicProduceData::default().with_name(name).with_partition_data(vec![data]);
-    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic]);
-    let metadata = target.metadata().await?;
-    let Some(leader) = metadata.leader(CLAIMS_TOPIC, 0) else {
-        return Err(failed(target, ErrorCode::LEADER_NOT_AVAILABLE));
-    };
-    let connection = target.connection(leader, Purpose::Admin, 0).await?;
-    let version = connection.require_version::<ProduceRequest>(PRODUCE_VERSIONS.0, PRODUCE_VERSIONS.1)?;
-    let answer = connection.call_at(request, version, None).await?;
-    let code = answer.responses.first().and_then(|topic| topic.partition_responses.first());
-    match code.map(|partition| ErrorCode(partition.error_code)) {
-        Some(ErrorCode::NONE) => Ok(()),
-        Some(code) => Err(failed(target, code)),
-        None => Err(damaged(target, "the answer names no partition".to_owned())),
+async fn write(target: &Cluster, timestamp_ms: i64, records: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), Error> {
+    let batch = MapBatch { producer: Producer { id: -1, epoch: -1 }, sequence: -1, timestamp_ms, records };
+    match produce(target, 0, &TopicPartition::new(CLAIMS_TOPIC, 0), &batch, None).await? {
+        Answer::Stored { .. } => Ok(()),
+        Answer::Refused(code, _) => Err(failed(target, code)),
+        Answer::NotSent => Err(failed(target, ErrorCode::LEADER_NOT_AVAILABLE)),
+        Answer::Lost => Err(damaged(target, "the answer names no partition".to_owned())),
     }
 }
 

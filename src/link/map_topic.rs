@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use twinlog_client::admin::{ConfigResource, CreatedTopic, NewTopic};
+use twinlog_client::admin::{ConfigEntry, ConfigResource, CreatedTopic, NewTopic};
 use twinlog_client::metadata::Topic;
 use twinlog_client::{Cause, Cluster, Error, ErrorCode, Metadata, Outcome, Peer, Step};
 use twinlog_core::ids::TopicId;
@@ -86,82 +86,87 @@ pub async fn ensure_map_topic(
     replication_factor: Option<i16>,
 ) -> Result<TopicId, MapTopicError> {
     let name = names::map_topic(link);
-    let (topic_id, found) = ensure_topic(target, &name, lanes, replication_factor).await?;
+    let topic = ensure_topic(target, &name, lanes, replication_factor).await?;
+    let found = topic.partitions.len();
     if u32::try_from(found) != Ok(lanes) {
         return Err(MapTopicError::Lanes { topic: name, found, wanted: lanes });
     }
-    Ok(topic_id)
+    check_kept_settings(target, &name).await?;
+    Ok(topic.id.map(|id| *id.as_bytes()).unwrap_or_default())
 }
 
-/// The id and the number of partitions of a topic of the link's own, after creating it if it is not there, or after
-/// checking it if it is.
+/// Makes the topic in which links claim their mirrors, if it is not there, and checks it.
+pub(crate) async fn ensure_claims_topic(
+    target: &Cluster,
+    replication_factor: Option<i16>,
+) -> Result<(), MapTopicError> {
+    ensure_topic(target, names::CLAIMS_TOPIC, 1, replication_factor).await?;
+    check_kept_settings(target, names::CLAIMS_TOPIC).await
+}
+
+/// A topic in which links keep something, as the brokers show it, after creating it if it is not there.
 pub(crate) async fn ensure_topic(
     target: &Cluster,
     name: &str,
     partitions: u32,
     replication_factor: Option<i16>,
-) -> Result<(TopicId, usize), MapTopicError> {
+) -> Result<Topic, MapTopicError> {
     let deadline = Instant::now() + PATIENCE;
     let metadata = target.retry(deadline, || target.refresh()).await?;
     if find(target, &metadata, name)?.is_none() {
         target.retry(deadline, || create(target, name, partitions, replication_factor)).await?;
     }
-    let wanted = BTreeMap::from([(name.to_owned(), 1)]);
-    let metadata = match await_shown(target, &wanted).await {
+    let metadata = match await_shown(target, &BTreeMap::from([(name.to_owned(), 1)])).await {
         Some(metadata) => metadata,
         None => target.refresh().await?,
     };
-    let Some(topic) = find(target, &metadata, name)? else {
-        return Err(MapTopicError::NotShown { topic: name.to_owned() });
-    };
-    check_settings(name, &target.retry(deadline, || settings(target, name)).await?)?;
-    Ok((topic.id.map(|id| *id.as_bytes()).unwrap_or_default(), topic.partitions.len()))
+    let topic = find(target, &metadata, name)?.cloned();
+    topic.ok_or_else(|| MapTopicError::NotShown { topic: name.to_owned() })
 }
 
-/// Makes the topic in which links claim their mirrors, if it is not there.
-pub(crate) async fn ensure_claims_topic(
-    target: &Cluster,
-    replication_factor: Option<i16>,
-) -> Result<(), MapTopicError> {
-    let name = names::CLAIMS_TOPIC;
+pub(crate) async fn check_kept_settings(target: &Cluster, name: &str) -> Result<(), MapTopicError> {
     let deadline = Instant::now() + PATIENCE;
-    let metadata = target.retry(deadline, || target.refresh()).await?;
-    if find(target, &metadata, name)?.is_none() {
-        target.retry(deadline, || create(target, name, 1, replication_factor)).await?;
-        if await_shown(target, &BTreeMap::from([(name.to_owned(), 1)])).await.is_none() {
-            return Err(MapTopicError::NotShown { topic: name.to_owned() });
-        }
-    }
     check_settings(name, &target.retry(deadline, || settings(target, name)).await?)
 }
 
-/// The time after which the target's brokers forget a producer, in ms: the smallest of all brokers that answer.
-pub async fn producer_expiration_ms(target: &Cluster) -> Result<i64, Error> {
-    smallest(target, &EXPIRATION).await
+/// How long the target's brokers remember what a lane writes by: the smallest values of all brokers that answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// After so long they forget a producer, in ms.
+    pub producer_expiration_ms: i64,
+    /// After so long without a transaction a lane makes an empty one, in ms: every hour, or four times in the time
+    /// after which they forget a transactional id.
+    pub keep_alive_ms: i64,
 }
 
-/// After how long without a transaction a lane makes an empty one, in ms: every hour, or four times in the time after
-/// which the target's brokers forget a transactional id.
-pub async fn keep_alive_ms(target: &Cluster) -> Result<i64, Error> {
-    Ok(KEEP_ALIVE_MS.min(smallest(target, &EXPIRATION[1..]).await? / 4))
-}
-
-/// The smallest value that a broker has for the first of these settings that it knows, of all brokers that answer.
-async fn smallest(target: &Cluster, names: &[&str]) -> Result<i64, Error> {
+/// Asks all brokers of the target.
+pub async fn memory(target: &Cluster) -> Result<Memory, Error> {
     let metadata = target.metadata().await?;
     let brokers: Vec<_> = metadata.brokers.keys().map(|node| ConfigResource::Broker(*node)).collect();
-    let (mut smallest, mut failure) = (None, None);
+    let (mut answers, mut failure) = (Vec::new(), None);
     for (_, settings) in target.describe_configs(&brokers).await? {
         match settings {
-            Ok(settings) => {
-                let value = |name: &&str| settings.get(*name)?.value.as_ref()?.parse::<i64>().ok();
-                smallest = smallest.into_iter().chain(names.iter().find_map(value)).min();
-            }
+            Ok(settings) => answers.push(settings),
             Err(error) => failure = Some(error),
         }
     }
-    let missing = || error(target, Cause::Missing(names.first().copied().unwrap_or_default().to_owned()));
-    smallest.ok_or_else(|| failure.unwrap_or_else(missing))
+    // Of the first of these settings that a broker knows.
+    let smallest = |names: &[&str]| {
+        let of = |settings: &BTreeMap<String, ConfigEntry>| {
+            names.iter().find_map(|name| settings.get(*name)?.value.as_ref()?.parse::<i64>().ok())
+        };
+        answers.iter().filter_map(of).min()
+    };
+    let [_, transactional_id] = EXPIRATION;
+    match (smallest(&EXPIRATION), smallest(&[transactional_id])) {
+        (Some(producer_expiration_ms), Some(expiration_ms)) => {
+            Ok(Memory { producer_expiration_ms, keep_alive_ms: KEEP_ALIVE_MS.min(expiration_ms / 4) })
+        }
+        (producer, _) => {
+            let name = EXPIRATION[usize::from(producer.is_some())];
+            Err(failure.unwrap_or_else(|| error(target, Cause::Missing(name.to_owned()))))
+        }
+    }
 }
 
 /// The topic, if it is there and can be described.
@@ -197,7 +202,7 @@ async fn create(target: &Cluster, name: &str, partitions: u32, replication_facto
     };
     let replicas = replication_factor.or_else(|| tried?.replication_factor);
     if created(target, name, topic(bounds[0], replicas), false).await?.is_some() {
-        tracing::info!(topic = name, partitions, "Topic of the link created.");
+        tracing::info!(topic = name, partitions, "Topic for the link's state created.");
     }
     Ok(())
 }

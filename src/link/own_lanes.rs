@@ -174,6 +174,11 @@ impl OwnLanes {
         self.lanes.remove(&lane);
     }
 
+    /// Drops all.
+    pub(crate) fn lose_all(&mut self) {
+        self.lanes.clear();
+    }
+
     /// When the next drain has taken too long.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.lanes.values().filter_map(|lane| lane.let_go_until).min()

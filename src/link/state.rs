@@ -21,7 +21,7 @@ pub use self::follow::{Follower, Seen};
 use crate::environment::WallClock;
 use crate::log::{LogPart, LogRead, LogReader};
 use crate::map_log::map_entries;
-use crate::map_topic::{MapTopicError, ensure_topic};
+use crate::map_topic::{MapTopicError, check_kept_settings, ensure_topic};
 use crate::names::state_topic;
 
 /// How long the broker may wait for something new.
@@ -69,8 +69,10 @@ impl StateTopic {
         replication_factor: Option<i16>,
         clock: WallClock,
     ) -> Result<Self, StateError> {
-        let (topic_id, _) = ensure_topic(target, &state_topic(link), 1, replication_factor).await?;
-        Ok(Self::of(target, link, topic_id, clock))
+        let name = state_topic(link);
+        let topic = ensure_topic(target, &name, 1, replication_factor).await?;
+        check_kept_settings(target, &name).await?;
+        Ok(Self::of(target, link, topic.id.map(|id| *id.as_bytes()).unwrap_or_default(), clock))
     }
 
     /// The state topic if it is there.

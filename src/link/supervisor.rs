@@ -25,7 +25,7 @@ use crate::claims::Claims;
 use crate::environment::Environment;
 use crate::lane::{Command, LaneSetup};
 use crate::lease::Lease;
-use crate::map_topic::{MapTopicError, ensure_map_topic, keep_alive_ms, producer_expiration_ms};
+use crate::map_topic::{MapTopicError, Memory, ensure_map_topic, memory};
 use crate::members::{Members, MembersSetup, News};
 use crate::mirrors::{Mirrors, Round};
 use crate::names::{group, lane_of};
@@ -261,8 +261,7 @@ impl Running {
         }
         let lanes = u32::from(setup.config.lanes);
         let map_topic_id = ensure_map_topic(&target, &setup.name, lanes, setup.config.replication_factor).await?;
-        let producer_expiration_ms = target.retry(deadline, || producer_expiration_ms(&target)).await?;
-        let keep_alive_ms = target.retry(deadline, || keep_alive_ms(&target)).await?;
+        let Memory { producer_expiration_ms, keep_alive_ms } = target.retry(deadline, || memory(&target)).await?;
         let config = LaneConfig {
             link: LinkRecord {
                 link: setup.name.clone(),
@@ -597,8 +596,7 @@ impl Running {
         });
         if drained.await.is_err() {
             tracing::warn!(link = self.setup.name, "Not everything in flight was answered; the next start finds out.");
-            let left: Vec<u32> = (0..u32::from(self.setup.config.lanes)).collect();
-            left.into_iter().for_each(|lane| self.lanes.lose(lane));
+            self.lanes.lose_all();
         }
         self.members.leave();
         let left = timeout(LEAVE, async {

@@ -81,12 +81,7 @@ impl Partition {
         }
         let ranges = self.reread.iter().flatten().chain(self.map.ranges()).copied().collect();
         let known = Known::new(ranges, self.extent, self.anchor(), self.verified_epoch, self.starts.target);
-        let is_ours = |id| {
-            let cursors = [known.cursor, self.plans.cursor()];
-            context.own_ids.contains(&id)
-                || self.plans.knows_producer_id(id)
-                || cursors.into_iter().flatten().any(|cursor| cursor.producer.id == id)
-        };
+        let is_ours = |id| self.plans.is_own(context.own_ids, id);
         let acknowledged = self.extent.next_target;
         match search.judge(&known, is_ours) {
             _ if missing => self.halt(context, Halt::TargetTruncated { acknowledged, found: search.from() }),

@@ -111,6 +111,11 @@ impl Partition {
             context.out.push_back(Output::Release(batch.slot));
             self.stored(context, &batch);
         }
+        self.settle(context);
+    }
+
+    /// Goes on after a batch came out of flight.
+    fn settle(&mut self, context: &mut Context<'_>) {
         if self.outbox.in_flight() == 0 {
             self.old_in_flight = false;
             if self.outbox.front_stored_at().is_some() {
@@ -204,13 +209,11 @@ impl Partition {
     /// The mirror has another leader, which may have lost acknowledged records.
     pub fn mirror_moved(&mut self, context: &mut Context<'_>, slot: Slot, attempt: u32) {
         self.outbox.held_back(slot, attempt);
-        self.old_in_flight &= self.outbox.in_flight() > 0;
         self.looks_due = LOOKS_MAX;
         self.look = self.look.wrapping_add(1);
         if self.phase == Phase::Active {
             self.wake_at = None;
-            self.failed(context);
-            self.advance(context);
+            self.settle(context);
         }
     }
 

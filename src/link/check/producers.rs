@@ -4,7 +4,7 @@
 use twinlog_core::report::Side;
 
 use super::{About, BrokerSettings, Checks, thousands};
-use crate::map_topic::producer_expiration_ms;
+use crate::map_topic::memory;
 use crate::names;
 use crate::supervisor::LinkSetup;
 
@@ -14,7 +14,7 @@ const EXPIRATION_MS_LOW: i64 = 3_600_000;
 pub(super) async fn look(checks: &mut Checks, setup: &LinkSetup, brokers: &BrokerSettings) {
     transactional_ids(checks, &setup.name, brokers);
     let about = About(Some(Side::Target), "producer expiry");
-    match producer_expiration_ms(&setup.target).await {
+    match memory(&setup.target).await.map(|memory| memory.producer_expiration_ms) {
         Ok(ms) if ms < EXPIRATION_MS_LOW => {
             let finding = format!("producer.id.expiration.ms is {} on a broker", thousands(ms));
             let to_do = "raise it to a day (86400000), the default: records older than half of it are copied slowly";

@@ -44,7 +44,7 @@ const FLEXIBLE_SINCE: i16 = 9;
 /// Requests in flight a broker. It works on one at a time; the others are on their way meanwhile.
 const REQUESTS_MAX: usize = 4;
 /// A request grows up to about this many bytes.
-const REQUEST_BYTES: usize = 4 << 20;
+const REQUEST_BYTES: u64 = 4 << 20;
 /// With a small budget, up to this part of it: what is in flight to one broker is a quarter of the budget then.
 const BUDGET_PARTS: u64 = 16;
 /// This part of the budget may wait for one connection or be in flight on it.
@@ -297,9 +297,9 @@ impl Outgoing {
             return connect(route, setup, sender);
         };
         // One broker must not hold more than a part of the budget.
-        let bytes_max = REQUEST_BYTES.min(usize::try_from(setup.budget_bytes / BUDGET_PARTS).unwrap_or(REQUEST_BYTES));
+        let bytes_max = REQUEST_BYTES.min(setup.budget_bytes / BUDGET_PARTS);
         while line.in_flight < REQUESTS_MAX && !line.waiting.is_empty() {
-            let chosen = choose(&mut line.waiting, slots, bytes_max);
+            let chosen = choose(&mut line.waiting, bytes_max);
             line.in_flight += 1;
             let begun = Instant::now();
             line.busy_since.get_or_insert(begun);
@@ -422,21 +422,20 @@ fn connect(route: Route, setup: &LaneSetup, sender: &mpsc::UnboundedSender<Messa
 }
 
 /// Takes the oldest batch of each partition, up to the size of a request.
-fn choose(waiting: &mut VecDeque<Sending>, slots: &Slots, bytes_max: usize) -> Vec<Sending> {
+fn choose(waiting: &mut VecDeque<Sending>, bytes_max: u64) -> Vec<Sending> {
     let mut chosen: Vec<Sending> = Vec::new();
     let mut partitions = BTreeSet::new();
     let mut bytes = 0;
     let mut rest = VecDeque::new();
     while let Some(sending) = waiting.pop_front() {
-        let len = slots.len(sending.slot);
-        let full = !chosen.is_empty() && bytes + len > bytes_max;
+        let full = !chosen.is_empty() && bytes + sending.bytes > bytes_max;
         // A partition whose earlier batch stays behind must not be overtaken by its later one.
         if full || !partitions.insert(sending.partition) {
             partitions.insert(sending.partition);
             rest.push_back(sending);
             continue;
         }
-        bytes += len;
+        bytes += sending.bytes;
         chosen.push(sending);
     }
     *waiting = rest;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use twinlog_client::Side;
 use twinlog_client::admin::NewTopic;
-use twinlog_link::map_topic::{MapTopicError, ensure_map_topic, keep_alive_ms, producer_expiration_ms};
+use twinlog_link::map_topic::{MapTopicError, Memory, ensure_map_topic, memory};
 use twinlog_link::same_cluster::{SameCluster, refuse_same_cluster};
 
 use crate::kit::{KIT, settings};
@@ -77,8 +77,8 @@ async fn a_trial_tells_how_many_replicas_the_target_gives() {
 #[tokio::test]
 async fn brokers_tell_when_they_forget_a_producer() {
     for side in [Side::Source, Side::Target] {
-        assert_eq!(producer_expiration_ms(&KIT.client(side)).await.unwrap(), 86_400_000, "{side}");
-        assert_eq!(keep_alive_ms(&KIT.client(side)).await.unwrap(), 3_600_000, "{side}");
+        let told = memory(&KIT.client(side)).await.unwrap();
+        assert_eq!(told, Memory { producer_expiration_ms: 86_400_000, keep_alive_ms: 3_600_000 }, "{side}");
     }
 }
 
