@@ -33,8 +33,8 @@ pub enum Then {
     Released(LanePartition, Released),
     /// There was nothing to let go of but the name.
     ReleasedUnknown(PartitionKey, Released),
-    /// The partition is this lane's.
-    Adopted(PartitionKey),
+    /// The partition is this lane's, and its plans are in the map under this number, if it has any.
+    Adopted(PartitionKey, Option<u64>),
     /// Nothing of the partition is left.
     Forgotten(PartitionKey),
     /// Mirrors may be fenced under the lane's producer id.

@@ -116,18 +116,13 @@ impl Lane {
         let Some(writer) = &mut self.writer else { return };
         let number = self.plan_record;
         let mut mapped = MappedPartition { halt: adoption.halt.clone(), ..MappedPartition::default() };
+        mapped.plans.set_cursor(adoption.head.as_ref().and_then(|head| head.cursor), u64::MAX);
         for plan in adoption.plans {
             mapped.plans.push(number, plan);
         }
-        mapped.plans.set_cursor(adoption.head.as_ref().and_then(|head| head.cursor), u64::MAX);
         let came = Came { number: adoption.number, earlier: adoption.earlier };
         mapped.set_came(Some(came.clone()));
         let entries: Vec<_> = mapped.plans.later().iter().map(|(_, plan)| (key.clone(), *plan)).collect();
-        if !entries.is_empty() {
-            self.plan_uses.insert(number, entries.len());
-            self.plan_record += 1;
-            writer.push(&[MapRecord::Plans(number, PlanList { entries })], Then::Plans(number));
-        }
         // Only a head says how many chunks there are: it comes last.
         for (number, chunk) in adoption.chunks {
             mapped.chunks.extend(chunk.ranges.last().map(|last| (number, *last)));
@@ -141,7 +136,14 @@ impl Lane {
             mapped.head = Some(head.clone());
             records.push(MapRecord::Head(key.clone(), head));
         }
-        writer.push(&records, Then::Adopted(key.clone()));
+        // A head covers the plans before it, and these it does not cover.
+        let planned = (!entries.is_empty()).then_some(number);
+        if planned.is_some() {
+            self.plan_uses.insert(number, entries.len());
+            self.plan_record += 1;
+            records.push(MapRecord::Plans(number, PlanList { entries }));
+        }
+        writer.push(&records, Then::Adopted(key.clone(), planned));
         self.adopting.insert(key, mapped);
     }
 

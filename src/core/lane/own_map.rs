@@ -195,7 +195,12 @@ impl Lane {
             }
             Then::Released(id, released) => self.was_released(id, released),
             Then::ReleasedUnknown(key, released) => self.was_released_unknown(key, released),
-            Then::Adopted(key) => self.was_adopted(key),
+            Then::Adopted(key, planned) => {
+                if let Some(number) = planned {
+                    self.written(now, Then::Plans(number));
+                }
+                self.was_adopted(key);
+            }
             Then::Forgotten(key) => self.out.push_back(Output::Event(Event::Forgotten(key))),
         }
     }
