@@ -7,6 +7,7 @@
 //! The map's own batches, markers and its record of ids name every producer id that the lane had: a new owner
 //! writes its marker there before it fences a mirror, so its markers in mirrors are never taken for foreign writes.
 
+mod other_lane;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use twinlog_core::map_state::{MapState, MappedPartition};
 use twinlog_core::report::{Failure, FailureKind};
 use twinlog_wire::batch::Entry;
 
+pub(crate) use self::other_lane::OtherLane;
 pub(crate) use self::snapshot::{MirrorEnd, PartitionMap, Snapshot, Wanted, snapshot};
 use crate::log::{LogPart, LogRead, LogReader};
 use crate::map_log::map_entries;
