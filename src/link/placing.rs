@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use twinlog_core::link_state::LinkState;
@@ -17,7 +17,7 @@ use twinlog_core::report::Failure;
 use twinlog_core::state_record::StateRecord;
 
 use crate::map_reader::MapReader;
-use crate::state::{Follower, Seen, StateError, StateTopic};
+use crate::state::{Follower, Listener, StateError, StateTopic};
 use crate::supervisor::LinkSetup;
 
 /// The pause before something that failed is tried again.
@@ -54,7 +54,7 @@ pub(crate) struct Placing {
     setup: LinkSetup,
     topic: StateTopic,
     follower: Arc<Follower>,
-    seen: watch::Receiver<Seen>,
+    changes: Listener,
     /// What was written and not seen yet.
     written: Option<LinkState>,
     wanted: Wanted,
@@ -82,7 +82,7 @@ impl Placing {
         Self {
             setup: setup.clone(),
             topic,
-            seen: follower.watch(),
+            changes: follower.listen(),
             follower,
             written: None,
             wanted: Wanted::default(),
@@ -99,7 +99,7 @@ impl Placing {
 
     /// The state as it was last seen.
     pub(crate) fn state(&self) -> Arc<LinkState> {
-        Arc::clone(&self.seen.borrow().state)
+        self.follower.state()
     }
 
     /// Whether this instance leads the group.
@@ -121,9 +121,9 @@ impl Placing {
     pub(crate) async fn changed(&mut self) {
         let not_before = self.not_before;
         tokio::select! {
-            Ok(()) = self.seen.changed() => {
+            biased;
+            state = self.changes.changed() => {
                 self.written = None;
-                let state = self.state();
                 self.wanted.ended.retain(|key, number| {
                     state.place(key).is_some_and(|place| place.number == *number && place.from.is_some())
                 });

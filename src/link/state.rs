@@ -17,7 +17,7 @@ use twinlog_core::link_state::{LinkState, Refusal};
 use twinlog_core::state_record::StateRecord;
 use twinlog_wire::batch::Entry;
 
-pub use self::follow::{Follower, Seen};
+pub use self::follow::{Follower, Listener};
 use crate::environment::WallClock;
 use crate::log::{LogPart, LogRead, LogReader};
 use crate::map_log::map_entries;

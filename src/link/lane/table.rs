@@ -221,7 +221,7 @@ impl Table {
 fn follow(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>) -> AbortHandle {
     let (follower, sender) = (Arc::clone(&setup.state), sender.clone());
     let task = tokio::spawn(async move {
-        let mut changes = follower.watch();
+        let mut changes = follower.listen();
         let mut state = loop {
             match follower.fresh().await {
                 Ok(state) => break state,
@@ -231,12 +231,9 @@ fn follow(setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>) -> AbortHa
                 }
             }
         };
-        loop {
+        while !sender.is_closed() {
             tell(&sender, Message::State(state));
-            if changes.changed().await.is_err() {
-                return;
-            }
-            state = Arc::clone(&changes.borrow_and_update().state);
+            state = changes.changed().await;
         }
     });
     task.abort_handle()
