@@ -215,6 +215,10 @@ struct Running {
     count: u32,
     /// Whether the group has shared the lanes out: what is not ours is another instance's.
     shared: bool,
+    /// Whether this instance leads the group.
+    leads: bool,
+    /// Mirrors are held back until the group's leader has claimed them.
+    waits_for_claims: bool,
     /// None while a round is under way: it has them.
     topics: Option<Topics>,
     rounds: JoinSet<RoundDone>,
@@ -242,11 +246,13 @@ struct Topics {
 }
 
 impl Topics {
-    /// Compares both sides; only what this link has claimed comes back to be copied.
-    async fn round(&mut self, config: &LinkConfig) -> Result<Round, Error> {
+    /// Compares both sides; only what this link has claimed comes back to be copied. With whether there is something
+    /// that the group's leader is yet to claim.
+    async fn round(&mut self, config: &LinkConfig, leads: bool) -> Result<(Round, bool), Error> {
         let mut round = self.mirrors.sync().await?;
-        self.claims.sift(&mut round, |topic| config.topics.rename.apply(&config.source, topic)).await;
-        Ok(round)
+        let target_name = |topic: &str| config.topics.rename.apply(&config.source, topic);
+        let is_unclaimed = self.claims.sift(&mut round, leads, target_name).await;
+        Ok((round, is_unclaimed))
     }
 }
 
@@ -254,6 +260,8 @@ impl Topics {
 struct RoundDone {
     topics: Topics,
     round: Result<Round, Error>,
+    /// The group's leader is yet to claim mirrors.
+    is_unclaimed: bool,
     /// The source's ends, if they were asked for.
     ends: Option<Result<BTreeMap<PartitionKey, i64>, Error>>,
 }
@@ -335,6 +343,8 @@ impl Running {
             placing,
             count: lanes,
             shared: false,
+            leads: false,
+            waits_for_claims: false,
             topics: Some(Topics { mirrors, claims }),
             rounds: JoinSet::new(),
             next_round: Some(Instant::now()),
@@ -384,7 +394,11 @@ impl Running {
             News::Lost(lane) => self.lanes.lose(lane),
             News::Shared { leads } => {
                 self.shared = true;
+                self.leads = leads;
                 self.placing.lead(leads);
+                if leads && self.waits_for_claims && self.next_round.is_some() {
+                    self.next_round = Some(Instant::now());
+                }
             }
             News::Refused(code) => return Some(LinkError::Members { link: self.setup.name.clone(), code }),
             News::Left => {}
@@ -415,19 +429,23 @@ impl Running {
     fn begin_round(&mut self) {
         let Some(mut topics) = self.topics.take() else { return };
         self.next_round = None;
-        let (config, source, wants_ends) = (self.setup.config.clone(), self.setup.source.clone(), self.wants_ends);
+        let (config, source) = (self.setup.config.clone(), self.setup.source.clone());
+        let (wants_ends, leads) = (self.wants_ends, self.leads);
         self.rounds.spawn(async move {
-            let round = topics.round(&config).await;
+            let (round, is_unclaimed) = match topics.round(&config, leads).await {
+                Ok((round, is_unclaimed)) => (Ok(round), is_unclaimed),
+                Err(error) => (Err(error), false),
+            };
             let ends = match &round {
-                Ok(round) if wants_ends => Some(ends_of_source(&source, round).await),
+                Ok(round) if wants_ends && !is_unclaimed => Some(ends_of_source(&source, round).await),
                 _ => None,
             };
-            RoundDone { topics, round, ends }
+            RoundDone { topics, round, is_unclaimed, ends }
         });
     }
 
     fn round_done(&mut self, done: Option<RoundDone>) {
-        let Some(RoundDone { topics, round, ends }) = done else { return };
+        let Some(RoundDone { topics, round, is_unclaimed, ends }) = done else { return };
         self.topics = Some(topics);
         match round {
             Ok(round) => self.take_round(round),
@@ -445,7 +463,13 @@ impl Running {
             }
             None => {}
         }
-        let pause = if self.wants_ends { AGAIN } else { self.setup.config.intervals.topics };
+        self.waits_for_claims = is_unclaimed;
+        let pause = match is_unclaimed {
+            true if self.leads => Duration::ZERO,
+            true => AGAIN,
+            false if self.wants_ends => AGAIN,
+            false => self.setup.config.intervals.topics,
+        };
         self.next_round = Some(Instant::now() + pause);
     }
 
