@@ -4,6 +4,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::map_record::PartitionKey;
 use crate::moves::Place;
@@ -37,6 +38,24 @@ pub enum Refusal {
     Moving(PartitionKey, Place),
     /// So many lanes cannot be.
     Count(u32),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLanes => f.write_str("the link has no lanes yet: it has never run"),
+            Self::NoLane { lane, lanes: 1 } => write!(f, "there is no lane {lane}: the link has lane 0 alone"),
+            Self::NoLane { lane, lanes } => {
+                write!(f, "there is no lane {lane}: the link has lanes 0 to {}", lanes.saturating_sub(1))
+            }
+            Self::Unknown(key) => write!(f, "source {}:{} is in no lane of the link", key.topic, key.partition),
+            Self::Moving(key, place) => {
+                write!(f, "source {}:{} is on its way to lane {}", key.topic, key.partition, place.lane)?;
+                place.from.map_or(Ok(()), |from| write!(f, " from lane {from}"))
+            }
+            Self::Count(count) => write!(f, "a link has 1 to {LANES_MAX} lanes, not {count}"),
+        }
+    }
 }
 
 impl LinkState {
@@ -190,6 +209,7 @@ pub fn spread(topic: &str, partition: i32, lanes: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString as _;
 
     fn key(partition: i32) -> PartitionKey {
         PartitionKey { topic: "orders".into(), partition }
@@ -252,6 +272,21 @@ mod tests {
         assert_eq!(state.resize(0), Err(Refusal::Count(0)));
         assert_eq!(state.resize(257), Err(Refusal::Count(257)));
         assert_eq!(LinkState::default().resize(3), Err(Refusal::NoLanes));
+    }
+
+    #[test]
+    fn refusals_are_plain_words() {
+        let moving = Place { lane: 1, from: Some(2), number: 1 };
+        for (refusal, words) in [
+            (Refusal::NoLanes, "the link has no lanes yet: it has never run"),
+            (Refusal::NoLane { lane: 4, lanes: 4 }, "there is no lane 4: the link has lanes 0 to 3"),
+            (Refusal::NoLane { lane: 1, lanes: 1 }, "there is no lane 1: the link has lane 0 alone"),
+            (Refusal::Unknown(key(9)), "source orders:9 is in no lane of the link"),
+            (Refusal::Moving(key(0), moving), "source orders:0 is on its way to lane 1 from lane 2"),
+            (Refusal::Count(257), "a link has 1 to 256 lanes, not 257"),
+        ] {
+            assert_eq!(refusal.to_string(), words);
+        }
     }
 
     #[test]

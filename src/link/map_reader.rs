@@ -6,6 +6,10 @@
 //!
 //! The map's own batches, markers and its record of ids name every producer id that the lane had: a new owner
 //! writes its marker there before it fences a mirror, so its markers in mirrors are never taken for foreign writes.
+//!
+//! Which lane a partition is in is asked of nobody: all map partitions are read, and of a partition that moves the word
+//! counts that [`true_one`] names. A lane is there to take it before the other one forgets it, but map partitions are
+//! read one after the other: so what was forgotten meanwhile, and is nowhere else yet, is looked for again.
 
 mod other_lane;
 mod snapshot;
@@ -13,7 +17,7 @@ mod snapshot;
 mod tests;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -23,6 +27,7 @@ use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
 use twinlog_core::io::MapEntry;
 use twinlog_core::map_record::{Chunk, FORMAT, Head, LinkRecord, MapRecord, PartitionKey};
 use twinlog_core::map_state::{MapState, MappedPartition};
+use twinlog_core::moves::true_one;
 use twinlog_core::report::{Failure, FailureKind};
 use twinlog_wire::batch::Entry;
 
@@ -40,7 +45,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Which partitions' older ranges are kept in memory: all others' are passed over.
 pub(crate) type Keep = Box<dyn Fn(&PartitionKey) -> bool + Send + Sync>;
 
-/// A link's map topic, read lane by lane as far as is asked for.
+/// A link's map topic, read lane by lane.
 pub(crate) struct MapReader {
     topic: String,
     keep: Keep,
@@ -61,6 +66,17 @@ pub(crate) struct Contents {
     state: MapState,
     /// Older ranges of the partitions that are kept.
     chunks: BTreeMap<(PartitionKey, u64), Chunk>,
+    /// Partitions that the lane forgot since this was last taken.
+    forgotten: BTreeSet<PartitionKey>,
+}
+
+/// What the map says of one partition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    /// The lane whose word counts.
+    pub(crate) lane: u32,
+    /// Its word.
+    pub(crate) mapped: &'a MappedPartition,
 }
 
 /// A record that cannot be read, in words.
@@ -105,24 +121,31 @@ impl MapReader {
         Ok(Some(Self { topic, keep, lanes }))
     }
 
-    /// How many lanes the link has.
+    /// How many lanes the map topic has room for: the link may have fewer by now.
     pub(crate) fn lanes(&self) -> u32 {
         u32::try_from(self.lanes.len()).unwrap_or(u32::MAX)
     }
 
-    /// The lane of a source partition.
-    pub(crate) fn lane_of(&self, key: &PartitionKey) -> u32 {
-        names::lane_of(&key.topic, key.partition, self.lanes())
-    }
-
-    /// Reads on to the high watermark as of now: one lane, or all of them.
-    pub(crate) async fn read(&mut self, only: Option<u32>) -> Result<(), Failure> {
-        for (lane, number) in self.lanes.iter_mut().zip(0..) {
-            if only.is_none_or(|only| only == number) {
+    /// Reads on to the high watermarks as of now.
+    pub(crate) async fn read(&mut self) -> Result<(), Failure> {
+        loop {
+            for lane in &mut self.lanes {
                 lane.read_on(&self.keep).await?;
             }
+            if !self.lost_sight() {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+
+    /// Whether a partition was forgotten since this was last asked, and no lane says anything else of it: one that was
+    /// read before may have it by now.
+    fn lost_sight(&mut self) -> bool {
+        let forgotten: Vec<_> =
+            self.lanes.iter_mut().map(|lane| core::mem::take(&mut lane.contents.forgotten)).collect();
+        let has =
+            |lane: &Lane, key| lane.contents.state.partitions.get(key).is_some_and(|mapped| mapped.head.is_some());
+        forgotten.iter().flatten().any(|key| !self.lanes.iter().any(|lane| has(lane, key)))
     }
 
     /// Whose map it is, as far as was read.
@@ -130,29 +153,44 @@ impl MapReader {
         self.lanes.iter().find_map(|lane| lane.contents.state.link.as_ref())
     }
 
-    /// All source partitions that were read so far and have a head.
+    /// Source partitions that have a head.
     pub(crate) fn heads(&self) -> impl Iterator<Item = (&PartitionKey, &Head)> {
-        let partitions = self.lanes.iter().flat_map(|lane| &lane.contents.state.partitions);
-        partitions.filter_map(|(key, mapped)| Some((key, mapped.head.as_ref()?)))
+        self.told().into_iter().filter_map(|(key, told)| Some((key, told.mapped.head.as_ref()?)))
     }
 
     /// Source partitions that stopped before anything was copied, with name and words of the state.
     pub(crate) fn stopped(&self) -> impl Iterator<Item = (&PartitionKey, &(String, String))> {
-        let partitions = self.lanes.iter().flat_map(|lane| &lane.contents.state.partitions);
-        let never_begun = partitions.filter(|(_, mapped)| mapped.head.is_none());
-        never_begun.filter_map(|(key, mapped)| Some((key, mapped.halt.as_ref()?)))
+        let never_begun = self.told().into_iter().filter(|(_, told)| told.mapped.head.is_none());
+        never_begun.filter_map(|(key, told)| Some((key, told.mapped.halt.as_ref()?)))
     }
 
-    /// What the map says of a partition, if it is in it.
-    fn mapped(&self, key: &PartitionKey) -> Option<&MappedPartition> {
-        self.contents(key)?.state.partitions.get(key)
+    /// What the map says of each source partition.
+    pub(crate) fn told(&self) -> BTreeMap<&PartitionKey, Told<'_>> {
+        let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (lane, number) in self.lanes.iter().zip(0..) {
+            for (key, mapped) in &lane.contents.state.partitions {
+                all.entry(key).or_default().push((number, mapped));
+            }
+        }
+        all.into_iter().filter_map(|(key, words)| Some((key, counting(&words)?))).collect()
     }
 
-    /// What was read of a partition's lane.
-    fn contents(&self, key: &PartitionKey) -> Option<&Contents> {
-        let lane = usize::try_from(self.lane_of(key)).ok()?;
-        self.lanes.get(lane).map(|lane| &lane.contents)
+    /// What was read of a lane.
+    fn contents(&self, lane: u32) -> Option<&Contents> {
+        self.lanes.get(usize::try_from(lane).ok()?).map(|lane| &lane.contents)
     }
+}
+
+/// The word that counts, of what the lanes say of one partition.
+fn counting<'a>(words: &[(u32, &'a MappedPartition)]) -> Option<Told<'a>> {
+    let told = |(lane, mapped)| Told { lane, mapped };
+    let found = true_one(words.iter().copied()).map(told)?;
+    if found.mapped.head.is_some() {
+        return Some(found);
+    }
+    // Nothing of it is copied: a lane that has it knows best whether it stopped.
+    let rank = |mapped: &MappedPartition| (mapped.is_held(), mapped.halt.is_some(), mapped.released.is_none());
+    words.iter().copied().max_by_key(|(_, mapped)| rank(mapped)).map(told)
 }
 
 impl Lane {
@@ -232,7 +270,12 @@ impl Contents {
                 Some(MapRecord::ChunkGone(key, number)) => {
                     self.chunks.remove(&(key, number));
                 }
-                Some(record) => self.state.apply(record),
+                Some(record) => {
+                    if let MapRecord::HeadGone(key) = &record {
+                        self.forgotten.insert(key.clone());
+                    }
+                    self.state.apply(record);
+                }
                 None => {}
             }
         }

@@ -1,19 +1,20 @@
 //! The map topic: made when it is not there, looked at when it is.
 //!
-//! What is in it cannot be had again, so it is made with the same care as a mirror, and compacted. Its number of
-//! partitions is the link's number of lanes for good: which lane a partition belongs to follows from it.
+//! What is in it cannot be had again, so it is made with the same care as a mirror, and compacted. It has a partition
+//! for each lane at the least. It grows with the number of lanes, and never shrinks: records are written to the
+//! partition of their lane, whatever their keys are.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use twinlog_client::admin::{ConfigEntry, ConfigResource, CreatedTopic, NewTopic};
+use twinlog_client::admin::{ConfigEntry, ConfigResource, CreatedTopic, NewPartitions, NewTopic};
 use twinlog_client::metadata::Topic;
 use twinlog_client::{Cause, Cluster, Error, ErrorCode, Metadata, Outcome, Peer, Step};
 use twinlog_core::ids::TopicId;
 use twinlog_core::mirror_settings::{Settings, map_topic_settings};
 
-use crate::mirrors::create::await_shown;
+use crate::mirrors::create::{await_shown, shows};
 use crate::names;
 
 /// How long the first calls to the target are tried again.
@@ -42,19 +43,6 @@ pub enum MapTopicError {
     /// The target could not be asked, or said no.
     #[error(transparent)]
     Client(#[from] Error),
-    /// It was made for another number of lanes.
-    #[error(
-        "the map topic {topic} has {found} partitions and the link {wanted} lanes: the number of lanes cannot be \
-         changed in the configuration once the link has run; set `lanes: {found}`"
-    )]
-    Lanes {
-        /// The map topic.
-        topic: String,
-        /// Its partitions.
-        found: usize,
-        /// The link's lanes.
-        wanted: u32,
-    },
     /// A setting would lose or change what is in it, or in the topic of claims.
     #[error(
         "the topic {topic} has {setting}={value}, which would lose or change what the link keeps in it; \
@@ -70,15 +58,18 @@ pub enum MapTopicError {
         /// What it must be.
         wanted: String,
     },
-    /// It was created and the brokers do not show it.
-    #[error("the topic {topic} was created and does not appear with leaders on the target; are its brokers up?")]
+    /// It, or partitions of it, were created and the brokers do not show them.
+    #[error(
+        "the topic {topic} was created or grown and does not appear with leaders on the target; are its brokers up?"
+    )]
     NotShown {
         /// The map topic.
         topic: String,
     },
 }
 
-/// The map topic's id, after creating the topic if it is not there, or after checking it if it is.
+/// The map topic's id, after creating the topic if it is not there, or after checking it if it is. It is grown if it
+/// has no room for so many lanes.
 pub async fn ensure_map_topic(
     target: &Cluster,
     link: &str,
@@ -87,12 +78,46 @@ pub async fn ensure_map_topic(
 ) -> Result<TopicId, MapTopicError> {
     let name = names::map_topic(link);
     let topic = ensure_topic(target, &name, lanes, replication_factor).await?;
-    let found = topic.partitions.len();
-    if u32::try_from(found) != Ok(lanes) {
-        return Err(MapTopicError::Lanes { topic: name, found, wanted: lanes });
-    }
     check_kept_settings(target, &name).await?;
+    if !has_room(&topic, lanes) {
+        grow_map_topic(target, link, lanes).await?;
+    }
     Ok(topic.id.map(|id| *id.as_bytes()).unwrap_or_default())
+}
+
+/// Gives the map topic a partition for each of so many lanes, and waits until all of them have leaders. One that has
+/// as many or more stays as it is.
+pub(crate) async fn grow_map_topic(target: &Cluster, link: &str, lanes: u32) -> Result<(), MapTopicError> {
+    let name = names::map_topic(link);
+    let deadline = Instant::now() + PATIENCE;
+    let there = target.retry(deadline, || target.refresh()).await?;
+    let Some(topic) = find(target, &there, &name)? else { return Err(MapTopicError::NotShown { topic: name }) };
+    if !has_room(topic, lanes) {
+        target.retry(deadline, || grow(target, &name, lanes)).await?;
+    }
+    let wanted = usize::try_from(lanes).unwrap_or(usize::MAX);
+    let metadata = await_shown(target, &BTreeMap::from([(name.clone(), wanted)])).await;
+    let is_shown = metadata.is_some_and(|metadata| shows(&metadata, &name, wanted));
+    if is_shown { Ok(()) } else { Err(MapTopicError::NotShown { topic: name }) }
+}
+
+fn has_room(topic: &Topic, lanes: u32) -> bool {
+    usize::try_from(lanes).is_ok_and(|lanes| topic.partitions.len() >= lanes)
+}
+
+async fn grow(target: &Cluster, name: &str, lanes: u32) -> Result<(), Error> {
+    let total = i32::try_from(lanes).unwrap_or(i32::MAX);
+    let topics = [NewPartitions { topic: name.to_owned(), total }];
+    match target.create_partitions(&topics, false).await?.remove(name) {
+        Some(Ok(())) => {
+            tracing::info!(topic = name, partitions = total, "Partitions added to the map.");
+            Ok(())
+        }
+        // Grown by another instance, or by an earlier attempt whose answer was lost: what the brokers show decides.
+        Some(Err(error)) if error.code() == Some(ErrorCode::INVALID_PARTITIONS) => Ok(()),
+        Some(Err(error)) => Err(error),
+        None => Err(error(target, Cause::Missing(name.to_owned()))),
+    }
 }
 
 /// Makes the topic in which links claim their mirrors, if it is not there, and checks it.

@@ -4,6 +4,7 @@
 //! and commands may change it at the same time.
 
 mod follow;
+pub(crate) mod look;
 mod update;
 
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub enum StateError {
         what: String,
     },
     /// What was asked for cannot be.
-    #[error("{0:?}")]
+    #[error("{0}")]
     Refused(Refusal),
     /// Others wrote it each time that this one was about to.
     #[error("target topic {0} could not be written: others change it all the time; try again")]

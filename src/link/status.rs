@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use twinlog_client::admin::{IsolationLevel, ListedOffset, OffsetAt, TopicPartition};
 use twinlog_client::{Cluster, Error, Metadata};
 use twinlog_core::halt::Halt;
+use twinlog_core::link_state::{LinkState, spread};
 use twinlog_core::map_record::PartitionKey;
 use twinlog_core::report::Failure;
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 
 use crate::map_reader::{MirrorEnd, PartitionMap, Snapshot, Wanted, snapshot};
-use crate::names;
+use crate::state::look::look;
 use crate::supervisor::LinkSetup;
 
 /// A link as its clusters show it, and what somebody should know besides.
@@ -24,8 +25,9 @@ pub struct Seen {
 
 /// Where each partition of a link stands. Only a target out of reach is a failure.
 pub async fn status(setup: &LinkSetup) -> Result<Seen, Failure> {
-    let wanted = Wanted { lane: None, partitions: Box::new(|_| true), whole: false };
-    let (snapshot, source) = tokio::join!(snapshot(setup, wanted), SourceSide::ask(setup));
+    let wanted = Wanted { partitions: Box::new(|_| true), whole: false };
+    let (snapshot, source, state) = tokio::join!(snapshot(setup, wanted), SourceSide::ask(setup), look(setup));
+    let state = state?.unwrap_or_default();
     let mut words = Vec::new();
     let Snapshot { lanes, partitions: mapped, mut stopped } = snapshot?.unwrap_or_else(|| {
         words.push(format!("link {} has never run: nothing is copied so far", setup.name));
@@ -45,13 +47,15 @@ pub async fn status(setup: &LinkSetup) -> Result<Seen, Failure> {
     let mut rows = BTreeMap::new();
     for partition in mapped {
         let facts = source.as_ref().map(|source| source.of(&partition, ends.get(&partition.key)));
-        rows.insert(partition.key.clone(), row(partition, lanes, facts));
+        rows.insert(partition.key.clone(), row(partition, facts));
     }
+    // The state knows best how many lanes there are; the map has room for more after some have gone.
+    let lanes = state.lanes().map_or(lanes, |known| known.count);
     for (key, target_topic) in source.iter().flat_map(|source| &source.selected) {
         let (end, halt) = (ends.get(key), stopped.remove(key));
-        rows.entry(key.clone()).or_insert_with(|| not_begun(key, target_topic, lanes, end, halt));
+        let lane = || lane_of(&state, key, lanes);
+        rows.entry(key.clone()).or_insert_with(|| not_begun(key, target_topic, lane(), end, halt));
     }
-    // The map knows better than the configuration how many lanes there are.
     let lanes = u16::try_from(lanes).unwrap_or(u16::MAX);
     let status = LinkStatus { lanes, ..setup.status(rows.into_values().collect()) };
     Ok(Seen { status, words })
@@ -143,15 +147,21 @@ fn at(key: &PartitionKey) -> TopicPartition {
     TopicPartition::new(key.topic.as_str(), key.partition)
 }
 
-fn lane(key: &PartitionKey, lanes: u32) -> u16 {
-    u16::try_from(names::lane_of(&key.topic, key.partition, lanes)).unwrap_or(u16::MAX)
+/// The lane that a partition is in, or is to be put into, of which nothing is copied.
+fn lane_of(state: &LinkState, key: &PartitionKey, lanes: u32) -> u32 {
+    let wanted = state.lanes().map_or(lanes, |known| known.wanted);
+    state.place(key).map_or_else(|| spread(&key.topic, key.partition, wanted), |place| place.lane)
+}
+
+fn shown(lane: u32) -> u16 {
+    u16::try_from(lane).unwrap_or(u16::MAX)
 }
 
 /// A selected partition of which nothing is copied, and why it stopped, if it did.
 fn not_begun(
     key: &PartitionKey,
     target_topic: &str,
-    lanes: u32,
+    lane: u32,
     ends: Option<&Ends>,
     halt: Option<(String, String)>,
 ) -> PartitionStatus {
@@ -161,7 +171,7 @@ fn not_begun(
         topic: key.topic.clone(),
         target_topic: target_topic.to_owned(),
         partition: key.partition,
-        lane: lane(key, lanes),
+        lane: shown(lane),
         standing,
         state,
         detail: Some(detail),
@@ -175,7 +185,7 @@ fn not_begun(
 }
 
 /// A partition that the map knows. Without `source` the source is out of reach.
-fn row(partition: PartitionMap, lanes: u32, source: Option<SourceFacts>) -> PartitionStatus {
+fn row(partition: PartitionMap, source: Option<SourceFacts>) -> PartitionStatus {
     let synced = partition.extent.synced.0;
     let (standing, state, detail) = judge(&partition, source);
     let ends = match source {
@@ -183,7 +193,7 @@ fn row(partition: PartitionMap, lanes: u32, source: Option<SourceFacts>) -> Part
         _ => None,
     };
     PartitionStatus {
-        lane: lane(&partition.key, lanes),
+        lane: shown(partition.lane),
         topic: partition.key.topic,
         target_topic: partition.target_topic,
         partition: partition.key.partition,
@@ -248,6 +258,7 @@ mod tests {
     fn partition() -> PartitionMap {
         PartitionMap {
             key: PartitionKey { topic: "orders".into(), partition: 0 },
+            lane: 0,
             source_topic_id: [1; 16],
             target_topic: "orders".into(),
             target_topic_id: [2; 16],
@@ -316,7 +327,7 @@ mod tests {
 
     #[test]
     fn without_the_source_what_is_known_stays() {
-        let row = row(partition(), 4, None);
+        let row = row(partition(), None);
         assert_eq!((row.standing, row.state.as_str()), (Standing::Waiting, "waiting"));
         assert_eq!((row.synced, row.high_watermark, row.lag()), (Some(100), None, None));
         let unselected = SourceFacts::There { selected: false, ends: None };

@@ -54,8 +54,7 @@ impl Translator {
     pub async fn open(setup: &LinkSetup, question: &Question) -> Result<Self, Failure> {
         let key = find(setup, question).await?;
         let wanted = key.clone();
-        let lane = Some(lane(setup, &key).await?);
-        let wanted = Wanted { lane, partitions: Box::new(move |key| *key == wanted), whole: true };
+        let wanted = Wanted { partitions: Box::new(move |key| *key == wanted), whole: true };
         let snapshot = snapshot(setup, wanted).await?.ok_or_else(|| never_run(setup))?;
         let Some(partition) = snapshot.partitions.into_iter().next() else { return Err(unknown(question, &[])) };
         check_mirror(&partition)?;
@@ -98,13 +97,7 @@ impl Translator {
 async fn find(setup: &LinkSetup, question: &Question) -> Result<PartitionKey, Failure> {
     let mut reader = MapReader::open(setup, Box::new(|_| false)).await?.ok_or_else(|| never_run(setup))?;
     let asked = PartitionKey { topic: question.topic.clone(), partition: question.partition };
-    if question.side == Side::Source {
-        reader.read(Some(reader.lane_of(&asked))).await?;
-        if reader.heads().any(|(key, _)| *key == asked) {
-            return Ok(asked);
-        }
-    }
-    reader.read(None).await?;
+    reader.read().await?;
     let found = reader.heads().find(|(key, head)| match question.side {
         Side::Source => **key == asked,
         Side::Target => head.target_topic == question.topic && key.partition == question.partition,
@@ -117,12 +110,6 @@ async fn find(setup: &LinkSetup, question: &Question) -> Result<PartitionKey, Fa
         Side::Target => (head.target_topic.as_str(), key.partition),
     });
     Err(unknown(question, &known.collect::<Vec<_>>()))
-}
-
-async fn lane(setup: &LinkSetup, key: &PartitionKey) -> Result<u32, Failure> {
-    let metadata = setup.target.metadata().await.map_err(|error| out_of_reach(&error))?;
-    let lanes = metadata.topics.get(&names::map_topic(&setup.name)).map_or(0, |topic| topic.partitions.len());
-    Ok(names::lane_of(&key.topic, key.partition, u32::try_from(lanes).unwrap_or(u32::MAX)))
 }
 
 /// Where the source's log starts, if the source tells.

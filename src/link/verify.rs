@@ -37,7 +37,7 @@ pub async fn verify(
     let source = setup.source.refresh().await.map_err(|error| out_of_reach(&error))?;
     let patterns = topics.to_vec();
     let matches = move |topic: &str| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(topic));
-    let wanted = Wanted { lane: None, partitions: Box::new(move |key| matches(&key.topic)), whole: true };
+    let wanted = Wanted { partitions: Box::new(move |key| matches(&key.topic)), whole: true };
     let snapshot = snapshot(setup, wanted).await?.ok_or_else(|| never_run(setup))?;
     if snapshot.partitions.is_empty() && !topics.is_empty() {
         let asked: Vec<&str> = topics.iter().map(Pattern::as_str).collect();

@@ -10,13 +10,12 @@ use twinlog_client::admin::{IsolationLevel, ListedOffset, OffsetAt, TopicPartiti
 use twinlog_client::{Cluster, Error, Metadata};
 use twinlog_core::ids::{TargetOffset, TopicId};
 use twinlog_core::map_record::{Chunk, PartitionKey};
-use twinlog_core::map_state::MappedPartition;
 use twinlog_core::offset_map::{Extent, OffsetMap};
 use twinlog_core::plans::Plans;
 use twinlog_core::report::{Failure, FailureKind};
 
 use super::walk::Walk;
-use super::{Keep, MapReader};
+use super::{Keep, MapReader, Told};
 use crate::log::LogReader;
 use crate::names;
 use crate::reach::out_of_reach;
@@ -27,8 +26,6 @@ const WALKS_MAX: usize = 8;
 
 /// Which partitions are looked at, and how closely.
 pub(crate) struct Wanted {
-    /// One lane, or all.
-    pub(crate) lane: Option<u32>,
     /// Which source partitions.
     pub(crate) partitions: Keep,
     /// Whether all their ranges are wanted, not only the newest.
@@ -38,7 +35,7 @@ pub(crate) struct Wanted {
 /// What a link's map says of the partitions that were asked for.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// Number of lanes.
+    /// Number of lanes that the map topic has room for.
     pub(crate) lanes: u32,
     /// The partitions, by source topic and number.
     pub(crate) partitions: Vec<PartitionMap>,
@@ -51,6 +48,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct PartitionMap {
     /// The source partition.
     pub(crate) key: PartitionKey,
+    /// The lane whose word this is.
+    pub(crate) lane: u32,
     /// Topic id of the source topic that was copied.
     pub(crate) source_topic_id: TopicId,
     /// The mirror's name.
@@ -98,24 +97,25 @@ pub(crate) enum MirrorEnd {
 
 /// Reads the map and the mirrors' tails; none if the link has never run.
 pub(crate) async fn snapshot(setup: &LinkSetup, wanted: Wanted) -> Result<Option<Snapshot>, Failure> {
-    let Wanted { lane, partitions, whole } = wanted;
+    let Wanted { partitions, whole } = wanted;
     let partitions = Arc::new(partitions);
     let kept = Arc::clone(&partitions);
     let Some(mut reader) = MapReader::open(setup, Box::new(move |key| whole && kept(key))).await? else {
         return Ok(None);
     };
-    reader.read(lane).await?;
+    reader.read().await?;
     let mirrors = reader.heads().filter(|(key, _)| partitions(key));
     let mirrors = mirrors.map(|(key, head)| TopicPartition::new(head.target_topic.as_str(), key.partition)).collect();
     let bounds = Bounds::ask(&setup.target, &mirrors).await;
-    reader.read(lane).await?;
+    reader.read().await?;
 
     let mut found = Vec::new();
-    for (key, _) in reader.heads().filter(|(key, _)| partitions(key)) {
-        let (Some(mapped), Some(contents)) = (reader.mapped(key), reader.contents(key)) else { continue };
-        let map = assemble(key, mapped, &contents.chunks(key), whole);
+    let begun = |(key, told): &(&PartitionKey, Told<'_>)| told.mapped.head.is_some() && partitions(key);
+    for (key, told) in reader.told().into_iter().filter(begun) {
+        let Some(contents) = reader.contents(told.lane) else { continue };
+        let map = assemble(key, told, &contents.chunks(key), whole);
         let map = map.map_err(|what| damaged(&names::map_topic(&setup.name), &what))?;
-        found.push((map, mapped.plans.clone(), contents.state.producer_ids.clone()));
+        found.push((map, told.mapped.plans.clone(), contents.state.producer_ids.clone()));
     }
     let lanes = reader.lanes();
     let stopped = reader.stopped().filter(|(key, _)| partitions(key));
@@ -135,12 +135,12 @@ fn damaged(topic: &str, what: &str) -> Failure {
 /// Joins the chunks that are still needed and the head's ranges.
 pub(super) fn assemble(
     key: &PartitionKey,
-    mapped: &MappedPartition,
+    told: Told<'_>,
     chunks: &BTreeMap<u64, &Chunk>,
     whole: bool,
 ) -> Result<PartitionMap, String> {
     let name = || format!("{}:{}", key.topic, key.partition);
-    let Some(head) = mapped.head.clone() else { return Err(format!("{} has no head", name())) };
+    let Some(head) = told.mapped.head.clone() else { return Err(format!("{} has no head", name())) };
     let mut ranges = Vec::new();
     if whole {
         for number in head.first_chunk..head.chunks {
@@ -156,12 +156,13 @@ pub(super) fn assemble(
     }
     Ok(PartitionMap {
         key: key.clone(),
+        lane: told.lane,
         source_topic_id: head.source_topic_id,
         target_topic: head.target_topic,
         target_topic_id: head.target_topic_id,
         map,
         extent: head.extent,
-        halt: mapped.halt.clone(),
+        halt: told.mapped.halt.clone(),
         target_start: None,
         end: MirrorEnd::Ours,
     })

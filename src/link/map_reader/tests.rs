@@ -1,8 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
+use twinlog_client::admin::{IsolationLevel, TopicPartition};
+use twinlog_client::{Cluster, DialConfig, Side};
 use twinlog_core::ids::{Producer, SourceOffset, TargetOffset};
-use twinlog_core::map_record::{Chunk, FORMAT, Head, MapRecord, PartitionKey, Plan};
+use twinlog_core::map_record::{Came, Chunk, FORMAT, Head, MapRecord, PartitionKey, Plan, Released};
 use twinlog_core::map_state::MappedPartition;
 use twinlog_core::offset_map::{Extent, OffsetMap, Range};
 use twinlog_core::plans::Plans;
@@ -12,8 +15,8 @@ use twinlog_wire::patch::Stamp;
 
 use super::snapshot::{MirrorEnd, assemble};
 use super::walk::Walk;
-use super::{Contents, Keep};
-use crate::log::LogPart;
+use super::{Contents, Keep, Lane, MapReader, Told};
+use crate::log::{LogPart, LogReader};
 
 const OWNER: Producer = Producer { id: 4000, epoch: 3 };
 
@@ -148,7 +151,7 @@ fn chunks_come_before_the_heads_ranges() {
     let starts = |numbers: &[u64], first_chunk, whole| {
         let mut mapped = mapped.clone();
         mapped.head.as_mut().unwrap().first_chunk = first_chunk;
-        let map = assemble(&key(), &mapped, &of(numbers), whole)?.map;
+        let map = assemble(&key(), Told { lane: 0, mapped: &mapped }, &of(numbers), whole)?.map;
         Ok::<_, String>(map.ranges().iter().map(|range| range.source_start.0).collect::<Vec<_>>())
     };
     assert_eq!(starts(&[0, 1, 2], 0, true), Ok(vec![0, 20, 40, 60]));
@@ -159,7 +162,7 @@ fn chunks_come_before_the_heads_ranges() {
     assert_eq!(starts(&[], 3, false), Ok(vec![60]));
 
     let back = MappedPartition { head: Some(head(1, vec![range(3, 55, 5)])), ..Default::default() };
-    let error = assemble(&key(), &back, &of(&[0]), true).unwrap_err();
+    let error = assemble(&key(), Told { lane: 0, mapped: &back }, &of(&[0]), true).unwrap_err();
     assert_eq!(error, "the ranges of orders:2 go back at source offset 3");
 }
 
@@ -217,4 +220,77 @@ fn somebody_elses_batch_ends_the_walk_with_both_offsets() {
         assert!(matches!(end, MirrorEnd::Foreign { expected: TargetOffset(7), found: TargetOffset(7) }), "{end:?}");
         assert_eq!(extent.synced, SourceOffset(105));
     }
+}
+
+/// A map of two lanes; nobody is dialled.
+fn reader() -> MapReader {
+    let cluster = Cluster::new(Side::Target, vec!["127.0.0.1:1".parse().unwrap()], DialConfig::default()).unwrap();
+    let lane = |partition| Lane {
+        log: LogReader {
+            cluster: cluster.clone(),
+            lane: 0,
+            at: TopicPartition::new("map", partition),
+            topic_id: [0; 16],
+            isolation: IsolationLevel::ReadUncommitted,
+            max_wait: Duration::ZERO,
+        },
+        next: None,
+        contents: Contents::default(),
+    };
+    MapReader { topic: "map".into(), keep: all(), lanes: vec![lane(0), lane(1)] }
+}
+
+fn write(reader: &mut MapReader, lane: usize, records: &[MapRecord]) {
+    let part = part(vec![map_batch(0, records)]);
+    reader.lanes[lane].contents.take(&part, 0, 1, &all()).unwrap();
+}
+
+/// The lane whose word on the partition counts, and how far the copy is by it.
+fn counts(reader: &MapReader) -> Option<(u32, i64)> {
+    let told = reader.told().remove(&key())?;
+    Some((told.lane, told.mapped.head.as_ref()?.extent.synced.0))
+}
+
+#[test]
+fn at_each_moment_of_a_move_one_lane_counts() {
+    let (a, b) = (1, 0);
+    let at = |synced| MapRecord::Head(key(), head(0, vec![range(0, 1, synced)]));
+    let mut reader = reader();
+    write(&mut reader, a, &[at(5)]);
+    assert_eq!(counts(&reader), Some((1, 5)));
+    write(&mut reader, a, &[at(10), MapRecord::Released(key(), Some(Released { to: 0, number: 1 }))]);
+    assert_eq!(counts(&reader), Some((1, 10)));
+    write(&mut reader, b, &[MapRecord::Chunk(key(), 0, Chunk { ranges: vec![range(0, 1, 5)] })]);
+    assert_eq!(counts(&reader), Some((1, 10)), "not adopted yet");
+    let came = Came { number: 1, earlier: vec![OWNER.id] };
+    write(&mut reader, b, &[MapRecord::Came(key(), Some(came)), at(10)]);
+    assert_eq!(counts(&reader), Some((0, 10)));
+    write(&mut reader, b, &[at(20)]);
+    let gone = [MapRecord::HeadGone(key()), MapRecord::Halt(key(), None), MapRecord::Released(key(), None)];
+    write(&mut reader, a, &gone);
+    assert_eq!(counts(&reader), Some((0, 20)));
+    assert!(!reader.lost_sight());
+}
+
+#[test]
+fn what_was_forgotten_while_it_came_to_a_lane_that_was_read_before_is_looked_for_again() {
+    let mut reader = reader();
+    write(&mut reader, 1, &[MapRecord::Head(key(), head(0, vec![]))]);
+    assert!(!reader.lost_sight());
+    write(&mut reader, 1, &[MapRecord::HeadGone(key())]);
+    assert!(reader.lost_sight());
+    assert!(!reader.lost_sight(), "one more look tells");
+}
+
+#[test]
+fn of_lanes_that_copied_nothing_the_one_that_has_it_says_whether_it_stopped() {
+    let stopped = |reader: &MapReader| reader.stopped().map(|(_, (name, _))| name.clone()).collect::<Vec<_>>();
+    let halt = |name: &str| MapRecord::Halt(key(), Some((name.into(), "words".into())));
+    let mut reader = reader();
+    write(&mut reader, 0, &[halt("claimed"), MapRecord::Released(key(), Some(Released { to: 1, number: 1 }))]);
+    assert_eq!(stopped(&reader), ["claimed"]);
+    write(&mut reader, 1, &[MapRecord::Came(key(), Some(Came { number: 1, earlier: vec![] })), halt("too-large")]);
+    assert_eq!(stopped(&reader), ["too-large"]);
+    write(&mut reader, 1, &[MapRecord::Halt(key(), None)]);
+    assert_eq!(stopped(&reader), [] as [&str; 0]);
 }

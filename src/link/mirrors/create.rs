@@ -228,7 +228,8 @@ pub(crate) async fn await_shown(target: &Cluster, made: &BTreeMap<String, usize>
     last
 }
 
-fn shows(metadata: &Metadata, topic: &str, partitions: usize) -> bool {
+/// Whether it has so many partitions of a topic, all with leaders.
+pub(crate) fn shows(metadata: &Metadata, topic: &str, partitions: usize) -> bool {
     metadata.topics.get(topic).is_some_and(|found| {
         found.error == ErrorCode::NONE
             && found.partitions.len() >= partitions

@@ -37,7 +37,7 @@ impl Mirrors {
         };
         // Only heads are looked at: older ranges need not be kept.
         let Some(mut map) = MapReader::open(&setup, Box::new(|_| false)).await? else { return Ok(BTreeMap::new()) };
-        map.read(None).await?;
+        map.read().await?;
         let mirror = |head: &Head| (head.target_topic.clone(), head.target_topic_id);
         Ok(map.heads().map(|(key, head)| (key.topic.clone(), mirror(head))).collect())
     }

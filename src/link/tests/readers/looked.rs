@@ -12,7 +12,7 @@ use twinlog_link::translate::{Question, translate};
 use twinlog_link::verify::verify;
 
 use crate::kit::{create, setup};
-use crate::written::{Head0, NEXT_TARGET, SYNCED, Written};
+use crate::written::{Head0, LANE, NEXT_TARGET, SYNCED, Written};
 
 pub(crate) async fn ask(setup: &LinkSetup, side: Side, topic: &str, offset: i64) -> Result<Translation, Failure> {
     let question = Question { side, topic: topic.to_owned(), partition: 0, offset };
@@ -67,6 +67,29 @@ async fn older_ranges_come_out_of_chunks() {
     let written = Written::good("chunks", Head0::Complete).await;
     translates(&written).await;
     is_equal(&written).await;
+}
+
+#[tokio::test]
+async fn at_each_moment_of_a_move_the_answers_are_the_same() {
+    let written = Written::good("moved", Head0::Complete).await;
+    let lane = async || row(&written).await.lane;
+    assert_eq!(lane().await, 1);
+    written.release().await;
+    translates(&written).await;
+    is_equal(&written).await;
+    assert_eq!(lane().await, 1, "until the other one has it");
+    written.adopt().await;
+    translates(&written).await;
+    is_equal(&written).await;
+    assert_eq!(lane().await, 0);
+    written.forget().await;
+    translates(&written).await;
+    is_equal(&written).await;
+    // A late marker of the lane that it came from.
+    written.fence(NEXT_TARGET).await;
+    let asked = ask(&written.setup, Side::Source, &written.topic, SYNCED).await.unwrap();
+    assert_eq!(asked, Translation::AtEnd { offset: NEXT_TARGET + 1 });
+    assert_eq!(row(&written).await.state, "caught-up");
 }
 
 #[tokio::test]
@@ -155,13 +178,13 @@ async fn what_is_not_there_is_said() {
 #[tokio::test]
 async fn a_newer_map_is_refused_and_a_damaged_one_named() {
     let written = Written::good("newer", Head0::Fresh).await;
-    written.write_raw(&[(b"head/newer.orders/0", Some(&[FORMAT + 1]))]).await;
+    written.write_raw(LANE, &[(b"head/newer.orders/0", Some(&[FORMAT + 1]))]).await;
     let failure = ask(&written.setup, Side::Source, &written.topic, 0).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Refused, "{failure:?}");
     assert!(failure.what.ends_with("record \"head/newer.orders/0\": written by a newer twinlog"), "{failure:?}");
 
     let written = Written::good("damaged", Head0::Fresh).await;
-    written.write_raw(&[(b"head/damaged.orders/0", Some(&[FORMAT]))]).await;
+    written.write_raw(LANE, &[(b"head/damaged.orders/0", Some(&[FORMAT]))]).await;
     let failure = ask(&written.setup, Side::Source, &written.topic, 0).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Difference, "{failure:?}");
     assert!(failure.what.contains("target __twinlog.damaged.map:"), "{failure:?}");

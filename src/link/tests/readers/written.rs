@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use twinlog_client::admin::{ProducerId, TopicPartition};
 use twinlog_core::ids::{Producer, SourceOffset, TargetOffset};
-use twinlog_core::map_record::{Chunk, Head, LinkRecord, MapRecord, PartitionKey, Plan, PlanList};
+use twinlog_core::map_record::{Came, Chunk, Head, LinkRecord, MapRecord, PartitionKey, Plan, PlanList, Released};
 use twinlog_core::offset_map::{Extent, Range};
 use twinlog_link::names;
 use twinlog_link::supervisor::LinkSetup;
@@ -27,6 +27,8 @@ pub(crate) struct Written {
     owner: ProducerId,
 }
 
+/// The lane that the partition is in at first; the other one is 0.
+pub(crate) const LANE: i32 = 1;
 pub(crate) const SYNCED: i64 = 12;
 pub(crate) const NEXT_TARGET: i64 = 9;
 
@@ -41,6 +43,10 @@ pub(crate) enum Head0 {
 
 fn range(source: i64, target: i64, len: u64) -> Range {
     Range { source_start: SourceOffset(source), target_start: TargetOffset(target), len }
+}
+
+fn chunk(key: PartitionKey) -> MapRecord {
+    MapRecord::Chunk(key, 0, Chunk { ranges: vec![range(0, 1, 5)] })
 }
 
 pub(crate) fn batch(options: BatchOptions, values: &[&str]) -> Bytes {
@@ -96,9 +102,7 @@ impl Written {
             produce(target, &written.mirror, 0, batch(options, values), None).await;
         }
         if head == Head0::Complete {
-            let chunk = MapRecord::Chunk(written.key(), 0, Chunk { ranges: vec![range(0, 1, 5)] });
-            let cursor = Some(written.plan(8, SYNCED));
-            written.write(&[chunk, written.head((SYNCED, NEXT_TARGET), cursor, 1, vec![range(9, 6, 3)])]).await;
+            written.write(&[chunk(written.key()), written.complete()]).await;
         }
         written
     }
@@ -143,22 +147,50 @@ impl Written {
         MapRecord::Head(self.key(), head)
     }
 
-    /// Appends records to the link's map, as one compressed batch.
-    pub(crate) async fn write(&self, records: &[MapRecord]) {
-        let encoded: Vec<_> = records.iter().map(MapRecord::encode).collect();
-        let records: Vec<_> = encoded.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
-        self.write_raw(&records).await;
+    /// The lane lets go of the partition, with all of the copy in its head.
+    pub(crate) async fn release(&self) {
+        let released = MapRecord::Released(self.key(), Some(Released { to: 0, number: 1 }));
+        self.write(&[self.complete(), released]).await;
     }
 
-    pub(crate) async fn write_raw(&self, records: &[(&[u8], Option<&[u8]>)]) {
-        let lane = names::lane_of(&self.topic, 0, 2);
+    /// The other lane takes the partition over.
+    pub(crate) async fn adopt(&self) {
+        let came = MapRecord::Came(self.key(), Some(Came { number: 1, earlier: vec![self.owner.id] }));
+        self.write_to(0, &[chunk(self.key())]).await;
+        self.write_to(0, &[came, self.complete()]).await;
+    }
+
+    /// The lane that let go of the partition says nothing of it any more.
+    pub(crate) async fn forget(&self) {
+        let key = || self.key();
+        self.write(&[MapRecord::HeadGone(key()), MapRecord::Halt(key(), None), MapRecord::Released(key(), None)]).await;
+        self.write(&[MapRecord::ChunkGone(key(), 0)]).await;
+    }
+
+    /// A head that knows of all of the copy; its first range is in a chunk.
+    fn complete(&self) -> MapRecord {
+        self.head((SYNCED, NEXT_TARGET), Some(self.plan(8, SYNCED)), 1, vec![range(9, 6, 3)])
+    }
+
+    /// Appends records to the link's map, as one compressed batch.
+    pub(crate) async fn write(&self, records: &[MapRecord]) {
+        self.write_to(LANE, records).await;
+    }
+
+    async fn write_to(&self, lane: i32, records: &[MapRecord]) {
+        let encoded: Vec<_> = records.iter().map(MapRecord::encode).collect();
+        let records: Vec<_> = encoded.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
+        self.write_raw(lane, &records).await;
+    }
+
+    pub(crate) async fn write_raw(&self, lane: i32, records: &[(&[u8], Option<&[u8]>)]) {
         // Without sequences: only the id in it counts.
         let mut builder = BatchBuilder::new(BatchOptions { codec: Codec::Lz4, ..Default::default() });
         for (key, value) in records {
             builder.push(&NewRecord { key: Some(key), value: *value, ..Default::default() });
         }
         let topic = names::map_topic(&self.setup.name);
-        produce(&self.setup.target, &topic, i32::try_from(lane).unwrap(), builder.finish().unwrap(), None).await;
+        produce(&self.setup.target, &topic, lane, builder.finish().unwrap(), None).await;
     }
 
     /// A record in the mirror that the link did not write; its offset.
