@@ -170,6 +170,7 @@ impl Placing {
 
 async fn lanes_by_the_map(setup: &LinkSetup) -> Result<BTreeMap<PartitionKey, u32>, Failure> {
     let Some(mut reader) = MapReader::open(setup, Box::new(|_| false)).await? else { return Ok(BTreeMap::new()) };
-    reader.read(None).await?;
-    Ok(reader.lanes_of_all())
+    reader.read().await?;
+    let held = reader.told().into_iter().filter(|(_, told)| told.mapped.head.is_some());
+    Ok(held.map(|(key, told)| (key.clone(), told.lane)).collect())
 }

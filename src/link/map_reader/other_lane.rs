@@ -1,6 +1,6 @@
 //! The map of one lane, read by the owner of another: what it takes over from there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use twinlog_client::Cluster;
 use twinlog_client::admin::{IsolationLevel, TopicPartition};
 use twinlog_core::ids::TopicId;
 use twinlog_core::map_record::PartitionKey;
-use twinlog_core::moves::{Adoption, true_one};
+use twinlog_core::moves::Adoption;
 use twinlog_core::report::Failure;
 
-use super::{Contents, Keep, Lane, MapReader};
+use super::{Contents, Keep, Lane};
 use crate::log::LogReader;
 use crate::names;
 
@@ -65,20 +65,5 @@ impl OtherLane {
         let chunks = self.lane.contents.chunks(key);
         let chunks = chunks.into_iter().map(|(number, chunk)| (number, chunk.clone())).collect();
         Adoption::of(state.partitions.get(key)?, &state.producer_ids, chunks, number)
-    }
-}
-
-impl MapReader {
-    /// The lane of each partition that the map knows, as far as was read.
-    pub(crate) fn lanes_of_all(&self) -> BTreeMap<PartitionKey, u32> {
-        let mut all: BTreeMap<&PartitionKey, Vec<_>> = BTreeMap::new();
-        for (lane, number) in self.lanes.iter().zip(0..) {
-            for (key, mapped) in &lane.contents.state.partitions {
-                all.entry(key).or_default().push((number, mapped));
-            }
-        }
-        let held = |(_, mapped): &(u32, &twinlog_core::map_state::MappedPartition)| mapped.head.is_some();
-        let lane = |found: Vec<_>| true_one(found.into_iter().filter(held)).map(|(number, _)| number);
-        all.into_iter().filter_map(|(key, found)| Some((key.clone(), lane(found)?))).collect()
     }
 }
