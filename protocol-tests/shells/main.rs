@@ -28,7 +28,7 @@ use crate::world::run;
 const SEEDS: u64 = 300;
 const SEEDS_LONG: u64 = 20_000;
 /// Enough for each mistake to be found.
-const SEEDS_MISTAKE: u64 = 60;
+const SEEDS_MISTAKE: u64 = 200;
 
 /// What must happen in some world, or the simulation tests less than it seems to.
 const HAPPENS: [&str; 35] = [
@@ -92,9 +92,10 @@ fn every_world_ends_well() {
     if let Ok(seeds) = std::env::var("TWINLOG_SHELLS_SURVEY") {
         let swept = sweep(seeds.parse().unwrap(), None, true);
         println!("{:#?}", swept.coverage);
-        for (seed, failure) in swept.failures {
+        for (seed, failure) in &swept.failures {
             println!("{seed}: {failure}");
         }
+        assert!(swept.failures.is_empty(), "{} of {seeds} worlds do not end well", swept.failures.len());
         return;
     }
     let worlds = Worlds { run: &|seed| run(seed, None), replay: &replay };
