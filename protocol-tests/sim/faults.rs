@@ -1,6 +1,7 @@
 //! What happens to the world by itself: appends, and everything that goes wrong.
 
 use twinlog_core::io::Input;
+use twinlog_core::lane::Lane;
 
 use super::broker::TRANSACTION_TIMEOUT_MS;
 use super::profile::{Ages, Cause};
@@ -143,7 +144,9 @@ impl World {
                 self.count("compactions of the map");
                 let lane = self.rng.index(self.profile.lanes);
                 let map = self.map_of(lane);
-                self.targets[map].compact();
+                let is_running = |index: usize| self.instances[index].lane.as_ref().is_some_and(Lane::is_running);
+                let is_read = !self.living().all(is_running);
+                self.targets[map].compact(is_read);
                 self.plan(true, 3_000, Event::Compact);
             }
             Event::Jump => self.jump(),

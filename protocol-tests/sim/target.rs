@@ -241,14 +241,15 @@ impl Log {
         self.forget(now, expiration_ms);
     }
 
-    /// The cleaner's pass over a map: of each key the newest record stays, a tombstone not even that.
-    pub(crate) fn compact(&mut self) {
+    /// The cleaner's pass over a map: of each key the newest record stays. Tombstones go, too, unless somebody reads who
+    /// may have seen what they end: they stay for `delete.retention.ms`, a day.
+    pub(crate) fn compact(&mut self, is_read: bool) {
         let (mut newest, mut cleaned) = (BTreeMap::new(), BTreeSet::new());
         for batch in self.batches.iter().filter(|batch| batch.end() <= self.high_watermark) {
             if let Payload::Map(records) = &batch.payload {
                 for (offset, (key, value)) in (batch.base..).zip(records.iter()) {
                     cleaned.extend(newest.insert(key.clone(), offset));
-                    if value.is_none() {
+                    if value.is_none() && !is_read {
                         newest.remove(key);
                         cleaned.insert(offset);
                     }

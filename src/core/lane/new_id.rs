@@ -87,6 +87,7 @@ impl Lane {
             Change::Quieting { since } => {
                 if now.mono_ms - since > PATIENCE_MS {
                     self.put_change_off(now);
+                    self.go_on(now);
                 }
                 false
             }
@@ -198,6 +199,7 @@ impl Lane {
         let Change::Fencing { fenced } = &self.change else { return };
         if !last && failed.iter().any(|(member, _)| !fenced.contains(member)) {
             self.put_change_off(now);
+            // Some may have a marker of a newer epoch than they send under.
             for id in self.ids() {
                 self.with(now, id, Partition::fence_anew);
             }
@@ -207,7 +209,6 @@ impl Lane {
     fn put_change_off(&mut self, now: Now) {
         self.change = Change::None;
         self.change_at = now.mono_ms + PATIENCE_MS;
-        self.go_on(now);
     }
 
     /// Partitions send again after the lane stood still.
