@@ -10,7 +10,7 @@ use crate::map_record::PartitionKey;
 const GOOD_ENOUGH: u128 = 10;
 /// Steps for each partition; each makes the lanes more alike, so that this is only a bound.
 const STEPS_MAX: usize = 4;
-/// A partition that is smaller than this part of what the lane's partitions have to give on average is not worth a move.
+/// What a move must bring at the least: this part of what each partition of the lane had to bring on average.
 const WORTH: u128 = 4;
 
 /// The lanes that partitions should go to; those that stay are not named. What is on its way counts where it goes, and

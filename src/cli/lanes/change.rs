@@ -22,8 +22,8 @@ use crate::engine::{self, Change};
 /// Moves a partition, or all of a topic, into another lane
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The lane that has the partition stops it, and the other one goes on where it stopped; both may be of different instances.
-Nothing else stops, and no record is lost or doubled. Shows the plan; changes nothing without --yes.
+The lane that has the partition stops it, and the other one goes on where it stopped, also on another instance. Nothing
+else stops, and no record is lost or doubled. Shows the plan; changes nothing without --yes.
 Ends with 1 if something is still on its way after --wait. With no `twinlog run` up, the next one carries it out.
 
 Examples:
@@ -67,8 +67,8 @@ pub(super) struct RebalanceArguments {
 /// Changes the number of lanes
 #[derive(Debug, Args)]
 #[command(after_help = "\
-More lanes are there at once, and empty: `twinlog lanes rebalance` fills them. Of fewer, the last ones are emptied first,
-and then they are gone. Shows the plan; changes nothing without --yes. `lanes` in the configuration counts only for a
+More lanes are there at once, and empty: `twinlog lanes rebalance` fills them. Of fewer, the last ones are emptied
+first, and then they are gone. Shows the plan; changes nothing without --yes. `lanes` in the configuration counts only for a
 new link.
 Ends with 1 if something is still on its way after --wait. With no `twinlog run` up, the next one carries it out.
 
