@@ -109,6 +109,9 @@ impl World {
                     network.stand(false);
                 });
             }
+            if self.profile.lanes > 1 && self.is_time(step, profile.moves_ms) {
+                self.send_to_a_lane(&mut healers);
+            }
             if self.rng.u32(0..10) == 0 {
                 self.target.expire_producers();
             }
@@ -127,14 +130,16 @@ impl World {
         Instant::now() + Duration::from_millis(self.rng.u64(50..=max_ms))
     }
 
-    /// A partition of the source, of a mirror that is there, or of the map.
+    /// A partition of the source, of a mirror that is there, of the map, or of the link's state.
     fn some_partition(&mut self) -> (Sandbox, String, i32) {
         let (topic, partitions) = self.topics[self.rng.usize(0..self.topics.len())].clone();
         let partition = self.rng.i32(0..partitions);
         let map = format!("__twinlog.{LINK}.map");
         let lane = self.rng.i32(0..self.profile.lanes.into());
-        let candidates = [(mirror(&topic), partition), (mirror(&topic), partition), (map, lane)];
-        let (name, number) = candidates[self.rng.usize(0..3)].clone();
+        let state = format!("__twinlog.{LINK}.state");
+        let mirrored = (mirror(&topic), partition);
+        let candidates = [mirrored.clone(), mirrored, (map, lane), (state, 0)];
+        let (name, number) = candidates[self.rng.usize(0..4)].clone();
         if self.rng.u32(0..3) > 0 && self.target.leader(&name, number).is_ok() {
             return (self.target.clone(), name, number);
         }

@@ -11,6 +11,7 @@ mod chaos;
 mod faults;
 mod instance;
 mod judge;
+mod moves;
 mod network;
 mod offline;
 mod peer;
@@ -30,7 +31,7 @@ const SEEDS_LONG: u64 = 20_000;
 const SEEDS_MISTAKE: u64 = 60;
 
 /// What must happen in some world, or the simulation tests less than it seems to.
-const HAPPENS: [&str; 34] = [
+const HAPPENS: [&str; 35] = [
     "AddPartitionsToTxn refused",
     "AddPartitionsToTxn refused after it",
     "EndTxn refused",
@@ -51,6 +52,7 @@ const HAPPENS: [&str; 34] = [
     "links that stand still",
     "maps read beside their owner",
     "mirrors that lose their end",
+    "moves to another lane",
     "old batches",
     "partitions without a leader",
     "pauses of a node",

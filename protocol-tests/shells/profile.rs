@@ -69,6 +69,8 @@ pub(crate) struct Profile {
     pub(crate) rivals_ms: u64,
     pub(crate) stops_ms: u64,
     pub(crate) stands_ms: u64,
+    /// Partitions that are sent to other lanes.
+    pub(crate) moves_ms: u64,
     /// A topic that is made later.
     pub(crate) late_topic: bool,
 }
@@ -128,6 +130,7 @@ impl Profile {
             rivals_ms: rivals_ms.into(),
             stops_ms: some(rng, 250, [2_000, 4_000]).into(),
             stands_ms: some(rng, 200, [2_000, 4_000]).into(),
+            moves_ms: some(rng, 500, [300, 1_500]).into(),
             late_topic: rng.u32(0..1000) < 200,
         };
         // The same rule: a request that its sender has given up, and that a broker carries out long after, is refused

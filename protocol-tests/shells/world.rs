@@ -175,7 +175,7 @@ impl World {
         self.topics.push((name, partitions));
     }
 
-    fn environment(&self) -> Environment {
+    pub(crate) fn environment(&self) -> Environment {
         let behind = if self.mistake == Some(Mistake::ClockBehind) { 2 * 86_400_000 } else { 0 };
         environment(self.shared.begun, START_MS - behind)
     }
@@ -247,6 +247,7 @@ impl World {
                 Ok(end) => return Err(format!("a link ended without being told: {end:?}")),
                 Err(LinkError::Client(_)) if !calm => self.shared.happened("starts that failed"),
                 Err(LinkError::MapTopic(_)) if !calm => self.shared.happened("starts that failed at the map topic"),
+                Err(LinkError::State(_)) if !calm => self.shared.happened("starts that failed at the state"),
                 Err(error) => return Err(format!("a link ended: {error:?}")),
             }
         }
@@ -266,6 +267,13 @@ impl World {
         })
     }
 
+    /// What is on its way to another lane.
+    async fn moving(&self) -> Result<Option<String>, String> {
+        let state = self.link_state().await?;
+        let moving = state.places().find(|(_, place)| place.from.is_some());
+        Ok(moving.map(|(key, place)| format!("{key:?} is on its way: {place:?}")))
+    }
+
     /// One link is left, and it catches up.
     async fn catch_up(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + CATCH_UP;
@@ -274,7 +282,7 @@ impl World {
             if self.instances.is_empty() {
                 self.start(false);
             }
-            match self.behind() {
+            match self.behind().or(self.moving().await?) {
                 None if self.instances.len() == 1 && !self.instances[0].is_stopped => break,
                 None if Instant::now() > deadline => return Err("a link does not end".to_owned()),
                 // They share the lanes for ever: one is to take over all in the end.
@@ -323,6 +331,8 @@ impl World {
             let end = self.target.offsets(&crate::instance::mirror(topic), *partition).unwrap();
             self.shared.trace(format!("{topic}:{partition} ends at {end:?}"));
         }
+        let moves = self.link_state().await?.places().map(|(_, place)| place.number).sum();
+        self.shared.count("moves to another lane", moves);
         self.shared.count("records copied", u64::try_from(copied).unwrap());
         verify_all(&setup, self.audits.len()).await?;
         self.look_after(true).await

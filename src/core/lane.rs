@@ -108,8 +108,8 @@ pub struct Lane {
     /// Until then a request of this lane that was not answered may still be carried out, and take the lane from it
     /// under an epoch that nobody gets.
     doubtful_until: u64,
-    /// When the coordinator was last asked for what it then did, by the wall clock.
-    heard_ms: i64,
+    /// When the coordinator was last asked for what it then did.
+    heard: Now,
     change: Change,
     /// Not before this time, after a change of the id was put off.
     change_at: u64,
@@ -162,7 +162,7 @@ impl Lane {
             open_members: BTreeSet::new(),
             asked: now,
             doubtful_until: 0,
-            heard_ms: now.wall_ms,
+            heard: now,
             change: Change::None,
             change_at: 0,
             running_since: 0,
@@ -475,12 +475,14 @@ impl Lane {
     /// Whether the lane stood still for so long that the target may have forgotten its transactional id: the next owner
     /// would get another producer id, which refuses nothing that this one sends.
     fn may_be_unknown(&self, now: Now) -> bool {
-        now.wall_ms - self.heard_ms > 2 * self.config.keep_alive_ms
+        now.wall_ms - self.heard.wall_ms > 2 * self.config.keep_alive_ms
     }
 
     /// Somebody has a newer epoch: another owner, or nobody, if a late request of our own was carried out.
     fn superseded(&mut self, now: Now) {
-        self.over(match now.mono_ms < self.doubtful_until {
+        // What was carried out late may also have opened a transaction that the coordinator ends under another epoch,
+        // much later: only its word from after that time shows that it did not.
+        self.over(match now.mono_ms.min(self.heard.mono_ms) < self.doubtful_until {
             true => Over::Restart("a late request of its own may have taken it under another epoch"),
             false => Over::Lost,
         });

@@ -10,6 +10,9 @@
 //!        ▼
 //!  claim withdrawn, refused
 //! ```
+//!
+//! Of a link's instances only the one that leads its group claims: of two equal claims compaction would keep the later
+//! one, behind a claim of another link that came in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -63,8 +66,14 @@ impl Claims {
     }
 
     /// Takes out of a round what must not be copied: mirrors that other links have stop, with the owner's name, and as
-    /// long as it cannot be known whose they are, they are held back.
-    pub(crate) async fn sift(&mut self, round: &mut Round, target_name: impl Fn(&str) -> String) {
+    /// long as it cannot be known whose they are, they are held back. Whether some are held back because nobody has
+    /// them, and it is not `may_claim`.
+    pub(crate) async fn sift(
+        &mut self,
+        round: &mut Round,
+        may_claim: bool,
+        target_name: impl Fn(&str) -> String,
+    ) -> bool {
         let mut asked: BTreeMap<String, ClaimedTopic> = BTreeMap::new();
         for spec in &round.partitions {
             let topic = ClaimedTopic::new(&spec.target_topic, spec.target_topic_id);
@@ -77,12 +86,16 @@ impl Claims {
         let filled: BTreeMap<String, String> =
             filled.map(|(key, _)| (key.topic.clone(), target_name(&key.topic))).collect();
         if asked.is_empty() && filled.is_empty() {
-            return;
+            return false;
         }
-        match self.settle(&asked, &filled).await {
+        match self.settle(&asked, &filled, may_claim).await {
             Ok(owners) => {
                 self.told = None;
                 self.refuse(round, &owners);
+                asked.retain(|source, topic| !owners.contains_key(source) && !self.ours.contains(topic));
+                let is_unclaimed = !asked.is_empty();
+                hold_back(round, asked);
+                is_unclaimed
             }
             Err(error) => {
                 let words = error.to_string();
@@ -95,8 +108,8 @@ impl Claims {
                     );
                     self.told = Some(words);
                 }
-                round.partitions.retain(|spec| !asked.contains_key(&spec.key.topic));
-                round.held.extend(asked.into_keys());
+                hold_back(round, asked);
+                false
             }
         }
     }
@@ -111,13 +124,14 @@ impl Claims {
         round.stops.extend(stops);
     }
 
-    /// Claims what nobody has; the owners of what others have, by source topic. What is `filled` is only looked up.
+    /// Claims what nobody has, if it `may_claim`; the owners of what others have, by source topic. What is `filled` is only looked up.
     async fn settle(
         &mut self,
         asked: &BTreeMap<String, ClaimedTopic>,
         filled: &BTreeMap<String, String>,
+        may_claim: bool,
     ) -> Result<BTreeMap<String, String>, MapTopicError> {
-        if !asked.is_empty() {
+        if may_claim && !asked.is_empty() {
             ensure_claims_topic(&self.target, self.replication_factor).await?;
         }
         let Some(mut standing) = read(&self.target).await? else { return Ok(BTreeMap::new()) };
@@ -128,7 +142,7 @@ impl Claims {
         let value = value(&self.source_cluster, now_ms);
         let claims: Vec<_> =
             asked.values().filter(is_free).map(|topic| (topic.key(&self.link), Some(value.clone()))).collect();
-        if !claims.is_empty() {
+        if may_claim && !claims.is_empty() {
             write(&self.target, now_ms, claims).await?;
             standing = read(&self.target).await?.unwrap_or_default();
         }
@@ -164,6 +178,11 @@ impl Claims {
         });
         Ok(found.collect())
     }
+}
+
+fn hold_back(round: &mut Round, topics: BTreeMap<String, ClaimedTopic>) {
+    round.partitions.retain(|spec| !topics.contains_key(&spec.key.topic));
+    round.held.extend(topics.into_keys());
 }
 
 /// The claims that stand now; none if the topic is not there.

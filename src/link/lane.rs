@@ -11,6 +11,7 @@ mod leaders;
 mod map_io;
 mod outgoing;
 mod route;
+mod table;
 mod target_reads;
 
 use std::sync::Arc;
@@ -21,11 +22,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use twinlog_client::{Cluster, Connection, Error};
 use twinlog_core::config::FetchConfig;
-use twinlog_core::halt::Halt;
 use twinlog_core::ids::{Now, TopicId};
-use twinlog_core::io::{Failure, Input, LanePartition, Output, Over, PartitionSpec};
+use twinlog_core::io::{Failure, Input, LanePartition, Output, Over};
 use twinlog_core::lane::{Lane, LaneConfig};
+use twinlog_core::link_state::LinkState;
 use twinlog_core::map_record::PartitionKey;
+use twinlog_core::partition::Partition;
 use twinlog_core::status::PartitionStatus;
 
 use self::budget::Slots;
@@ -37,9 +39,12 @@ use self::leaders::Leaders;
 pub(crate) use self::map_io::produce;
 use self::outgoing::{Outgoing, ProduceDone};
 use self::route::Route;
+pub(crate) use self::table::Partitions;
+use self::table::{OtherRead, Table};
 use self::target_reads::TargetReads;
 use crate::environment::WallClock;
 use crate::lease::Lease;
+use crate::state::Follower;
 
 /// Everything that a lane's shell needs.
 #[derive(Clone, Debug)]
@@ -56,15 +61,17 @@ pub(crate) struct LaneSetup {
     pub(crate) clock: WallClock,
     /// Whether the lane may be written.
     pub(crate) lease: Lease,
+    /// The link's state: which partitions are in which lane.
+    pub(crate) state: Arc<Follower>,
+    /// Where is told which partitions have come to the lane, by which moves.
+    pub(crate) ended: mpsc::UnboundedSender<(PartitionKey, u64)>,
 }
 
 /// What a lane is told from outside.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Copy these, too.
-    Add(Vec<PartitionSpec>),
-    /// Stop this one.
-    Stop(PartitionKey, Halt),
+    /// What the link copies, whichever lane it is in.
+    Partitions(Partitions),
     /// Finish.
     Drain,
 }
@@ -77,6 +84,8 @@ enum Message {
     Fetched(FetchDone),
     Connected(Route, Result<Arc<Connection>, Error>),
     Produced(ProduceDone),
+    State(Arc<LinkState>),
+    OtherRead(Box<OtherRead>),
 }
 
 /// How often a snapshot is given out.
@@ -94,6 +103,7 @@ pub(crate) struct LaneShell {
     outgoing: Outgoing,
     leaders: Leaders,
     reads: TargetReads,
+    table: Table,
     events: Events,
     status: watch::Sender<Vec<PartitionStatus>>,
     status_at: Instant,
@@ -110,6 +120,7 @@ impl LaneShell {
             outgoing: Outgoing::default(),
             leaders: Leaders::default(),
             reads: TargetReads::default(),
+            table: Table::default(),
             events: Events::new(&setup.link, setup.lane),
             setup,
             core,
@@ -153,20 +164,9 @@ impl LaneShell {
     }
 
     fn command(&mut self, command: Command) {
-        let now = self.now();
         match command {
-            Command::Add(specs) => {
-                for spec in specs {
-                    self.core.add(now, spec);
-                }
-            }
-            Command::Stop(key, halt) => {
-                let found = self.core.partitions().iter().position(|partition| partition.spec().key == key);
-                if let Some(id) = found.and_then(|index| u32::try_from(index).ok()) {
-                    self.core.handle(now, Input::Stop(LanePartition(id), halt));
-                }
-            }
-            Command::Drain => self.core.handle(now, Input::Drain),
+            Command::Partitions(partitions) => self.table.set_partitions(partitions),
+            Command::Drain => self.core.handle(self.now(), Input::Drain),
         }
     }
 
@@ -186,6 +186,8 @@ impl LaneShell {
                 let inputs = self.outgoing.connected(route, result, &self.setup.target);
                 inputs.into_iter().for_each(|input| self.core.handle(now, input));
             }
+            Message::State(state) => self.table.set_state(state),
+            Message::OtherRead(read) => self.table.other_read(now, *read, &mut self.core, &self.setup),
             Message::Produced(done) => {
                 let (inputs, stale) = self.outgoing.done(done, &self.core, now.mono_ms);
                 if stale {
@@ -204,6 +206,9 @@ impl LaneShell {
                 if let Some(over) = self.output(output) {
                     return Some(over);
                 }
+            }
+            if self.table.obey(now, &mut self.core, &self.setup, &self.sender) {
+                continue;
             }
             let mut inputs = self.outgoing.flush(&self.setup, &self.slots, &self.core, now.mono_ms, &self.sender);
             inputs.append(&mut self.leaders.changes(&self.setup, &self.core, &self.outgoing));
@@ -238,7 +243,10 @@ impl LaneShell {
                 self.outgoing.push(partition, slot, attempt, producer, sequence, bytes);
             }
             Output::Release(slot) => self.slots.release(slot),
-            Output::Event(event) => self.events.log(&event, &self.core, self.intake.is_short_of_budget()),
+            Output::Event(event) => {
+                self.table.hear(&event, &self.setup, &self.sender);
+                self.events.log(&event, &self.core, self.intake.is_short_of_budget());
+            }
             Output::Over(over) => return Some(over),
         }
         None
@@ -250,8 +258,13 @@ impl LaneShell {
 
     fn publish(&mut self) {
         self.status_at = Instant::now() + STATUS_PAUSE;
+        self.table.look_again();
         let lane = u16::try_from(self.setup.lane).unwrap_or(u16::MAX);
-        let snapshot = self.core.partitions().iter();
+        // One that was let go of is its new lane's.
+        let is_here =
+            |(id, partition): &(LanePartition, &Partition)| self.core.find(&partition.spec().key) == Some(*id);
+        let all = (0..).map(LanePartition).zip(self.core.partitions());
+        let snapshot = all.filter(is_here).map(|(_, partition)| partition);
         let short_of_budget = self.intake.is_short_of_budget();
         let snapshot = snapshot.map(|partition| events::status(partition, &self.core, lane, short_of_budget)).collect();
         self.status.send_replace(snapshot);

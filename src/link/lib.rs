@@ -19,6 +19,7 @@ mod members;
 pub mod mirrors;
 pub mod names;
 mod own_lanes;
+mod placing;
 pub mod reach;
 pub mod same_cluster;
 pub mod state;

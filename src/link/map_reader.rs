@@ -11,6 +11,7 @@
 //! counts that [`true_one`] names. A lane is there to take it before the other one forgets it, but map partitions are
 //! read one after the other: so what was forgotten meanwhile, and is nowhere else yet, is looked for again.
 
+mod other_lane;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use twinlog_core::moves::true_one;
 use twinlog_core::report::{Failure, FailureKind};
 use twinlog_wire::batch::Entry;
 
+pub(crate) use self::other_lane::OtherLane;
 pub(crate) use self::snapshot::{MirrorEnd, PartitionMap, Snapshot, Wanted, snapshot};
 use crate::log::{LogPart, LogRead, LogReader};
 use crate::map_log::map_entries;

@@ -34,7 +34,10 @@ pub(crate) enum News {
     /// The lane is not ours any more.
     Lost(u32),
     /// A plan was carried out: what is not ours is somebody else's.
-    Shared,
+    Shared {
+        /// Whether this instance leads the group.
+        leads: bool,
+    },
     /// The group will never take us.
     Refused(ErrorCode),
     /// We have left.
@@ -85,6 +88,11 @@ impl Members {
     /// How many bytes a second lanes copied lately.
     pub(crate) fn rates(&self, rates: BTreeMap<u32, u64>) {
         self.tell(Input::Rates(rates));
+    }
+
+    /// How many lanes there are.
+    pub(crate) fn lanes(&self, lanes: u32) {
+        self.tell(Input::Lanes(lanes));
     }
 
     /// Leaves the group; [`News::Left`] follows. No lane may be written any more.
@@ -150,7 +158,7 @@ impl Shell {
             Output::Event(event) => {
                 self.log(&event);
                 match event {
-                    Event::Member { .. } => News::Shared,
+                    Event::Member { leads, .. } => News::Shared { leads },
                     Event::Out | Event::Retrying(..) => return None,
                 }
             }

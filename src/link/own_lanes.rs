@@ -14,7 +14,7 @@ use twinlog_core::io::Over;
 use twinlog_core::status::PartitionStatus;
 
 use crate::environment::LanePlace;
-use crate::lane::{Command, LaneSetup, LaneShell};
+use crate::lane::{Command, LaneSetup, LaneShell, Partitions};
 
 /// How long a drain may take before what is in flight is left to the next owner.
 pub(crate) const DRAIN: Duration = Duration::from_secs(25);
@@ -49,6 +49,7 @@ pub(crate) type Ended = (u32, u64, Over);
 pub(crate) struct OwnLanes {
     /// What all lanes have in common; the lane's number is each one's own.
     template: LaneSetup,
+    place: LanePlace,
     workers: Vec<Worker>,
     lanes: BTreeMap<u32, Lane>,
     lives: u64,
@@ -97,18 +98,25 @@ impl OwnLanes {
         lanes: usize,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Ended>), String> {
         let (ends, ended) = mpsc::unbounded_channel();
-        let workers = workers(place, lanes)?;
-        Ok((Self { template, workers, lanes: BTreeMap::new(), lives: 0, ends, measured: None }, ended))
+        let workers = workers(place, 0, lanes)?;
+        Ok((Self { template, place, workers, lanes: BTreeMap::new(), lives: 0, ends, measured: None }, ended))
+    }
+
+    /// There are as many lanes now: those begun from here on have that part of `budget_bytes` each.
+    pub(crate) fn share(&mut self, lanes: usize, budget_bytes: u64) {
+        self.template.budget_bytes = budget_bytes / u64::try_from(lanes).unwrap_or(1).max(1);
+        match workers(self.place, self.workers.len(), lanes) {
+            Ok(more) => self.workers.extend(more),
+            Err(error) => tracing::warn!(error, "No thread for more lanes: they share those that are there."),
+        }
     }
 
     /// Begins a lane after a pause.
-    pub(crate) fn begin(&mut self, lane: u32, after: Duration, first: impl IntoIterator<Item = Command>) {
+    pub(crate) fn begin(&mut self, lane: u32, after: Duration, partitions: &Partitions) {
         let taken = self.lanes.remove(&lane).map_or(0, |former| former.taken);
         let (commands, mut inbox) = mpsc::unbounded_channel();
-        for command in first {
-            // The inbox is right here.
-            drop(commands.send(command));
-        }
+        // The inbox is right here.
+        drop(commands.send(Command::Partitions(partitions.clone())));
         let (status_sender, status) = watch::channel(Vec::new());
         let Some(worker) = self.workers.get(usize::try_from(lane).unwrap_or(0) % self.workers.len().max(1)) else {
             return;
@@ -146,11 +154,11 @@ impl OwnLanes {
         self.lanes.is_empty()
     }
 
-    /// Tells a lane something, if it is ours.
-    pub(crate) fn tell(&self, lane: u32, command: Command) {
-        if let Some(lane) = self.lanes.get(&lane) {
-            // A lane that is over is begun again with all its partitions.
-            drop(lane.commands.send(command));
+    /// Tells all lanes what is to be copied.
+    pub(crate) fn set_partitions(&self, partitions: &Partitions) {
+        for lane in self.lanes.values() {
+            // A lane that is over is begun again with all of them.
+            drop(lane.commands.send(Command::Partitions(partitions.clone())));
         }
     }
 
@@ -259,12 +267,14 @@ impl OwnLanes {
     }
 }
 
-fn workers(place: LanePlace, lanes: usize) -> Result<Vec<Worker>, String> {
+/// Those that are needed for so many lanes besides the first ones.
+fn workers(place: LanePlace, first: usize, lanes: usize) -> Result<Vec<Worker>, String> {
     match place {
+        LanePlace::SameRuntime if first > 0 => Ok(Vec::new()),
         LanePlace::SameRuntime => Ok(vec![Worker { handle: Handle::current(), _end: None }]),
         LanePlace::OwnThreads => {
             let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-            (0..cores.min(lanes).max(1)).map(worker).collect()
+            (first..cores.min(lanes).max(1)).map(worker).collect()
         }
     }
 }

@@ -18,13 +18,16 @@ use twinlog_core::link_state::{LinkState, Refusal};
 use twinlog_core::state_record::StateRecord;
 use twinlog_wire::batch::Entry;
 
-pub use self::follow::{Follower, Seen};
+pub use self::follow::{Follower, Listener};
 use crate::environment::WallClock;
 use crate::log::{LogPart, LogRead, LogReader};
 use crate::map_log::map_entries;
 use crate::map_topic::{MapTopicError, check_kept_settings, ensure_topic};
 use crate::names::state_topic;
 
+/// The number by which connections for the state are told from those of lanes: who waits there for news holds up no
+/// lane.
+const CONNECTIONS: u32 = u32::MAX;
 /// How long the broker may wait for something new.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
@@ -88,7 +91,7 @@ impl StateTopic {
     fn of(target: &Cluster, link: &str, topic_id: TopicId, clock: WallClock) -> Self {
         let log = LogReader {
             cluster: target.clone(),
-            lane: 0,
+            lane: CONNECTIONS,
             at: TopicPartition::new(state_topic(link), 0),
             topic_id,
             isolation: IsolationLevel::ReadUncommitted,
@@ -99,17 +102,25 @@ impl StateTopic {
 
     /// What it says as of now.
     pub async fn read(&self) -> Result<LinkState, StateError> {
-        let end = self.log.offset(OffsetAt::Latest).await?;
+        let (target, deadline) = (&self.log.cluster, Self::deadline());
+        let end = target.retry(deadline, || self.log.offset(OffsetAt::Latest)).await?;
         let mut reading = Reading::default();
         while reading.next < end {
-            self.read_on(&mut reading).await?;
+            let from = reading.next;
+            let read = target.retry(deadline, || self.log.read(from)).await?;
+            self.take(&mut reading, read)?;
         }
         Ok(reading.state)
     }
 
     /// Reads one part more.
     async fn read_on(&self, reading: &mut Reading) -> Result<(), StateError> {
-        match self.log.read(reading.next).await? {
+        let read = self.log.read(reading.next).await?;
+        self.take(reading, read)
+    }
+
+    fn take(&self, reading: &mut Reading, read: LogRead) -> Result<(), StateError> {
+        match read {
             LogRead::Part(part) => reading.take(&part).map_err(|what| self.unreadable(what)),
             LogRead::OutOfRange { start, .. } => {
                 // The log was cut, or made anew: what was read before counts for nothing.

@@ -4,33 +4,38 @@
 //!  preflight ──► join the group ──► lanes come and go, rounds of mirrors (every `topics` interval) ──► drain ──► leave
 //!                                       │ a lane is over: begun again from its map, or the link ends
 //! ```
+//!
+//! Which partition is in which lane stands in the link's state; each lane goes by it itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
-use twinlog_client::{Cluster, Error, ErrorCode};
+use twinlog_client::{Cluster, Error, ErrorCode, Metadata};
 use twinlog_core::config::LinkConfig;
 use twinlog_core::halt::Halt;
-use twinlog_core::io::PartitionSpec;
 use twinlog_core::lane::{EpochLimits, LaneConfig};
 use twinlog_core::map_record::{LinkRecord, PartitionKey};
 use twinlog_core::report::{Missing, RunEnd};
+use twinlog_core::state_record::Lanes;
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 
 use crate::claims::Claims;
 use crate::environment::Environment;
-use crate::lane::{Command, LaneSetup};
+use crate::lane::{LaneSetup, Partitions};
 use crate::lease::Lease;
 use crate::map_topic::{MapTopicError, Memory, ensure_map_topic, memory};
 use crate::members::{Members, MembersSetup, News};
 use crate::mirrors::{Mirrors, Round};
-use crate::names::{group, lane_of};
+use crate::names::{group, map_topic};
 use crate::own_lanes::{DRAIN, Ended, Next, OwnLanes};
+use crate::placing::Placing;
 use crate::same_cluster::{SameCluster, refuse_same_cluster};
+use crate::state::{StateError, StateTopic};
 use crate::status;
 
 /// How long the clusters may take to answer for the first time.
@@ -89,6 +94,9 @@ pub enum LinkError {
     /// The map topic cannot be used.
     #[error(transparent)]
     MapTopic(#[from] MapTopicError),
+    /// The link's state cannot be read or begun.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The target does not take this instance into the link's group.
     #[error(
         "link {link}: the target does not take this instance into group {}: {code}; {}",
@@ -175,6 +183,7 @@ pub async fn run(
             }
             Some(done) = link.rounds.join_next() => link.round_done(unpanicked(done)),
             Some(rows) = link.looks.join_next() => link.looked(unpanicked(rows)),
+            () = link.placing.changed() => link.look_at_state(),
             () = sleep_until(wake) => {}
         }
     };
@@ -201,15 +210,21 @@ struct Running {
     setup: LinkSetup,
     members: Members,
     lanes: OwnLanes,
+    placing: Placing,
+    /// How many lanes there are.
+    count: u32,
     /// Whether the group has shared the lanes out: what is not ours is another instance's.
     shared: bool,
+    /// Whether this instance leads the group.
+    leads: bool,
+    /// Mirrors are held back until the group's leader has claimed them.
+    waits_for_claims: bool,
     /// None while a round is under way: it has them.
     topics: Option<Topics>,
     rounds: JoinSet<RoundDone>,
     /// None while a round is under way.
     next_round: Option<Instant>,
-    specs: BTreeMap<PartitionKey, PartitionSpec>,
-    stops: BTreeMap<PartitionKey, Halt>,
+    partitions: Partitions,
     /// Source topics that are to be copied and cannot be yet; the log says why.
     held: BTreeSet<String>,
     /// The source's ends are to be asked for: everything up to them is what is waited for.
@@ -231,11 +246,13 @@ struct Topics {
 }
 
 impl Topics {
-    /// Compares both sides; only what this link has claimed comes back to be copied.
-    async fn round(&mut self, config: &LinkConfig) -> Result<Round, Error> {
+    /// Compares both sides; only what this link has claimed comes back to be copied. With whether there is something
+    /// that the group's leader is yet to claim.
+    async fn round(&mut self, config: &LinkConfig, leads: bool) -> Result<(Round, bool), Error> {
         let mut round = self.mirrors.sync().await?;
-        self.claims.sift(&mut round, |topic| config.topics.rename.apply(&config.source, topic)).await;
-        Ok(round)
+        let target_name = |topic: &str| config.topics.rename.apply(&config.source, topic);
+        let is_unclaimed = self.claims.sift(&mut round, leads, target_name).await;
+        Ok((round, is_unclaimed))
     }
 }
 
@@ -243,6 +260,8 @@ impl Topics {
 struct RoundDone {
     topics: Topics,
     round: Result<Round, Error>,
+    /// The group's leader is yet to claim mirrors.
+    is_unclaimed: bool,
     /// The source's ends, if they were asked for.
     ends: Option<Result<BTreeMap<PartitionKey, i64>, Error>>,
 }
@@ -259,8 +278,11 @@ impl Running {
         if let Some(warning) = refuse_same_cluster(&source_metadata, &target_metadata)? {
             tracing::warn!(link = setup.name, "{warning}");
         }
-        let lanes = u32::from(setup.config.lanes);
-        let map_topic_id = ensure_map_topic(&target, &setup.name, lanes, setup.config.replication_factor).await?;
+        let replicas = setup.config.replication_factor;
+        let clock = &setup.environment.clock;
+        let state_topic = StateTopic::ensure(&target, &setup.name, replicas, clock.clone()).await?;
+        let lanes = begin_state(&setup, &state_topic, &target_metadata).await?;
+        let map_topic_id = ensure_map_topic(&target, &setup.name, lanes, replicas).await?;
         let Memory { producer_expiration_ms, keep_alive_ms } = target.retry(deadline, || memory(&target)).await?;
         let config = LaneConfig {
             link: LinkRecord {
@@ -276,6 +298,8 @@ impl Running {
             epochs: EpochLimits::KAFKA,
         };
         let lease = Lease::new(setup.environment.boot_clock.clone());
+        let (ended_sender, ended) = mpsc::unbounded_channel();
+        let placing = Placing::new(&setup, state_topic, ended);
         let template = LaneSetup {
             link: setup.name.clone(),
             lane: 0,
@@ -287,8 +311,10 @@ impl Running {
             budget_bytes: setup.config.budget_bytes / u64::from(lanes),
             clock: setup.environment.clock.clone(),
             lease: lease.clone(),
+            state: placing.follower(),
+            ended: ended_sender,
         };
-        let (own, ends) = OwnLanes::new(template, setup.environment.lanes, usize::from(setup.config.lanes))
+        let (own, ends) = OwnLanes::new(template, setup.environment.lanes, usize::try_from(lanes).unwrap_or(1))
             .map_err(LinkError::Thread)?;
         let mirrors = Mirrors::new(
             &setup.name,
@@ -314,12 +340,15 @@ impl Running {
         let running = Self {
             members: Members::begin(members, lease),
             lanes: own,
+            placing,
+            count: lanes,
             shared: false,
+            leads: false,
+            waits_for_claims: false,
             topics: Some(Topics { mirrors, claims }),
             rounds: JoinSet::new(),
             next_round: Some(Instant::now()),
-            specs: BTreeMap::new(),
-            stops: BTreeMap::new(),
+            partitions: Partitions::default(),
             held: BTreeSet::new(),
             wants_ends: false,
             wanted: None,
@@ -333,8 +362,25 @@ impl Running {
         Ok((running, ends))
     }
 
-    fn lane_of(&self, key: &PartitionKey) -> u32 {
-        lane_of(&key.topic, key.partition, u32::from(self.setup.config.lanes))
+    /// The lane that a partition is in, or goes to; none before it is placed.
+    fn lane_of(&self, key: &PartitionKey) -> Option<u32> {
+        self.placing.state().place(key).map(|place| place.lane)
+    }
+
+    /// The state may say something new: lanes find out by themselves what their partitions are.
+    fn look_at_state(&mut self) {
+        let Some(lanes) = self.placing.state().lanes() else { return };
+        if lanes.count != self.count {
+            tracing::info!(
+                link = self.setup.name,
+                before = self.count,
+                now = lanes.count,
+                "The number of lanes changes."
+            );
+            self.count = lanes.count;
+            self.lanes.share(usize::try_from(lanes.count).unwrap_or(1), self.setup.config.budget_bytes);
+            self.members.lanes(lanes.count);
+        }
     }
 
     /// What the group says.
@@ -346,7 +392,14 @@ impl Running {
                 self.lanes.let_go(lane);
             }
             News::Lost(lane) => self.lanes.lose(lane),
-            News::Shared => self.shared = true,
+            News::Shared { leads } => {
+                self.shared = true;
+                self.leads = leads;
+                self.placing.lead(leads);
+                if leads && self.waits_for_claims && self.next_round.is_some() {
+                    self.next_round = Some(Instant::now());
+                }
+            }
             News::Refused(code) => return Some(LinkError::Members { link: self.setup.name.clone(), code }),
             News::Left => {}
         }
@@ -355,11 +408,7 @@ impl Running {
 
     /// Begins a lane with its partitions.
     fn begin_lane(&mut self, lane: u32, after: Duration) {
-        let specs = self.specs.values().filter(|spec| self.lane_of(&spec.key) == lane).cloned().collect();
-        let stops = self.stops.iter().filter(|(key, _)| self.lane_of(key) == lane);
-        let stops = stops.map(|(key, halt)| Command::Stop(key.clone(), halt.clone()));
-        let first: Vec<Command> = std::iter::once(Command::Add(specs)).chain(stops).collect();
-        self.lanes.begin(lane, after, first);
+        self.lanes.begin(lane, after, &self.partitions);
     }
 
     /// A lane's task is over: begun again, let go, or the reason why the link ends.
@@ -380,19 +429,23 @@ impl Running {
     fn begin_round(&mut self) {
         let Some(mut topics) = self.topics.take() else { return };
         self.next_round = None;
-        let (config, source, wants_ends) = (self.setup.config.clone(), self.setup.source.clone(), self.wants_ends);
+        let (config, source) = (self.setup.config.clone(), self.setup.source.clone());
+        let (wants_ends, leads) = (self.wants_ends, self.leads);
         self.rounds.spawn(async move {
-            let round = topics.round(&config).await;
+            let (round, is_unclaimed) = match topics.round(&config, leads).await {
+                Ok((round, is_unclaimed)) => (Ok(round), is_unclaimed),
+                Err(error) => (Err(error), false),
+            };
             let ends = match &round {
-                Ok(round) if wants_ends => Some(ends_of_source(&source, round).await),
+                Ok(round) if wants_ends && !is_unclaimed => Some(ends_of_source(&source, round).await),
                 _ => None,
             };
-            RoundDone { topics, round, ends }
+            RoundDone { topics, round, is_unclaimed, ends }
         });
     }
 
     fn round_done(&mut self, done: Option<RoundDone>) {
-        let Some(RoundDone { topics, round, ends }) = done else { return };
+        let Some(RoundDone { topics, round, is_unclaimed, ends }) = done else { return };
         self.topics = Some(topics);
         match round {
             Ok(round) => self.take_round(round),
@@ -410,7 +463,13 @@ impl Running {
             }
             None => {}
         }
-        let pause = if self.wants_ends { AGAIN } else { self.setup.config.intervals.topics };
+        self.waits_for_claims = is_unclaimed;
+        let pause = match is_unclaimed {
+            true if self.leads => Duration::ZERO,
+            true => AGAIN,
+            false if self.wants_ends => AGAIN,
+            false => self.setup.config.intervals.topics,
+        };
         self.next_round = Some(Instant::now() + pause);
     }
 
@@ -420,29 +479,28 @@ impl Running {
             tracing::warn!(link = self.setup.name, "{problem}");
         }
         self.held = round.held.into_iter().collect();
-        let mut fresh: BTreeMap<u32, Vec<PartitionSpec>> = BTreeMap::new();
-        for spec in round.partitions {
-            if !self.specs.contains_key(&spec.key) {
-                // What stopped it before it was ever copied is no longer so.
-                self.stops.remove(&spec.key);
-                fresh.entry(self.lane_of(&spec.key)).or_default().push(spec.clone());
-                self.specs.insert(spec.key.clone(), spec);
+        let Partitions { specs, stops } = &self.partitions;
+        let fresh: Vec<_> = round.partitions.into_iter().filter(|spec| !specs.contains_key(&spec.key)).collect();
+        let stopped: Vec<_> = round.stops.into_iter().filter(|(key, halt)| stops.get(key) != Some(halt)).collect();
+        if fresh.is_empty() && stopped.is_empty() {
+            return;
+        }
+        self.placing.found(fresh.iter().map(|spec| &spec.key));
+        let specs = Arc::make_mut(&mut self.partitions.specs);
+        let stops = Arc::make_mut(&mut self.partitions.stops);
+        for spec in fresh {
+            // What stopped it before it was ever copied is no longer so.
+            stops.remove(&spec.key);
+            specs.insert(spec.key.clone(), spec);
+        }
+        for (key, halt) in stopped {
+            if !specs.contains_key(&key) {
+                let (topic, partition) = (&key.topic, key.partition);
+                tracing::error!(topic, partition, state = halt.name(), reason = %halt, "Partition stopped.");
             }
+            stops.insert(key, halt);
         }
-        for (lane, specs) in fresh {
-            self.lanes.tell(lane, Command::Add(specs));
-        }
-        for (key, halt) in round.stops {
-            if self.stops.get(&key) != Some(&halt) {
-                if self.specs.contains_key(&key) {
-                    self.lanes.tell(self.lane_of(&key), Command::Stop(key.clone(), halt.clone()));
-                } else {
-                    let (topic, partition) = (&key.topic, key.partition);
-                    tracing::error!(topic, partition, state = halt.name(), reason = %halt, "Partition stopped.");
-                }
-                self.stops.insert(key, halt);
-            }
-        }
+        self.lanes.set_partitions(&self.partitions);
     }
 
     fn rows(&self) -> BTreeMap<PartitionKey, PartitionStatus> {
@@ -450,11 +508,12 @@ impl Running {
         for row in self.last.iter().cloned().chain(self.lanes.rows()) {
             rows.insert(PartitionKey { topic: row.topic.clone(), partition: row.partition }, row);
         }
-        for (key, halt) in &self.stops {
+        for (key, halt) in self.partitions.stops.iter() {
             rows.entry(key.clone()).or_insert_with(|| self.row(key, Standing::Halted, halt.name(), Some(halt)));
         }
-        for key in self.specs.keys() {
-            rows.entry(key.clone()).or_insert_with(|| match self.shared && !self.lanes.has(self.lane_of(key)) {
+        for key in self.partitions.specs.keys() {
+            let is_elsewhere = || self.shared && self.lane_of(key).is_some_and(|lane| !self.lanes.has(lane));
+            rows.entry(key.clone()).or_insert_with(|| match is_elsewhere() {
                 true => self.elsewhere(key),
                 false => self.row(key, Standing::Waiting, "beginning", None),
             });
@@ -480,7 +539,7 @@ impl Running {
             topic: key.topic.clone(),
             target_topic,
             partition: key.partition,
-            lane: u16::try_from(self.lane_of(key)).unwrap_or(u16::MAX),
+            lane: self.lane_of(key).and_then(|lane| u16::try_from(lane).ok()).unwrap_or_default(),
             standing,
             state: state.to_owned(),
             detail: halt.map(ToString::to_string),
@@ -494,7 +553,8 @@ impl Running {
     }
 
     fn publish(&self) {
-        self.status.send_replace(self.setup.status(self.rows().into_values().collect()));
+        let status = self.setup.status(self.rows().into_values().collect());
+        self.status.send_replace(LinkStatus { lanes: u16::try_from(self.count).unwrap_or(u16::MAX), ..status });
     }
 
     /// The end of `--until-caught-up`, once every partition has what it wanted or halted. What other instances copy is
@@ -540,7 +600,7 @@ impl Running {
 
     fn missing(&self, wanted: &BTreeMap<PartitionKey, i64>) -> Vec<Missing> {
         let rows = self.rows();
-        let stopped = self.stops.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key, None));
+        let stopped = self.partitions.stops.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key, None));
         let mut missing: Vec<_> = self.held.iter().map(|topic| self.held_back(topic)).collect();
         for (key, end) in wanted.iter().map(|(key, end)| (key, Some(*end))).chain(stopped) {
             let Some(row) = rows.get(key) else { continue };
@@ -610,6 +670,32 @@ impl Running {
             tracing::warn!(link = self.setup.name, "The link's group did not hear in time that this instance leaves.");
         }
     }
+}
+
+/// How many lanes there are, after saying so in the link's state if it is new there: what the configuration names
+/// counts for a new link only.
+async fn begin_state(setup: &LinkSetup, topic: &StateTopic, target: &Metadata) -> Result<u32, LinkError> {
+    let wanted = u32::from(setup.config.lanes);
+    let state = topic.read().await?;
+    let lanes = match state.lanes() {
+        Some(lanes) => lanes,
+        None => {
+            // A map without a state: the state was lost, or the link is older than it.
+            let map = target.topics.get(&map_topic(&setup.name)).filter(|map| map.error.is_ok());
+            let mapped = map.and_then(|map| u32::try_from(map.partitions.len()).ok());
+            let state = topic.update(|state| Ok(state.begin(mapped.unwrap_or(wanted)))).await?;
+            state.lanes().unwrap_or(Lanes { count: wanted, wanted })
+        }
+    };
+    if lanes.wanted != wanted {
+        tracing::info!(
+            link = setup.name,
+            configured = wanted,
+            lanes = lanes.wanted,
+            "The link has another number of lanes than its configuration names; `twinlog lanes resize` changes it."
+        );
+    }
+    Ok(lanes.count)
 }
 
 /// The last stable offset of every partition that is to be copied.

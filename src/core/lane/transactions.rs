@@ -93,7 +93,7 @@ impl Lane {
     /// A marker in the map, if there was no transaction for long: the target forgets a transactional id that is not
     /// used, and in the map's partition the producer that refuses former owners. Whether it was asked for.
     fn keep_alive(&mut self, now: Now) -> bool {
-        if now.wall_ms - self.heard_ms < self.config.keep_alive_ms {
+        if now.wall_ms - self.heard.wall_ms < self.config.keep_alive_ms {
             return false;
         }
         let Some(producer) = self.producer else { return false };
@@ -236,7 +236,7 @@ impl Lane {
     /// be much younger.
     fn heard(&mut self, now: Now) {
         let stood_still = self.may_be_unknown(now);
-        self.heard_ms = self.asked.wall_ms;
+        self.heard = self.asked;
         if stood_still && !self.may_be_unknown(now) {
             self.go_on(now);
         }

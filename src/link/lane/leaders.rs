@@ -43,6 +43,10 @@ impl Leaders {
         let mut changes = Vec::new();
         for (id, partition) in (0..).map(LanePartition).zip(core.partitions()) {
             let spec = partition.spec();
+            if core.find(&spec.key) != Some(id) {
+                // It was let go of.
+                continue;
+            }
             let offline = match metadata.leader(&spec.target_topic, spec.key.partition) {
                 None => Some(Offline::NoLeader),
                 Some(node) => (!outgoing.is_reachable(node)).then_some(Offline::Unreachable(node)),

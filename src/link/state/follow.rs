@@ -1,9 +1,9 @@
 //! Following the state: whoever acts by it hears of a change within a moment.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use twinlog_client::admin::OffsetAt;
@@ -16,18 +16,47 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// The state, as far as it was followed.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// What it says.
-    pub state: Arc<LinkState>,
+struct Seen {
+    state: Arc<LinkState>,
     /// The offset that is read next.
-    pub next: i64,
+    next: i64,
+    /// Counts what was seen.
+    number: u64,
+}
+
+/// What the task and its listeners share. Not tokio's `watch`, which wakes its receivers in random order: a seed of the
+/// simulation is to be one world.
+#[derive(Debug, Default)]
+struct Shared {
+    seen: Mutex<Seen>,
+    changed: Notify,
+}
+
+impl Shared {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        // It is only ever replaced as a whole.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was seen, as soon as it is what is waited for.
+    async fn when(&self, is_it: impl Fn(&Seen) -> bool) -> Seen {
+        loop {
+            // What changes between the look and the wait is not missed.
+            let changed = self.changed.notified();
+            let seen = self.seen().clone();
+            if is_it(&seen) {
+                return seen;
+            }
+            changed.await;
+        }
+    }
 }
 
 /// A task that reads the state on; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Follower {
     topic: StateTopic,
-    seen: watch::Receiver<Seen>,
+    shared: Arc<Shared>,
     task: AbortHandle,
 }
 
@@ -37,43 +66,66 @@ impl Drop for Follower {
     }
 }
 
+/// Somebody who listens for changes.
+#[derive(Debug)]
+pub struct Listener {
+    shared: Arc<Shared>,
+    heard: u64,
+}
+
 impl StateTopic {
     /// Begins to follow it, in the present runtime.
     pub fn follow(&self) -> Follower {
-        let (sender, seen) = watch::channel(Seen::default());
-        let topic = self.clone();
+        let shared = Arc::new(Shared::default());
+        let (topic, writer) = (self.clone(), Arc::clone(&shared));
         let task = tokio::spawn(async move {
             let mut reading = Reading::default();
-            while !sender.is_closed() {
+            loop {
                 let before = reading.next;
                 if let Err(error) = topic.read_on(&mut reading).await {
                     tracing::debug!(%error, "The link's state cannot be read; trying again.");
                     sleep(PAUSE).await;
+                    // A new leader is not found otherwise.
+                    drop(topic.log.cluster.refresh_if_older(PAUSE).await);
                     continue;
                 }
                 if reading.next != before {
-                    sender.send_replace(Seen { state: Arc::new(reading.state.clone()), next: reading.next });
+                    let mut seen = writer.seen();
+                    let number = seen.number + 1;
+                    *seen = Seen { state: Arc::new(reading.state.clone()), next: reading.next, number };
+                    drop(seen);
+                    writer.changed.notify_waiters();
                 }
             }
         });
-        Follower { topic: self.clone(), seen, task: task.abort_handle() }
+        Follower { topic: self.clone(), shared, task: task.abort_handle() }
     }
 }
 
 impl Follower {
-    /// What is seen, and when it changes.
-    pub fn watch(&self) -> watch::Receiver<Seen> {
-        self.seen.clone()
+    /// The state as it was last seen.
+    pub fn state(&self) -> Arc<LinkState> {
+        Arc::clone(&self.shared.seen().state)
+    }
+
+    /// Listens for changes from here on.
+    pub fn listen(&self) -> Listener {
+        Listener { shared: Arc::clone(&self.shared), heard: self.shared.seen().number }
     }
 
     /// The state as of now or later: nothing that was acknowledged before this call is missing in it.
     pub async fn fresh(&self) -> Result<Arc<LinkState>, StateError> {
         let end = self.topic.log.offset(OffsetAt::Latest).await?;
-        let mut seen = self.seen.clone();
-        let state = seen.wait_for(|seen| seen.next >= end).await.map(|seen| Arc::clone(&seen.state));
-        match state {
-            Ok(state) => Ok(state),
-            Err(_) => self.topic.read().await.map(Arc::new),
-        }
+        Ok(self.shared.when(|seen| seen.next >= end).await.state)
+    }
+}
+
+impl Listener {
+    /// The state, once it has changed since it was last asked for; for ever, if it is followed no more.
+    pub async fn changed(&mut self) -> Arc<LinkState> {
+        let heard = self.heard;
+        let seen = self.shared.when(|seen| seen.number != heard).await;
+        self.heard = seen.number;
+        seen.state
     }
 }

@@ -39,8 +39,9 @@ impl StateTopic {
                 }
                 Err(error) => return Err(error),
             }
-            let random = self.clock.now_ms().unsigned_abs() ^ u64::from(std::process::id());
-            sleep(Backoff::default().pause(attempt, random)).await;
+            sleep(Backoff::default().pause(attempt, fastrand::u64(..))).await;
+            // A new leader is not found otherwise. If this fails, the next attempt says so.
+            drop(self.log.cluster.refresh().await);
         }
         Err(StateError::Busy(self.log.at.topic.clone()))
     }
