@@ -3,11 +3,15 @@
 mod connect;
 mod run;
 
+use std::time::Duration;
+
 use twinlog_core::config::{ClusterConfig, Config, LinkConfig, LinkName};
-use twinlog_core::report::{CheckReport, Failure, TranslateAnswer, VerifyProgress, VerifyReport};
+use twinlog_core::report::{CheckReport, Failure, LanesChange, TranslateAnswer, VerifyProgress, VerifyReport};
 use twinlog_core::topics::Pattern;
 use twinlog_link::check::Addresses;
 use twinlog_link::environment::Environment;
+use twinlog_link::lanes;
+pub(crate) use twinlog_link::lanes::Change;
 use twinlog_link::status::Seen;
 use twinlog_link::supervisor::LinkSetup;
 pub(crate) use twinlog_link::translate::Question;
@@ -70,4 +74,39 @@ pub(crate) async fn verify(
     progress: &(dyn Fn(VerifyProgress) + Send + Sync),
 ) -> Result<VerifyReport, Failure> {
     twinlog_link::verify::verify(&link.setup()?, topics, progress).await
+}
+
+/// The lanes of a link, from the target alone.
+pub(crate) async fn lanes(link: NamedLink<'_>) -> Result<lanes::Seen, Failure> {
+    lanes::lanes(&link.setup()?).await
+}
+
+/// A change of a link's lanes that is planned; [`LanesPlan::carry_out`] does it.
+pub(crate) struct LanesPlan {
+    setup: LinkSetup,
+    planned: lanes::Planned,
+}
+
+/// What a change of a link's lanes would do; nothing is written.
+pub(crate) async fn plan_lanes(link: NamedLink<'_>, change: &Change) -> Result<LanesPlan, Failure> {
+    let setup = link.setup()?;
+    let planned = lanes::plan(&setup, change).await?;
+    Ok(LanesPlan { setup, planned })
+}
+
+impl LanesPlan {
+    /// What it comes to.
+    pub(crate) fn change(&self) -> &LanesChange {
+        &self.planned.change
+    }
+
+    /// Does it, and waits for so long at the most until it is over. `progress` hears how many partitions are on their
+    /// way.
+    pub(crate) async fn carry_out(
+        self,
+        wait: Duration,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<lanes::Waited, Failure> {
+        self.planned.carry_out(&self.setup, wait, progress).await
+    }
 }

@@ -63,6 +63,9 @@ Look:
   translate  The target offset of a source offset, or back
   verify     Compare source and target, batch by batch
 
+Move:
+  lanes      Which partitions are copied together; moves them, changes the number of lanes
+
 Set up:
   check      Look at both clusters before a start; changes nothing
   demo       Show what twinlog does, on two clusters of its own

@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod exit;
 pub(crate) mod failure;
+mod lanes;
 mod live;
 mod numbers;
 mod output;
@@ -51,13 +52,18 @@ enum Verb {
     Status(status::StatusArguments),
     Translate(translate::TranslateArguments),
     Verify(verify::VerifyArguments),
+    Lanes(lanes::LanesArguments),
     Check(check::CheckArguments),
     Demo(demo::DemoArguments),
 }
 
 /// The verbs as `--help` groups them.
-const GROUPS: [(&str, &[&str]); 3] =
-    [("Run", &["run"]), ("Look", &["status", "translate", "verify"]), ("Set up", &["check", "demo"])];
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Run", &["run"]),
+    ("Look", &["status", "translate", "verify"]),
+    ("Move", &["lanes"]),
+    ("Set up", &["check", "demo"]),
+];
 
 /// What a verb needs besides its own arguments.
 #[derive(Debug)]
@@ -157,6 +163,7 @@ fn start(arguments: Arguments) -> Result<Exit, Failures> {
             Verb::Status(arguments) => status::run(&context()?, arguments).await,
             Verb::Translate(arguments) => translate::run(&context()?, arguments).await,
             Verb::Verify(arguments) => verify::run(&context()?, arguments).await,
+            Verb::Lanes(arguments) => lanes::run(&context()?, arguments).await,
             Verb::Check(arguments) => check::run(&context()?, arguments).await,
         }
     })

@@ -28,7 +28,7 @@ pub use self::create_topics::{CreatedTopic, NewTopic};
 pub use self::describe_cluster::{ClusterRights, Operation, Operations};
 pub use self::describe_configs::{ConfigEntry, ConfigResource, ConfigSource};
 pub use self::describe_log_dirs::{LogDir, LogDirReplica};
-pub use self::groups::{GroupJoin, GroupJoined, GroupMember};
+pub use self::groups::{GroupJoin, GroupJoined, GroupMember, GroupMemberSeen};
 pub use self::incremental_alter_configs::{ConfigChange, ConfigOp};
 pub use self::list_offsets::{IsolationLevel, ListedOffset, OffsetAt};
 pub use self::transactions::ProducerId;

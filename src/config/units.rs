@@ -19,7 +19,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A duration. A bare number is refused: half of its readers would take it for milliseconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let bare = text.bytes().all(|c| c.is_ascii_digit());
     let ms = if bare { None } else { with_unit(text, &DURATIONS_MS) };
     ms.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is no duration: write 500ms, 10s, 5m or 1h"))

@@ -57,7 +57,7 @@ pub struct LinkConfig {
     pub existing: ExistingTopics,
     /// Replication factor of mirrors that the link creates. Default: the target's own default.
     pub replication_factor: Option<i16>,
-    /// Number of lanes, 1 to [`LANES_MAX`]. Default: [`LANES_DEFAULT`].
+    /// Number of lanes of a new link, 1 to [`LANES_MAX`]; later its state says it. Default: [`LANES_DEFAULT`].
     pub lanes: u16,
     /// Bytes of fetched frames that may wait in memory at once, from [`BUDGET_BYTES_MIN`] on.
     /// Default: [`BUDGET_BYTES_DEFAULT`].

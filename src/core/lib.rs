@@ -25,6 +25,7 @@ pub mod outbox;
 pub mod pace;
 pub mod partition;
 pub mod plans;
+pub mod rebalance;
 pub mod report;
 pub mod sequence;
 pub mod state_record;

@@ -86,6 +86,24 @@ impl LinkState {
         })
     }
 
+    /// Where partitions are that are on their way and were not, or were on another one, in a state before this one.
+    pub fn moves_since(&self, before: &Self) -> Vec<(PartitionKey, Place)> {
+        let moves = self.places().filter(|(_, place)| place.from.is_some());
+        moves.filter(|(key, place)| before.place(key) != Some(*place)).collect()
+    }
+
+    /// Whether a partition is still on its way by the move of this number.
+    pub fn is_moving(&self, key: &PartitionKey, number: u64) -> bool {
+        self.place(key).is_some_and(|place| place.number == number && place.from.is_some())
+    }
+
+    /// Partitions that have to leave before the number of lanes is what it is to be.
+    pub fn to_leave(&self) -> usize {
+        let Some(lanes) = self.lanes.filter(|lanes| lanes.wanted < lanes.count) else { return 0 };
+        let goes = |lane: u32| lane >= lanes.wanted;
+        self.places().filter(|(_, place)| goes(place.lane) || place.from.is_some_and(goes)).count()
+    }
+
     /// The first record of a link, where there is none.
     pub fn begin(&self, lanes: u32) -> Vec<StateRecord> {
         let lanes = lanes.clamp(1, LANES_MAX);
@@ -166,8 +184,7 @@ impl LinkState {
     /// and when nothing is in them any more, they are gone.
     pub fn go_on_shrinking(&self) -> Vec<StateRecord> {
         let Some(lanes) = self.lanes.filter(|lanes| lanes.wanted < lanes.count) else { return Vec::new() };
-        let goes = |lane: u32| lane >= lanes.wanted;
-        if self.places().any(|(_, place)| goes(place.lane) || place.from.is_some_and(goes)) {
+        if self.to_leave() > 0 {
             return self.empty_out(lanes.wanted);
         }
         alloc::vec![StateRecord::Lanes(Lanes { count: lanes.wanted, ..lanes })]
@@ -250,18 +267,23 @@ mod tests {
 
     #[test]
     fn a_move_is_written_once_and_ends_by_its_own_number() {
-        let mut state = state();
+        let before = state();
+        let mut state = before.clone();
         let to = BTreeMap::from([(key(0), 1)]);
         let sent = state.send(&to).unwrap();
         assert_eq!(take(&mut state, sent), 1);
         assert_eq!(state.place(&key(0)), Some(Place { lane: 1, from: Some(2), number: 1 }));
         assert_eq!(state.send(&to), Ok(alloc::vec![]), "asked for again");
         let moving = state.place(&key(0)).unwrap();
+        assert_eq!(state.moves_since(&before), [(key(0), moving)]);
+        assert_eq!(state.moves_since(&state), []);
+        assert!(state.is_moving(&key(0), 1) && !state.is_moving(&key(0), 2) && !state.is_moving(&key(1), 0));
         assert_eq!(state.send(&BTreeMap::from([(key(0), 3)])), Err(Refusal::Moving(key(0), moving)));
         assert_eq!(state.arrived(&BTreeMap::from([(key(0), 2)])), [], "another move");
         let arrived = state.arrived(&BTreeMap::from([(key(0), 1)]));
         assert_eq!(take(&mut state, arrived), 1);
         assert_eq!(state.place(&key(0)), Some(Place { lane: 1, from: None, number: 1 }));
+        assert!(!state.is_moving(&key(0), 1));
     }
 
     #[test]
@@ -297,6 +319,7 @@ mod tests {
         let shrink = state.resize(2).unwrap();
         take(&mut state, shrink);
         assert_eq!(state.lanes(), Some(Lanes { count: 4, wanted: 2 }));
+        assert_eq!(state.to_leave(), 5, "with one on its way to them");
         assert_eq!(state.resize(2), Ok(alloc::vec![]), "asked for again");
         for _ in 0..3 {
             assert_eq!(state.lanes().map(|lanes| lanes.count), Some(4), "something is still in them");
@@ -312,6 +335,7 @@ mod tests {
         }
         assert_eq!(state.lanes(), Some(Lanes { count: 2, wanted: 2 }));
         assert!(state.places().all(|(_, place)| place.lane < 2 && place.from.is_none()));
+        assert_eq!(state.to_leave(), 0);
         assert_eq!(state.go_on_shrinking(), []);
     }
 

@@ -2,12 +2,15 @@
 //!
 //! The JSON form is these types as they stand, so a field's name here is part of the interface.
 
+mod lanes;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 use serde::Serialize;
 
+pub use self::lanes::{ChangeProgress, LaneMove, LaneReport, LanesChange, LanesReport, LinkLanes};
 use crate::status::LinkStatus;
 
 /// Why a verb ended without its answer, and what to do about it.

@@ -145,7 +145,7 @@ fn unknown(question: &Question, known: &[(&str, i32)]) -> Failure {
 }
 
 /// The names that look most like this one, nearest first.
-fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut near: Vec<&str> = names.into_iter().collect();
     near.sort_by_key(|other| (strsim::damerau_levenshtein(name, other), *other));
     near.truncate(NAMES_SHOWN_MAX);

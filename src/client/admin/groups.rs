@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
@@ -78,6 +79,19 @@ pub struct GroupMember<'a> {
     pub member_id: &'a str,
     /// The generation's number.
     pub generation: i32,
+}
+
+/// A member of a group as it is seen from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMemberSeen {
+    /// The member's id.
+    pub member_id: String,
+    /// The client's name for itself.
+    pub client_id: String,
+    /// The address that it calls from.
+    pub client_host: String,
+    /// Its part of the leader's plan; empty while the group has none.
+    pub part: Bytes,
 }
 
 impl Cluster {
@@ -182,24 +196,47 @@ impl Cluster {
         self.note_group_coordinator(group, answer.await)
     }
 
+    /// The members of a group; one that does not exist has none.
+    pub async fn group_members(&self, group: &str) -> Result<Vec<GroupMemberSeen>> {
+        let answer = async {
+            let found = self.describe_group(group, i16::MIN, DescribeGroupsRequest::default()).await?;
+            let seen = |member: DescribedGroupMember| GroupMemberSeen {
+                member_id: member.member_id.to_string(),
+                client_id: member.client_id.to_string(),
+                client_host: member.client_host.trim_start_matches('/').to_owned(),
+                part: member.member_assignment,
+            };
+            Ok(found.members.into_iter().map(seen).collect())
+        };
+        self.note_group_coordinator(group, answer.await)
+    }
+
     /// What may be done with a group, which need not exist; none where the broker does not tell.
     pub async fn group_operations(&self, group: &str) -> Result<Option<Operations>> {
         let answer = async {
-            let connection = self.group_coordinator(group, Purpose::Admin).await?;
-            let version =
-                connection.require_version::<DescribeGroupsRequest>(OPERATIONS_SINCE, DESCRIBE_VERSION_MAX)?;
-            let request = DescribeGroupsRequest::default()
-                .with_groups(vec![GroupId(str_bytes(group))])
-                .with_include_authorized_operations(true);
-            let answer = connection.call_at(request, version, None).await?;
-            let Some(found) = answer.groups.first() else {
-                let cause = Cause::Missing(item(group));
-                return Err(connection.error(Step::of::<DescribeGroupsRequest>(), Outcome::Unknown, cause));
-            };
-            check::<DescribeGroupsRequest>(&connection, found.error_code, Some(&item(group)), None)?;
+            let request = DescribeGroupsRequest::default().with_include_authorized_operations(true);
+            let found = self.describe_group(group, OPERATIONS_SINCE, request).await?;
             Ok(Operations::read(found.authorized_operations))
         };
         self.note_group_coordinator(group, answer.await)
+    }
+
+    async fn describe_group(
+        &self,
+        group: &str,
+        version_min: i16,
+        request: DescribeGroupsRequest,
+    ) -> Result<DescribedGroup> {
+        let connection = self.group_coordinator(group, Purpose::Admin).await?;
+        let version = connection.require_version::<DescribeGroupsRequest>(version_min, DESCRIBE_VERSION_MAX)?;
+        let request = request.with_groups(vec![GroupId(str_bytes(group))]);
+        let answer = connection.call_at(request, version, None).await?;
+        let Some(found) = answer.groups.into_iter().next() else {
+            let cause = Cause::Missing(item(group));
+            return Err(connection.error(Step::of::<DescribeGroupsRequest>(), Outcome::Unknown, cause));
+        };
+        check::<DescribeGroupsRequest>(&connection, found.error_code, Some(&item(group)), None)?;
+        Ok(found)
     }
 
     async fn group_coordinator(&self, group: &str, purpose: Purpose) -> Result<Arc<Connection>> {

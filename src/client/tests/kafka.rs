@@ -11,8 +11,8 @@ use std::time::Duration;
 use kafka_protocol::messages::{EndTxnRequest, MetadataRequest};
 use tokio::time::Instant;
 use twinlog_client::admin::{
-    ConfigChange, ConfigOp, ConfigResource, ConfigSource, GroupJoin, GroupJoined, GroupMember, IsolationLevel,
-    ListedOffset, NewPartitions, NewTopic, OffsetAt, Operation, TopicPartition,
+    ConfigChange, ConfigOp, ConfigResource, ConfigSource, GroupJoin, GroupJoined, GroupMember, GroupMemberSeen,
+    IsolationLevel, ListedOffset, NewPartitions, NewTopic, OffsetAt, Operation, TopicPartition,
 };
 use twinlog_client::{Address, Cluster, CoordinatorType, DialConfig, ErrorCode, Purpose, Result, Retry, Side};
 use twinlog_testcontainers::{ClusterSpec, KafkaVersion};
@@ -242,6 +242,14 @@ async fn groups(cluster: &Cluster) {
     let later = GroupMember { generation: generation + 1, ..member };
     assert_eq!(cluster.heartbeat(later, limit).await.unwrap_err().code(), Some(ErrorCode::ILLEGAL_GENERATION));
     assert!(cluster.group_operations(group).await.unwrap().unwrap().allows(Operation::Read));
+    let seen = GroupMemberSeen {
+        member_id: id.clone(),
+        client_id: "twinlog".into(),
+        client_host: "127.0.0.1".into(),
+        part: "what it gets".into(),
+    };
+    assert_eq!(cluster.group_members(group).await.unwrap(), [seen]);
+    assert_eq!(cluster.group_members("twinlog.none").await.unwrap(), []);
     cluster.leave_group(group, &id, limit).await.unwrap();
     let gone = cluster.heartbeat(member, limit).await.unwrap_err();
     assert_eq!(gone.code(), Some(ErrorCode::UNKNOWN_MEMBER_ID));

@@ -1,23 +1,21 @@
 //! Bytes to copy against the free bytes of the target's log dirs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use twinlog_client::admin::{LogDir, TopicPartition};
-use twinlog_client::{Cluster, Error, Metadata};
+use twinlog_client::Metadata;
+use twinlog_client::admin::TopicPartition;
 use twinlog_core::report::Side;
 
 use super::settings::effective_replicas;
 use super::topics::Selected;
 use super::{About, BrokerSettings, Checks, count};
+use crate::log_dirs::{LogDirs, leader_bytes, log_dirs};
 use crate::supervisor::LinkSetup;
 
 /// Above this share of the free bytes, in percent, it is worth a word.
 const TIGHT_PERCENT: u64 = 80;
 
 const ABOUT: About = About(Some(Side::Target), "room");
-
-/// Log dirs of brokers, by id.
-type LogDirs = BTreeMap<i32, Vec<LogDir>>;
 
 pub(super) async fn look(
     checks: &mut Checks,
@@ -69,28 +67,6 @@ fn judge(checks: &mut Checks, to_copy: u64, replicas: u64, free: Option<u64>, br
     }
 }
 
-async fn log_dirs(cluster: &Cluster, metadata: &Metadata) -> Result<LogDirs, Error> {
-    let mut all = LogDirs::new();
-    for node in metadata.brokers.keys() {
-        all.insert(*node, cluster.describe_log_dirs(*node).await?);
-    }
-    Ok(all)
-}
-
-/// The bytes of each partition at its leader.
-fn leader_bytes(dirs: &LogDirs, metadata: &Metadata) -> BTreeMap<TopicPartition, u64> {
-    let mut bytes = BTreeMap::new();
-    for (node, dirs) in dirs {
-        for replica in dirs.iter().flat_map(|dir| &dir.replicas) {
-            let leads = metadata.leader(&replica.at.topic, replica.at.partition) == Some(*node);
-            if leads && !replica.is_future {
-                bytes.insert(replica.at.clone(), u64::try_from(replica.size_bytes).unwrap_or(0));
-            }
-        }
-    }
-    bytes
-}
-
 /// The free bytes of all brokers; none if one does not tell. Log dirs of a broker with the same sizes are taken for one
 /// file system.
 fn free_bytes(dirs: &LogDirs) -> Option<u64> {
@@ -119,7 +95,7 @@ fn readable(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinlog_client::admin::LogDirReplica;
+    use twinlog_client::admin::LogDir;
     use twinlog_core::report::Verdict;
 
     fn dir(path: &str, sizes: Option<(i64, i64)>) -> LogDir {
@@ -138,38 +114,6 @@ mod tests {
         let dirs = LogDirs::from([(1, one), (2, vec![dir("/a", Some((100, 7)))])]);
         assert_eq!(free_bytes(&dirs), Some(87));
         assert_eq!(free_bytes(&LogDirs::from([(1, vec![dir("/a", None)])])), None);
-    }
-
-    #[test]
-    fn only_the_leaders_replica_counts() {
-        let mut metadata = Metadata::default();
-        let partition = twinlog_client::metadata::Partition {
-            index: 0,
-            leader: Some(2),
-            leader_epoch: None,
-            replicas: vec![1, 2],
-            isr: vec![1, 2],
-            error: twinlog_client::ErrorCode::NONE,
-        };
-        let topic = twinlog_client::metadata::Topic {
-            name: "orders".into(),
-            id: None,
-            is_internal: false,
-            error: twinlog_client::ErrorCode::NONE,
-            partitions: vec![partition],
-        };
-        metadata.topics.insert("orders".into(), topic);
-        let with = |size_bytes, is_future| LogDir {
-            replicas: vec![LogDirReplica {
-                at: TopicPartition::new("orders", 0),
-                size_bytes,
-                offset_lag: 0,
-                is_future,
-            }],
-            ..dir("/a", None)
-        };
-        let dirs = LogDirs::from([(1, vec![with(900, false)]), (2, vec![with(1000, false), with(5, true)])]);
-        assert_eq!(leader_bytes(&dirs, &metadata), BTreeMap::from([(TopicPartition::new("orders", 0), 1000)]));
     }
 
     #[test]
