@@ -207,14 +207,12 @@ impl Watched {
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<u64, StateError> {
         let follower = topic.follow();
-        let mut seen = follower.watch();
+        let mut changes = follower.listen();
         let mut left = self.left(&*follower.fresh().await?);
         while left > 0 {
             progress(left);
-            if !matches!(timeout_at(deadline, seen.changed()).await, Ok(Ok(()))) {
-                break;
-            }
-            left = self.left(&seen.borrow_and_update().state);
+            let Ok(state) = timeout_at(deadline, changes.changed()).await else { break };
+            left = self.left(&state);
         }
         Ok(left)
     }
