@@ -270,10 +270,10 @@ async fn it_waits_until_what_was_asked_for_is_there() {
     };
     arrive(3).await;
     let follower = world.state.follow();
-    let mut seen = follower.watch();
+    let mut changes = follower.listen();
     let asked = async { world.lanes(&["move", "dr", "orders:0", "--to", "1", "--yes"]).await };
     let carried_out = async {
-        seen.wait_for(|seen| seen.state.is_moving(&key(0), 1)).await.expect("followed");
+        while !changes.changed().await.is_moving(&key(0), 1) {}
         arrive(0).await;
     };
     let ((code, _, stderr), ()) = tokio::join!(asked, carried_out);

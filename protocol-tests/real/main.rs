@@ -11,6 +11,7 @@ mod epochs;
 mod fleet;
 mod growth;
 mod kills;
+mod lanes;
 mod map;
 mod members;
 mod memory;
