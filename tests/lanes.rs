@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,13 +27,23 @@ use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
 const GROUP: &str = "twinlog.dr";
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A link `dr` on a target of its own: topic `orders` with four partitions, of which 0 and 2 are in lane 0 and 1 and 3
-/// in lane 1. Partition `n` has `n` batches of 1 000 bytes.
+/// A program that is ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().expect("ended");
+        self.0.wait().expect("waited for");
+    }
+}
+
+/// A folder with a configuration for the link `dr` between two clusters in memory.
 struct World {
     folder: PathBuf,
+    source: Cluster,
     target: Cluster,
     state: StateTopic,
-    _sandbox: Sandbox,
+    _sandboxes: [Sandbox; 2],
 }
 
 impl Drop for World {
@@ -50,28 +60,62 @@ fn rests(lane: u32) -> Place {
     Place { lane, from: None, number: 0 }
 }
 
+async fn cluster(side: Side) -> (Sandbox, String, Cluster) {
+    // Of one seed both would give their topics the same ids.
+    let spec = SandboxSpec::new().nodes(3).cluster_id(side.name()).seed(side as u64);
+    let sandbox = Sandbox::new(spec).expect("a sandbox");
+    let addresses = sandbox.listen(&[]).await.expect("it listens");
+    let bootstrap: Vec<Address> = addresses.iter().map(|at| at.to_string().parse().expect("an address")).collect();
+    let client = Cluster::new(side, bootstrap, DialConfig::default()).expect("a client");
+    (sandbox, addresses[0].to_string(), client)
+}
+
+/// Makes the topic `orders`, with `n` batches of 1 000 bytes in partition `n`.
+async fn fill(cluster: &Cluster, partitions: i32) {
+    let topic = NewTopic { name: "orders".into(), partitions, replication_factor: 1, configs: BTreeMap::default() };
+    cluster.create_topics(&[topic], false).await.expect("asked")["orders"].as_ref().expect("created");
+    for partition in 0..partitions {
+        let leader = cluster.refresh().await.expect("metadata").leader("orders", partition).expect("a leader");
+        let connection = cluster.connection(leader, Purpose::Produce, 0).await.expect("a connection");
+        for _ in 0..partition {
+            let mut batch = BatchBuilder::new(BatchOptions::default());
+            batch.push(&NewRecord { value: Some(&[7; 1_000]), ..Default::default() });
+            let batch = Some(batch.finish().expect("a batch"));
+            let data = PartitionProduceData::default().with_index(partition).with_records(batch);
+            let name = TopicName(StrBytes::from_static_str("orders"));
+            let topic = TopicProduceData::default().with_name(name).with_partition_data(vec![data]);
+            let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(5000).with_topic_data(vec![topic]);
+            let answer = connection.call_at(request, 9, None).await.expect("an answer");
+            assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+        }
+    }
+}
+
 impl World {
+    /// Nothing is written yet but the link's topics.
     async fn new(name: &str) -> Self {
-        let sandbox = Sandbox::new(SandboxSpec::new().nodes(3)).expect("a sandbox");
-        let addresses = sandbox.listen(&[]).await.expect("it listens");
-        let bootstrap: Vec<Address> = addresses.iter().map(|at| at.to_string().parse().expect("an address")).collect();
-        let target = Cluster::new(Side::Target, bootstrap.clone(), DialConfig::default()).expect("a client");
+        let (source_sandbox, source_at, source) = cluster(Side::Source).await;
+        let (target_sandbox, target_at, target) = cluster(Side::Target).await;
         let folder = std::env::temp_dir().join(format!("twinlog-lanes-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a temporary folder");
         let config = format!(
-            "clusters: {{a: {{bootstrap: ['127.0.0.1:1']}}, b: {{bootstrap: ['{}']}}}}\n\
+            "clusters: {{a: {{bootstrap: ['{source_at}']}}, b: {{bootstrap: ['{target_at}']}}}}\n\
              links:\n\
-             \x20 dr: {{source: a, target: b, topics: {{include: ['orders']}}}}\n\
-             \x20 new: {{source: a, target: b, topics: {{include: ['orders'], rename: '{{topic}}.new'}}}}\n",
-            bootstrap[0]
+             \x20 dr: {{source: a, target: b, topics: {{include: ['orders']}}, lanes: 2}}\n\
+             \x20 new: {{source: a, target: b, topics: {{include: ['orders'], rename: '{{topic}}.new'}}}}\n"
         );
         std::fs::write(folder.join("twinlog.yaml"), config).expect("written");
         ensure_map_topic(&target, "dr", 2, None).await.expect("the map topic");
         let state = StateTopic::ensure(&target, "dr", None, WallClock::default()).await.expect("the state topic");
-        let world = Self { folder, target, state, _sandbox: sandbox };
+        Self { folder, source, target, state, _sandboxes: [source_sandbox, target_sandbox] }
+    }
+
+    /// A link that is down. Its topic has four partitions: 0 and 2 are in lane 0, 1 and 3 in lane 1.
+    async fn written(name: &str) -> Self {
+        let world = Self::new(name).await;
         let table = StateRecord::Table("orders".into(), [0, 1, 0, 1].map(rests).into());
         world.write(vec![StateRecord::Lanes(Lanes { count: 2, wanted: 2 }), table]).await;
-        world.fill().await;
+        fill(&world.target, 4).await;
         world
     }
 
@@ -79,33 +123,15 @@ impl World {
         self.state.update(|_| Ok(records.clone())).await.expect("written");
     }
 
-    /// Makes the mirror.
-    async fn fill(&self) {
-        let topic =
-            NewTopic { name: "orders".into(), partitions: 4, replication_factor: 1, configs: BTreeMap::default() };
-        self.target.create_topics(&[topic], false).await.expect("asked")["orders"].as_ref().expect("created");
-        for partition in 0..4 {
-            let leader = self.target.refresh().await.expect("metadata").leader("orders", partition).expect("a leader");
-            let connection = self.target.connection(leader, Purpose::Produce, 0).await.expect("a connection");
-            for _ in 0..partition {
-                let mut batch = BatchBuilder::new(BatchOptions::default());
-                batch.push(&NewRecord { value: Some(&[7; 1_000]), ..Default::default() });
-                let batch = Some(batch.finish().expect("a batch"));
-                let data = PartitionProduceData::default().with_index(partition).with_records(batch);
-                let name = TopicName(StrBytes::from_static_str("orders"));
-                let topic = TopicProduceData::default().with_name(name).with_partition_data(vec![data]);
-                let request =
-                    ProduceRequest::default().with_acks(-1).with_timeout_ms(5000).with_topic_data(vec![topic]);
-                let answer = connection.call_at(request, 9, None).await.expect("an answer");
-                assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
-            }
-        }
+    fn twinlog(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twinlog"));
+        command.args(arguments).current_dir(&self.folder).env_remove("TWINLOG_CONFIG");
+        command
     }
 
     /// Exit code, stdout and stderr of `twinlog lanes` with these arguments.
     async fn lanes(&self, arguments: &[&str]) -> (i32, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twinlog"));
-        command.arg("lanes").args(arguments).current_dir(&self.folder).env_remove("TWINLOG_CONFIG");
+        let mut command = self.twinlog(&[&["lanes"], arguments].concat());
         let output = tokio::task::spawn_blocking(move || command.output().expect("the binary runs")).await;
         let Output { status, stdout, stderr } = output.expect("no panic");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
@@ -161,7 +187,7 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lanes_are_shown_with_their_sizes_owners_and_moves() {
-    let world = World::new("shown").await;
+    let world = World::written("shown").await;
     world.join().await;
     let moving = Place { lane: 1, from: Some(0), number: 1 };
     world.write(vec![StateRecord::Table("orders".into(), vec![rests(0), rests(1), moving, rests(1)])]).await;
@@ -180,7 +206,7 @@ async fn lanes_are_shown_with_their_sizes_owners_and_moves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_yes_nothing_is_changed() {
-    let world = World::new("asks").await;
+    let world = World::written("asks").await;
     for arguments in [&["move", "dr", "orders:0", "--to", "1"][..], &["rebalance", "dr"], &["resize", "dr", "3"]] {
         let (code, stdout, stderr) = world.lanes(arguments).await;
         assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}");
@@ -195,7 +221,7 @@ async fn without_yes_nothing_is_changed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_refused_and_nothing_is_changed() {
-    let world = World::new("refused").await;
+    let world = World::written("refused").await;
     let (code, _, stderr) = world.lanes(&["move", "dr", "orders:0", "--to", "1", "--yes", "--wait", "0"]).await;
     assert_eq!((code, stderr.as_str()), (0, "written, and 1 partition is on the way; see `twinlog lanes dr`\n"));
     let before = world.state.read().await.expect("the state");
@@ -229,7 +255,7 @@ async fn what_cannot_be_is_refused_and_nothing_is_changed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebalance_moves_bytes_to_where_there_are_few() {
-    let world = World::new("rebalance").await;
+    let world = World::written("rebalance").await;
     let (code, _, stderr) = world.lanes(&["resize", "dr", "3", "--yes"]).await;
     assert_eq!((code, stderr.as_str()), (0, "done\n"));
     assert_eq!((world.count().await, world.map().await), (Lanes { count: 3, wanted: 3 }, 3));
@@ -243,7 +269,7 @@ async fn a_rebalance_moves_bytes_to_where_there_are_few() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fewer_lanes_wait_until_they_are_empty() {
-    let world = World::new("fewer").await;
+    let world = World::written("fewer").await;
     let (code, stdout, stderr) = world.lanes(&["resize", "dr", "1", "--yes"]).await;
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.starts_with("lanes of dr: 2 > 1\nLINK  TOPIC "), "{stdout}");
@@ -256,7 +282,7 @@ async fn fewer_lanes_wait_until_they_are_empty() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_waits_until_what_was_asked_for_is_there() {
-    let world = World::new("waits").await;
+    let world = World::written("waits").await;
     world.join().await;
     let arguments = ["move", "dr", "orders", "--to", "0", "--yes", "--wait"];
     let (code, _, stderr) = world.lanes(&[&arguments[..], &["300ms"]].concat()).await;
@@ -278,4 +304,34 @@ async fn it_waits_until_what_was_asked_for_is_there() {
     };
     let ((code, _, stderr), ()) = tokio::join!(asked, carried_out);
     assert_eq!((code, stderr.as_str()), (0, "done\n"), "whatever else is on its way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_runs_carries_changes_out() {
+    let world = World::new("runs").await;
+    fill(&world.source, 6).await;
+    let follower = world.state.follow();
+    let mut changes = follower.listen();
+    let mut command = world.twinlog(&["run", "dr"]);
+    let _running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs"));
+    let placed = async { while changes.changed().await.places().count() < 6 {} };
+    tokio::time::timeout(LIMIT, placed).await.expect("it places all partitions");
+
+    for arguments in [
+        &["resize", "dr", "3"][..],
+        &["move", "dr", "orders", "--to", "2"],
+        &["rebalance", "dr"],
+        &["move", "dr", "orders:5", "--to", "1"],
+        &["resize", "dr", "1"],
+    ] {
+        let (code, _, stderr) = world.lanes(&[arguments, &["--yes"]].concat()).await;
+        assert_eq!((code, stderr.as_str()), (0, "done\n"), "{arguments:?}");
+    }
+    let state = world.state.read().await.expect("the state");
+    assert_eq!(state.lanes(), Some(Lanes { count: 1, wanted: 1 }));
+    assert!(state.places().all(|(_, place)| place.lane == 0 && place.from.is_none()));
+    let found = world.json(&["dr"]).await;
+    let lane = &found["links"][0]["lanes"][0];
+    assert_eq!((&lane["partitions"], &lane["owner"]), (&6.into(), &"twinlog at 127.0.0.1".into()));
+    assert!(lane["bytes"].as_u64().expect("bytes") > 15_000, "{lane}");
 }

@@ -53,7 +53,7 @@ pub async fn lanes(setup: &LinkSetup) -> Result<Seen, Failure> {
 /// The state topic and what it says; none if the link has never run.
 async fn known(setup: &LinkSetup) -> Result<Option<(StateTopic, LinkState)>, Failure> {
     let Some(topic) = open(setup).await? else { return Ok(None) };
-    let state = read(setup, &topic).await?;
+    let state = read(&topic).await?;
     Ok(state.lanes().is_some().then_some((topic, state)))
 }
 

@@ -17,8 +17,8 @@ type Wanted = &'static [(Operation, &'static str)];
 /// On each source topic.
 const SOURCE: Wanted =
     &[(Operation::Read, "Read"), (Operation::Describe, "Describe"), (Operation::DescribeConfigs, "DescribeConfigs")];
-/// On each mirror, on the map topic and on the topic of claims. Read, since the mirror's own log says how far the
-/// copy is.
+/// On each mirror, on the link's own topics and on the topic of claims. Read, since the mirror's own log says how far
+/// the copy is.
 const TARGET: Wanted = &[
     (Operation::Read, "Read"),
     (Operation::Write, "Write"),
@@ -40,15 +40,14 @@ pub(super) async fn target(
     target: &Metadata,
 ) {
     let mut topics: Vec<String> = present.topics.iter().cloned().collect();
-    let map = names::map_topic(&setup.name);
-    topics.extend(target.topics.get(&map).filter(|_| present.map).map(|topic| topic.name.clone()));
-    let are_claims_there = target.topics.contains_key(names::CLAIMS_TOPIC);
-    topics.extend(are_claims_there.then(|| names::CLAIMS_TOPIC.to_owned()));
+    let own = [names::map_topic(&setup.name), names::state_topic(&setup.name), names::CLAIMS_TOPIC.to_owned()];
+    let (there, to_be_made): (Vec<_>, Vec<_>) = own.into_iter().partition(|name| target.topics.contains_key(name));
+    topics.extend(there);
     on_topics(checks, Side::Target, &setup.target, &topics, TARGET).await;
     on_group(checks, setup, target).await;
 
     let about = About(Some(Side::Target), "rights");
-    let missing = selected.missing(present).count() + usize::from(!present.map) + usize::from(!are_claims_there);
+    let missing = selected.missing(present).count() + to_be_made.len();
     match setup.target.describe_cluster().await.map(|rights| rights.operations) {
         Ok(Some(operations)) => {
             if missing > 0 && !operations.allows(Operation::Create) {

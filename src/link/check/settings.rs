@@ -27,8 +27,9 @@ pub(super) async fn look(
 ) {
     let names = selected.mirrors.iter().map(|mirror| mirror.source_topic.as_str());
     let sources = describe(&setup.source, names).await;
-    let map = names::map_topic(&setup.name);
-    let named = present.topics.iter().map(String::as_str).chain(present.map.then_some(map.as_str()));
+    let own = [names::map_topic(&setup.name), names::state_topic(&setup.name)];
+    let own: Vec<&str> = own.iter().map(String::as_str).filter(|name| metadata.topics.contains_key(*name)).collect();
+    let named = present.topics.iter().map(String::as_str).chain(own.iter().copied());
     let targets = describe(&setup.target, named).await;
     let about = About(Some(Side::Target), "settings");
     let (mut looked_at, mut harmless) = (0, 0);
@@ -56,12 +57,14 @@ pub(super) async fn look(
         let mirrors = count(looked_at, "present mirror");
         checks.ok(about, format!("{mirrors}: nothing changes bytes, refuses records or drops them early"));
     }
-    match targets.get(&map) {
-        Some(Ok(settings)) => {
-            harmless_topic(checks, &map, None, settings, replicas_of(metadata, &map));
+    for name in own {
+        match targets.get(name) {
+            Some(Ok(settings)) => {
+                harmless_topic(checks, name, None, settings, replicas_of(metadata, name));
+            }
+            Some(Err(error)) => checks.warn(about, error.to_string(), "grant DescribeConfigs on it"),
+            None => {}
         }
-        Some(Err(error)) => checks.warn(about, error.to_string(), "grant DescribeConfigs on it"),
-        None => {}
     }
     batch_size(checks, selected, &sources, brokers);
 }

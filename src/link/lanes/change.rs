@@ -171,7 +171,7 @@ impl Planned {
             let members = setup.target.group_members(&names::group(&setup.name)).await;
             nobody = members.is_ok_and(|members| members.is_empty());
             if !nobody {
-                let followed = watched.follow(&topic, Instant::now() + wait, progress).await;
+                let followed = watched.follow(&topic, &written, Instant::now() + wait, progress).await;
                 left = followed.map_err(|error| failure(&error))?;
             }
         }
@@ -199,20 +199,25 @@ impl Watched {
         u64::try_from(moving.max(leaving)).unwrap_or(u64::MAX)
     }
 
-    /// Follows the state until nothing is on its way any more, or until the deadline; how many still are.
+    /// Follows the state from `written` on, until nothing is on its way any more or until the deadline; how many still
+    /// are.
     async fn follow(
         &self,
         topic: &StateTopic,
+        written: &LinkState,
         deadline: Instant,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<u64, StateError> {
         let follower = topic.follow();
         let mut changes = follower.listen();
-        let mut left = self.left(&*follower.fresh().await?);
-        while left > 0 {
-            progress(left);
-            let Ok(state) = timeout_at(deadline, changes.changed()).await else { break };
-            left = self.left(&state);
+        let mut left = self.left(written);
+        if let Ok(fresh) = timeout_at(deadline, follower.fresh()).await {
+            left = self.left(&*fresh?);
+            while left > 0 {
+                progress(left);
+                let Ok(state) = timeout_at(deadline, changes.changed()).await else { break };
+                left = self.left(&state);
+            }
         }
         Ok(left)
     }

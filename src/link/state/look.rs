@@ -5,13 +5,13 @@ use twinlog_core::report::{Failure, FailureKind};
 
 use super::{StateError, StateTopic};
 use crate::map_topic::MapTopicError;
-use crate::reach::{deadline, out_of_reach};
+use crate::reach::out_of_reach;
 use crate::supervisor::LinkSetup;
 
 /// What the link's state says as of now; none if there is no state topic.
 pub(crate) async fn look(setup: &LinkSetup) -> Result<Option<LinkState>, Failure> {
     match open(setup).await? {
-        Some(topic) => read(setup, &topic).await.map(Some),
+        Some(topic) => read(&topic).await.map(Some),
         None => Ok(None),
     }
 }
@@ -22,16 +22,9 @@ pub(crate) async fn open(setup: &LinkSetup) -> Result<Option<StateTopic>, Failur
     opened.map_err(|error| failure(&error))
 }
 
-/// What it says as of now. A leader that moves is waited for.
-pub(crate) async fn read(setup: &LinkSetup, topic: &StateTopic) -> Result<LinkState, Failure> {
-    let read = || async {
-        match topic.read().await {
-            Err(StateError::Client(error)) => Err(error),
-            read => Ok(read),
-        }
-    };
-    let read = setup.target.retry(deadline(), read).await.map_err(|error| out_of_reach(&error))?;
-    read.map_err(|error| failure(&error))
+/// What it says as of now.
+pub(crate) async fn read(topic: &StateTopic) -> Result<LinkState, Failure> {
+    topic.read().await.map_err(|error| failure(&error))
 }
 
 /// An error as a verb's end.
