@@ -68,8 +68,8 @@ pub(super) struct RebalanceArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 More lanes are there at once, and empty: `twinlog lanes rebalance` fills them. Of fewer, the last ones are emptied
-first, and then they are gone. Shows the plan; changes nothing without --yes. `lanes` in the configuration counts only for a
-new link.
+first, and then they are gone. Shows the plan; changes nothing without --yes. `lanes` in the configuration counts only
+for a new link.
 Ends with 1 if something is still on its way after --wait. With no `twinlog run` up, the next one carries it out.
 
 Examples:
