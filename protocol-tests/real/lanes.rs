@@ -54,9 +54,9 @@ impl Lanes<'_> {
     }
 }
 
-/// Given two instances of a link with two lanes under load, of young and of old records, when the lanes become four and
-/// six and three, are filled by bytes and by hand, and meanwhile each instance is restarted and one is killed, then each
-/// record is there once and in order, and an offset translates the same at each moment.
+/// Given two instances of a link with two lanes under load, of young and of old records, when the lanes become four,
+/// six and three, are filled by bytes and by hand, and meanwhile each instance is restarted and one is killed, then
+/// each record is there once and in order, and an offset translates the same at each moment.
 #[test]
 fn lanes_change_under_load_and_every_record_is_there_once() {
     let _turn = turn();

@@ -241,8 +241,8 @@ impl Log {
         self.forget(now, expiration_ms);
     }
 
-    /// The cleaner's pass over a map: of each key the newest record stays. Tombstones go, too, unless somebody reads who
-    /// may have seen what they end: they stay for `delete.retention.ms`, a day.
+    /// The cleaner's pass over a map: of each key the newest record stays. Tombstones go, too, unless somebody reads
+    /// who may have seen what they end: they stay for `delete.retention.ms`, a day.
     pub(crate) fn compact(&mut self, is_read: bool) {
         let (mut newest, mut cleaned) = (BTreeMap::new(), BTreeSet::new());
         for batch in self.batches.iter().filter(|batch| batch.end() <= self.high_watermark) {

@@ -126,7 +126,8 @@ impl Plans {
         Some(pieces)
     }
 
-    /// Whether a producer id is one of ours: the lane or an earlier one of the partition had it, or a plan was made for it.
+    /// Whether a producer id is one of ours: the lane or an earlier one of the partition had it, or a plan was made for
+    /// it.
     pub fn is_own(&self, own_ids: &BTreeSet<i64>, id: i64) -> bool {
         own_ids.contains(&id) || self.earlier.contains(&id) || self.newest_first().any(|plan| plan.producer.id == id)
     }

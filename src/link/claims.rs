@@ -124,7 +124,8 @@ impl Claims {
         round.stops.extend(stops);
     }
 
-    /// Claims what nobody has, if it `may_claim`; the owners of what others have, by source topic. What is `filled` is only looked up.
+    /// Claims what nobody has, if it `may_claim`; the owners of what others have, by source topic. What is `filled` is
+    /// only looked up.
     async fn settle(
         &mut self,
         asked: &BTreeMap<String, ClaimedTopic>,

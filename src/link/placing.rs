@@ -143,7 +143,9 @@ impl Placing {
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_cancelled) => {}
             },
-            () = sleep_until(not_before.unwrap_or_else(Instant::now)), if not_before.is_some() => self.not_before = None,
+            () = sleep_until(not_before.unwrap_or_else(Instant::now)), if not_before.is_some() => {
+                self.not_before = None;
+            }
         }
         self.write();
     }

@@ -35,8 +35,6 @@ impl Selected {
 pub(super) struct Present {
     /// Target topics of the selected mirrors.
     pub(super) topics: BTreeSet<String>,
-    /// Whether the link's map topic is there.
-    pub(super) map: bool,
 }
 
 /// Applies the rules to the source's topics.
@@ -87,7 +85,7 @@ pub(super) async fn present(
         |name: &str| target.topics.get(name).is_some_and(|topic| topic.error != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     let names = selected.mirrors.iter().map(|mirror| mirror.target_topic.clone());
     let topics: BTreeSet<String> = names.filter(|name| is_there(name)).collect();
-    let present = Present { map: is_there(&names::map_topic(&setup.name)), topics };
+    let present = Present { topics };
     claimed(checks, setup, selected, target).await;
     let Some(own) = own(checks, setup, source, target).await else { return present };
     let records = records(&setup.target, target, &present.topics).await;
