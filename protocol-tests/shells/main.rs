@@ -31,7 +31,7 @@ const SEEDS_LONG: u64 = 20_000;
 const SEEDS_MISTAKE: u64 = 200;
 
 /// What must happen in some world, or the simulation tests less than it seems to.
-const HAPPENS: [&str; 35] = [
+const HAPPENS: [&str; 36] = [
     "AddPartitionsToTxn refused",
     "AddPartitionsToTxn refused after it",
     "EndTxn refused",
@@ -59,6 +59,7 @@ const HAPPENS: [&str; 35] = [
     "records copied",
     "requests delayed",
     "requests lost",
+    "resizes",
     "restarts of a node",
     "rivals",
     "stops under way",

@@ -69,7 +69,7 @@ pub(crate) struct Profile {
     pub(crate) rivals_ms: u64,
     pub(crate) stops_ms: u64,
     pub(crate) stands_ms: u64,
-    /// Partitions that are sent to other lanes.
+    /// Partitions that are sent to other lanes, and lanes that come and go.
     pub(crate) moves_ms: u64,
     /// A topic that is made later.
     pub(crate) late_topic: bool,

@@ -267,9 +267,12 @@ impl World {
         })
     }
 
-    /// What is on its way to another lane.
+    /// What is on its way to another lane, or a lane that is to go.
     async fn moving(&self) -> Result<Option<String>, String> {
         let state = self.link_state().await?;
+        if state.lanes().is_some_and(|lanes| lanes.wanted < lanes.count) {
+            return Ok(Some(format!("lanes are to go: {:?}", state.lanes())));
+        }
         let moving = state.places().find(|(_, place)| place.from.is_some());
         Ok(moving.map(|(key, place)| format!("{key:?} is on its way: {place:?}")))
     }
