@@ -246,8 +246,11 @@ async fn what_cannot_be_is_refused_and_nothing_is_changed() {
     }
     assert_eq!(world.state.read().await.expect("the state"), before);
     assert_eq!(world.map().await, 2);
-    let (code, _, stderr) = world.lanes(&["move", "dr", "orders:0", "--to", "1", "--yes"]).await;
+    let (code, _, stderr) = world.lanes(&["move", "dr", "orders:2", "--to", "0", "--yes"]).await;
     assert_eq!((code, stderr.as_str()), (0, "nothing to change: all is so already\n"));
+    let (code, stdout, stderr) = world.lanes(&["move", "dr", "orders:0", "--to", "1", "--yes"]).await;
+    assert!(code == 0 && stdout.contains("orders"), "what is under way is said again: {stdout}{stderr}");
+    assert_eq!(world.state.read().await.expect("the state"), before);
     let (code, stdout, stderr) = world.lanes(&["show", "new", "-o", "jsonl"]).await;
     assert_eq!((code, stdout.as_str()), (0, ""));
     assert_eq!(stderr, "link new has no lanes yet: nothing is in target topic __twinlog.new.state\n");

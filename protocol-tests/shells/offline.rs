@@ -20,7 +20,7 @@ use crate::peer::{Peer, topic_name};
 use crate::profile::Profile;
 use crate::world::environment;
 
-const START_MS: i64 = 1_700_000_000_000;
+pub(crate) const START_MS: i64 = 1_700_000_000_000;
 /// The mirror of this topic is led by the broker that goes away.
 const DEAD: (&str, i32) = ("topic-dead", 300);
 const ALIVE: (&str, i32) = ("topic-alive", 3);
@@ -47,14 +47,6 @@ impl Scene {
     /// Both sandboxes, and a link that has made its mirrors.
     async fn begin() -> Self {
         let begun = Instant::now();
-        let sandbox = |name: &str, nodes| {
-            let spec = SandboxSpec::new()
-                .nodes(nodes)
-                .cluster_id(name)
-                .clock(Clock::with_tokio(START_MS))
-                .setting("group.min.session.timeout.ms", "1000");
-            Sandbox::new(spec).unwrap()
-        };
         let (source, target) = (sandbox("source", 1), sandbox("target", 2));
         for (topic, partitions) in [DEAD, ALIVE] {
             source.create_topic(&TopicSpec::new(topic, partitions)).unwrap();
@@ -158,7 +150,19 @@ impl Scene {
     }
 }
 
-fn in_paused_time(scene: impl Future<Output = ()>) {
+/// A cluster that takes sessions as short as the link's are here.
+pub(crate) fn sandbox(name: &str, nodes: i32) -> Sandbox {
+    let spec = SandboxSpec::new()
+        .nodes(nodes)
+        .cluster_id(name)
+        // Clusters of one seed give their topics the same ids, and the link takes them for one.
+        .seed(name.bytes().map(u64::from).sum())
+        .clock(Clock::with_tokio(START_MS))
+        .setting("group.min.session.timeout.ms", "1000");
+    Sandbox::new(spec).unwrap()
+}
+
+pub(crate) fn in_paused_time(scene: impl Future<Output = ()>) {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, scene);
 }

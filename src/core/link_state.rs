@@ -115,7 +115,7 @@ impl LinkState {
     pub fn place_new(
         &self,
         partitions: &BTreeMap<String, i32>,
-        mapped: &BTreeMap<PartitionKey, u32>,
+        mapped: &BTreeMap<PartitionKey, Place>,
     ) -> Vec<StateRecord> {
         let Some(lanes) = self.lanes else { return Vec::new() };
         let mut records = Vec::new();
@@ -124,8 +124,8 @@ impl LinkState {
             let known = places.len();
             for partition in i32::try_from(known).unwrap_or(i32::MAX)..*count {
                 let key = PartitionKey { topic: topic.clone(), partition };
-                let lane = mapped.get(&key).copied().unwrap_or_else(|| spread(topic, partition, lanes.wanted));
-                places.push(Place { lane, from: None, number: 0 });
+                let new = || Place { lane: spread(topic, partition, lanes.wanted), from: None, number: 0 };
+                places.push(mapped.get(&key).copied().unwrap_or_else(new));
             }
             if places.len() > known {
                 records.push(StateRecord::Table(topic.clone(), places));
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(lanes, [2, 3, 0, 1, 2, 3]);
         assert_eq!(state.begin(9), [], "only a new link has its lanes from the configuration");
         let wanted = BTreeMap::from([("orders".into(), 8)]);
-        let more = state.place_new(&wanted, &BTreeMap::from([(key(6), 3)]));
+        let more = state.place_new(&wanted, &BTreeMap::from([(key(6), Place { lane: 3, from: None, number: 2 })]));
         assert_eq!(take(&mut state, more), 1);
         assert_eq!((lane(&state, 6), lane(&state, 7)), (Some(3), Some(1)), "what a map knows is where it is");
         assert_eq!(state.place_new(&wanted, &BTreeMap::new()), []);

@@ -11,7 +11,7 @@ use crate::plans::Plans;
 /// One source partition as the map knows it.
 #[derive(Clone, Debug, Default)]
 pub struct MappedPartition {
-    /// The newest head; there is none only if the map's log was damaged.
+    /// The newest head; none of a partition of which nothing was copied, or of which only remains are there.
     pub head: Option<Head>,
     /// Plans that the head does not cover.
     pub plans: Plans,

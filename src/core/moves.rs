@@ -140,7 +140,7 @@ pub fn true_one<'a, T>(all: impl Iterator<Item = (T, &'a MappedPartition)>) -> O
     let rank = |mapped: &MappedPartition| match (&mapped.head, mapped.released) {
         (None, _) => (0, 0),
         (Some(_), Some(released)) => (1, released.number),
-        (Some(_), None) => (2, 0),
+        (Some(_), None) => (2, mapped.came.unwrap_or_default()),
     };
     all.max_by_key(|(_, mapped)| rank(mapped))
 }

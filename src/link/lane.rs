@@ -30,6 +30,7 @@ use twinlog_core::map_record::PartitionKey;
 use twinlog_core::partition::Partition;
 use twinlog_core::status::PartitionStatus;
 
+pub(crate) use self::budget::Share;
 use self::budget::Slots;
 use self::events::Events;
 pub(crate) use self::events::words;
@@ -56,8 +57,7 @@ pub(crate) struct LaneSetup {
     pub(crate) map_topic_id: TopicId,
     pub(crate) config: LaneConfig,
     pub(crate) fetch: FetchConfig,
-    /// Bytes of frames that may be held.
-    pub(crate) budget_bytes: u64,
+    pub(crate) share: Share,
     pub(crate) clock: WallClock,
     /// Whether the lane may be written.
     pub(crate) lease: Lease,
@@ -115,7 +115,7 @@ impl LaneShell {
         let begun = Instant::now();
         let core = Lane::new(setup.config.clone(), now(begun, &setup.clock));
         Self {
-            slots: Slots::new(setup.budget_bytes),
+            slots: Slots::new(setup.share.clone()),
             intake: Intake::default(),
             outgoing: Outgoing::default(),
             leaders: Leaders::default(),
@@ -258,7 +258,7 @@ impl LaneShell {
 
     fn publish(&mut self) {
         self.status_at = Instant::now() + STATUS_PAUSE;
-        self.table.look_again();
+        self.table.look_again(&self.setup);
         let lane = u16::try_from(self.setup.lane).unwrap_or(u16::MAX);
         // One that was let go of is its new lane's.
         let is_here =

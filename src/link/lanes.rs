@@ -66,7 +66,7 @@ async fn mirror_bytes(
     setup: &LinkSetup,
     state: &LinkState,
 ) -> Result<Result<BTreeMap<PartitionKey, u64>, Error>, Failure> {
-    let mirrors = mirrors(setup, state).await?;
+    let mirrors = mirrors(setup, state).await;
     let metadata = setup.target.metadata().await.map_err(|error| out_of_reach(&error))?;
     let sizes = match log_dirs(&setup.target, &metadata).await {
         Ok(dirs) => leader_bytes(&dirs, &metadata),
@@ -79,18 +79,25 @@ async fn mirror_bytes(
 }
 
 /// The mirrors' names: by the map, or as the configuration would call them.
-async fn mirrors(setup: &LinkSetup, state: &LinkState) -> Result<BTreeMap<PartitionKey, String>, Failure> {
+async fn mirrors(setup: &LinkSetup, state: &LinkState) -> BTreeMap<PartitionKey, String> {
     let mut known = BTreeMap::new();
-    if let Some(mut map) = MapReader::open(setup, Box::new(|_| false)).await? {
-        map.read().await?;
-        known.extend(map.heads().map(|(key, head)| (key.clone(), head.target_topic.clone())));
+    match by_the_map(setup).await {
+        Ok(names) => known = names,
+        // Whoever looks at lanes may do so just because of that.
+        Err(failure) => tracing::warn!(link = setup.name, what = failure.what, "Sizes are by the configured names."),
     }
     let named = |key: &PartitionKey| setup.config.topics.rename.apply(&setup.config.source, &key.topic);
     let mirror = |(key, _): (PartitionKey, Place)| {
         let mirror = known.remove(&key).unwrap_or_else(|| named(&key));
         (key, mirror)
     };
-    Ok(state.places().map(mirror).collect())
+    state.places().map(mirror).collect()
+}
+
+async fn by_the_map(setup: &LinkSetup) -> Result<BTreeMap<PartitionKey, String>, Failure> {
+    let Some(mut map) = MapReader::open(setup, Box::new(|_| false)).await? else { return Ok(BTreeMap::new()) };
+    map.read().await?;
+    Ok(map.heads().map(|(key, head)| (key.clone(), head.target_topic.clone())).collect())
 }
 
 /// Who has which lane, by the newest plan that a member was given.

@@ -203,12 +203,18 @@ impl Lane {
             Some(next) => next,
             None => target.retry(deadline, || log.offset(OffsetAt::Earliest)).await.map_err(failed)?,
         };
+        let cut = |found| {
+            let what = format!("target {}: the log ended at {end}, now at {found}", log.at);
+            let failure = Failure::new(FailureKind::Difference, what);
+            failure.advise("the target lost a part of the map: look at its brokers' logs")
+        };
         while next < end {
             let read = target.retry(deadline, || log.read(next)).await.map_err(failed)?;
             match read {
-                LogRead::Part(part)
-                    if part.entries.is_empty() && part.high_watermark < end && Instant::now() < deadline =>
-                {
+                LogRead::Part(part) if part.entries.is_empty() && part.high_watermark < end => {
+                    if Instant::now() >= deadline {
+                        return Err(cut(part.high_watermark));
+                    }
                     // A new leader's high watermark may be behind for a moment.
                     sleep(PAUSE).await;
                 }
@@ -219,11 +225,7 @@ impl Lane {
                     next = if taken > next { taken } else { end };
                 }
                 LogRead::OutOfRange { start, .. } if start > next => next = start,
-                LogRead::OutOfRange { end: found, .. } => {
-                    let what = format!("target {}: the log ended at {end}, now at {found}", log.at);
-                    let failure = Failure::new(FailureKind::Difference, what);
-                    return Err(failure.advise("the target lost a part of the map: look at its brokers' logs"));
-                }
+                LogRead::OutOfRange { end: found, .. } => return Err(cut(found)),
             }
         }
         self.next = Some(next);

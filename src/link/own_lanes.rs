@@ -102,9 +102,10 @@ impl OwnLanes {
         Ok((Self { template, place, workers, lanes: BTreeMap::new(), lives: 0, ends, measured: None }, ended))
     }
 
-    /// There are as many lanes now: those begun from here on have that part of `budget_bytes` each.
-    pub(crate) fn share(&mut self, lanes: usize, budget_bytes: u64) {
-        self.template.budget_bytes = budget_bytes / u64::try_from(lanes).unwrap_or(1).max(1);
+    /// There are as many lanes now, which share the budget.
+    pub(crate) fn share(&mut self, lanes: u32, budget_bytes: u64) {
+        self.template.share.set(budget_bytes, lanes);
+        let lanes = usize::try_from(lanes).unwrap_or(1);
         match workers(self.place, self.workers.len(), lanes) {
             Ok(more) => self.workers.extend(more),
             Err(error) => tracing::warn!(error, "No thread for more lanes: they share those that are there."),

@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use twinlog_core::link_state::LinkState;
 use twinlog_core::map_record::PartitionKey;
+use twinlog_core::moves::Place;
 use twinlog_core::report::Failure;
 use twinlog_core::state_record::StateRecord;
 
-use crate::map_reader::MapReader;
+use crate::map_reader::{MapReader, Told};
 use crate::state::{Follower, Listener, StateError, StateTopic};
 use crate::supervisor::LinkSetup;
 
@@ -34,8 +35,8 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// What is to be written. `mapped` are lanes of partitions that the map knows.
-    fn decide(&self, state: &LinkState, mapped: &BTreeMap<PartitionKey, u32>) -> Vec<StateRecord> {
+    /// What is to be written. `mapped` says where the map has partitions that no table knows.
+    fn decide(&self, state: &LinkState, mapped: &BTreeMap<PartitionKey, Place>) -> Vec<StateRecord> {
         let mut state = state.clone();
         let mut records = state.arrived(&self.ended);
         records.iter().cloned().for_each(|record| state.apply(record));
@@ -125,7 +126,8 @@ impl Placing {
             state = self.changes.changed() => {
                 self.written = None;
                 self.wanted.ended.retain(|key, number| {
-                    state.place(key).is_some_and(|place| place.number == *number && place.from.is_some())
+                    let is_later = |place: Place| (place.number, place.from.is_none()) > (*number, false);
+                    !state.place(key).is_some_and(is_later)
                 });
             }
             Some((key, number)) = self.ended.recv() => {
@@ -160,19 +162,27 @@ impl Placing {
         if self.wanted.decide(state, &BTreeMap::new()).is_empty() {
             return;
         }
-        // A map without a table: the table was lost, or the link is older than it.
-        let is_empty = state.places().next().is_none();
+        // What no table knows a map may know: the table was lost, or the link is older than it.
+        let is_new = self.wanted.leads && !state.place_new(&self.wanted.topics, &BTreeMap::new()).is_empty();
         let (setup, topic, wanted) = (self.setup.clone(), self.topic.clone(), self.wanted.clone());
         self.updates.spawn(async move {
-            let mapped = if is_empty { lanes_by_the_map(&setup).await.map_err(Failed::Map)? } else { BTreeMap::new() };
+            let mapped = if is_new { places_by_the_map(&setup).await.map_err(Failed::Map)? } else { BTreeMap::new() };
             Ok(topic.update(|state| Ok(wanted.decide(state, &mapped))).await?)
         });
     }
 }
 
-async fn lanes_by_the_map(setup: &LinkSetup) -> Result<BTreeMap<PartitionKey, u32>, Failure> {
+async fn places_by_the_map(setup: &LinkSetup) -> Result<BTreeMap<PartitionKey, Place>, Failure> {
     let Some(mut reader) = MapReader::open(setup, Box::new(|_| false)).await? else { return Ok(BTreeMap::new()) };
     reader.read().await?;
-    let held = reader.told().into_iter().filter(|(_, told)| told.mapped.head.is_some());
-    Ok(held.map(|(key, told)| (key.clone(), told.lane)).collect())
+    let place = |(key, told): (&PartitionKey, Told<'_>)| {
+        let (lane, mapped) = (told.lane, told.mapped);
+        let place = match mapped.released {
+            Some(released) => Place { lane: released.to, from: Some(lane), number: released.number },
+            None if mapped.is_held() => Place { lane, from: None, number: mapped.came.unwrap_or_default() },
+            None => return None,
+        };
+        Some((key.clone(), place))
+    };
+    Ok(reader.told().into_iter().filter_map(place).collect())
 }

@@ -49,6 +49,26 @@ pub enum StateError {
         /// What was found, in words.
         what: String,
     },
+    /// The target does not take a write.
+    #[error("target topic {topic} takes no write: {code} {message}")]
+    NotWritten {
+        /// The state topic.
+        topic: String,
+        /// The broker's word.
+        code: ErrorCode,
+        /// More of its words, if there are any.
+        message: String,
+    },
+    /// It lost its end while it was read.
+    #[error("target topic {topic}: the log ended at {end}, and from {next} on nothing can be read")]
+    Cut {
+        /// The state topic.
+        topic: String,
+        /// Its end before.
+        end: i64,
+        /// The offset that cannot be read.
+        next: i64,
+    },
     /// What was asked for cannot be.
     #[error("{0}")]
     Refused(Refusal),
@@ -109,23 +129,29 @@ impl StateTopic {
             let from = reading.next;
             let read = target.retry(deadline, || self.log.read(from)).await?;
             self.take(&mut reading, read)?;
+            if reading.next < end && Instant::now() >= deadline {
+                return Err(StateError::Cut { topic: self.log.at.topic.clone(), end, next: reading.next });
+            }
         }
         Ok(reading.state)
     }
 
-    /// Reads one part more.
-    async fn read_on(&self, reading: &mut Reading) -> Result<(), StateError> {
+    /// Reads one part more; whether all is read that is there now.
+    async fn read_on(&self, reading: &mut Reading) -> Result<bool, StateError> {
         let read = self.log.read(reading.next).await?;
         self.take(reading, read)
     }
 
-    fn take(&self, reading: &mut Reading, read: LogRead) -> Result<(), StateError> {
+    fn take(&self, reading: &mut Reading, read: LogRead) -> Result<bool, StateError> {
         match read {
-            LogRead::Part(part) => reading.take(&part).map_err(|what| self.unreadable(what)),
+            LogRead::Part(part) => {
+                reading.take(&part).map_err(|what| self.unreadable(what))?;
+                Ok(reading.next >= part.high_watermark)
+            }
             LogRead::OutOfRange { start, .. } => {
                 // The log was cut, or made anew: what was read before counts for nothing.
                 *reading = Reading { next: start, ..Reading::default() };
-                Ok(())
+                Ok(false)
             }
         }
     }

@@ -20,13 +20,14 @@ use twinlog_core::config::LinkConfig;
 use twinlog_core::halt::Halt;
 use twinlog_core::lane::{EpochLimits, LaneConfig};
 use twinlog_core::map_record::{LinkRecord, PartitionKey};
+use twinlog_core::moves::Place;
 use twinlog_core::report::{Missing, RunEnd};
 use twinlog_core::state_record::Lanes;
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 
 use crate::claims::Claims;
 use crate::environment::Environment;
-use crate::lane::{LaneSetup, Partitions};
+use crate::lane::{LaneSetup, Partitions, Share};
 use crate::lease::Lease;
 use crate::map_topic::{MapTopicError, Memory, ensure_map_topic, memory};
 use crate::members::{Members, MembersSetup, News};
@@ -308,7 +309,7 @@ impl Running {
             map_topic_id,
             config,
             fetch: setup.config.fetch,
-            budget_bytes: setup.config.budget_bytes / u64::from(lanes),
+            share: Share::of(setup.config.budget_bytes, lanes),
             clock: setup.environment.clock.clone(),
             lease: lease.clone(),
             state: placing.follower(),
@@ -378,7 +379,7 @@ impl Running {
                 "The number of lanes changes."
             );
             self.count = lanes.count;
-            self.lanes.share(usize::try_from(lanes.count).unwrap_or(1), self.setup.config.budget_bytes);
+            self.lanes.share(lanes.count, self.setup.config.budget_bytes);
             self.members.lanes(lanes.count);
         }
     }
@@ -512,10 +513,13 @@ impl Running {
             rows.entry(key.clone()).or_insert_with(|| self.row(key, Standing::Halted, halt.name(), Some(halt)));
         }
         for key in self.partitions.specs.keys() {
-            let is_elsewhere = || self.shared && self.lane_of(key).is_some_and(|lane| !self.lanes.has(lane));
-            rows.entry(key.clone()).or_insert_with(|| match is_elsewhere() {
-                true => self.elsewhere(key),
-                false => self.row(key, Standing::Waiting, "beginning", None),
+            rows.entry(key.clone()).or_insert_with(|| match self.placing.state().place(key) {
+                Some(place) if self.shared && !self.lanes.has(place.lane) => self.elsewhere(key),
+                Some(Place { from: Some(from), .. }) => {
+                    let detail = Some(format!("waits for lane {from} to let go of it"));
+                    PartitionStatus { detail, ..self.row(key, Standing::Waiting, "moving", None) }
+                }
+                _ => self.row(key, Standing::Waiting, "beginning", None),
             });
         }
         rows

@@ -207,6 +207,7 @@ pub(super) async fn run(context: &Context, wish: &(impl Wish + Sync)) -> Result<
         output::print(&planned, context.format)?;
         output::say(&match planned.progress {
             ChangeProgress::Nothing => "nothing to change: all is so already".to_owned(),
+            ChangeProgress::UnderWay => format!("it is under way; to wait for it: {} --yes", wish.words()),
             _ => format!("nothing was changed; to do it: {} --yes", wish.words()),
         });
         return Ok(Exit::Fine);

@@ -82,11 +82,14 @@ impl Lane {
 
     /// It is in the map that the partition was let go of.
     pub(super) fn was_released(&mut self, id: LanePartition, released: Released) {
-        let Some(partition) = self.partitions.get(id.0 as usize) else { return };
-        let key = partition.spec().key.clone();
+        let Some(partition) = self.partitions.get_mut(id.0 as usize) else { return };
+        let (spec, remains) = (partition.spec().clone(), partition.remains(released));
+        let key = spec.key.clone();
+        // Its number stays taken, its ranges need not.
+        *partition = Partition::left_before(spec);
         self.by_key.remove(&key);
         self.left_under.extend(self.producer.map(|producer| (key.clone(), producer)));
-        self.now_released(key.clone(), partition.remains(released), released);
+        self.now_released(key, remains, released);
     }
 
     pub(super) fn now_released(&mut self, key: PartitionKey, mapped: MappedPartition, released: Released) {

@@ -4,6 +4,8 @@
 //! that stays long is copied out of a frame that is otherwise free: the one copy that the lane makes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use twinlog_core::batch::{Repacked, Run, Slot};
@@ -36,9 +38,31 @@ struct Frame {
     slice_bytes: u64,
 }
 
+/// The bytes of frames that each lane may hold. All lanes of an instance have it together: it is less when there are
+/// more of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Share(Arc<AtomicU64>);
+
+impl Share {
+    /// An equal part of a budget for each lane.
+    pub(crate) fn of(budget_bytes: u64, lanes: u32) -> Self {
+        let share = Self(Arc::default());
+        share.set(budget_bytes, lanes);
+        share
+    }
+
+    pub(crate) fn set(&self, budget_bytes: u64, lanes: u32) {
+        self.0.store(budget_bytes / u64::from(lanes.max(1)), Ordering::Relaxed);
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The batches of a lane and their frames.
 pub(super) struct Slots {
-    limit: u64,
+    share: Share,
     used: u64,
     reserved: u64,
     next: u64,
@@ -48,16 +72,16 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { limit, used: 0, reserved: 0, next: 0, held: HashMap::new(), frames: HashMap::new(), unpin_at: 0 }
+    pub(super) fn new(share: Share) -> Self {
+        Self { share, used: 0, reserved: 0, next: 0, held: HashMap::new(), frames: HashMap::new(), unpin_at: 0 }
     }
 
     /// Reserves up to `wanted` bytes for an answer; none if too little is left to be worth it. With nothing held there
     /// is always room: one batch may be larger than the budget.
     pub(super) fn reserve(&mut self, wanted: u64) -> Option<u64> {
-        let left = self.limit.saturating_sub(self.used + self.reserved);
+        let left = self.share.bytes().saturating_sub(self.used + self.reserved);
         let grant = wanted.min(left);
-        if grant < wanted.min(self.limit / 4) && self.used + self.reserved > 0 {
+        if grant < wanted.min(self.share.bytes() / 4) && self.used + self.reserved > 0 {
             return None;
         }
         let grant = grant.max(1);
@@ -199,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_frame_counts_until_its_last_slice_is_released() {
-        let mut slots = Slots::new(1_000);
+        let mut slots = Slots::new(Share::of(1_000, 1));
         let frame = slots.frame(600);
         let (first, second) =
             (slots.hold(frame, Bytes::from_static(&[0; 200]), 0), slots.hold(frame, Bytes::from_static(&[0; 300]), 0));
@@ -214,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_batch_above_the_budget_is_let_in_alone() {
-        let mut slots = Slots::new(1_000);
+        let mut slots = Slots::new(Share::of(1_000, 1));
         let frame = slots.frame(5_000);
         let slot = slots.hold(frame, Bytes::from_static(&[0; 5_000]), 0);
         slots.frame_done(frame);
@@ -225,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_slow_slice_leaves_a_frame_that_is_mostly_free() {
-        let mut slots = Slots::new(10_000);
+        let mut slots = Slots::new(Share::of(10_000, 1));
         let frame = slots.frame(5_000);
         let slow = slots.hold(frame, Bytes::from_static(&[7; 100]), 0);
         let fast = slots.hold(frame, Bytes::from_static(&[0; 4_900]), 0);

@@ -71,7 +71,7 @@ impl Intake {
         let mut wanted = BTreeSet::new();
         let mut leaders = BTreeSet::new();
         let mut leaderless = false;
-        let full = outgoing.full(setup.budget_bytes);
+        let full = outgoing.full(setup.share.bytes());
         let target = setup.target.known();
         for (id, position, last_epoch) in core.wants_fetch(now) {
             let Some(partition) = core.partition(id) else { continue };
@@ -108,9 +108,9 @@ impl Intake {
         let copying = |p: &&Partition| matches!(p.phase(), Phase::Active) && p.fetch_at(now).is_none();
         let active = core.partitions().iter().filter(copying).count();
         let max_wait = if active > wanted.len() { SHORT_WAIT.min(setup.fetch.max_wait) } else { setup.fetch.max_wait };
-        let share = setup.budget_bytes / u64::try_from(leaders.len().max(1)).unwrap_or(1);
+        let share = setup.share.bytes() / u64::try_from(leaders.len().max(1)).unwrap_or(1);
         let max_bytes =
-            u64::try_from(setup.fetch.max_bytes).unwrap_or(1).min(share).min(setup.budget_bytes / REQUEST_PART);
+            u64::try_from(setup.fetch.max_bytes).unwrap_or(1).min(share).min(setup.share.bytes() / REQUEST_PART);
         let later = wants.split_off(&self.last_node.saturating_add(1));
         for (node, mut wants) in later.into_iter().chain(wants) {
             let Some(reserved) = slots.reserve(max_bytes) else {

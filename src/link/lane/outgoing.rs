@@ -297,7 +297,7 @@ impl Outgoing {
             return connect(route, setup, sender);
         };
         // One broker must not hold more than a part of the budget.
-        let bytes_max = REQUEST_BYTES.min(setup.budget_bytes / BUDGET_PARTS);
+        let bytes_max = REQUEST_BYTES.min(setup.share.bytes() / BUDGET_PARTS);
         while line.in_flight < REQUESTS_MAX && !line.waiting.is_empty() {
             let chosen = choose(&mut line.waiting, bytes_max);
             line.in_flight += 1;

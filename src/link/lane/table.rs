@@ -3,26 +3,29 @@
 //! The lane acts only by a table that was read after it was taken. From then on it hears of each change, and goes
 //! through the table again after each step of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
+use twinlog_client::ErrorCode;
 use twinlog_core::halt::Halt;
-use twinlog_core::ids::Now;
+use twinlog_core::ids::{Now, TopicId};
 use twinlog_core::io::{Event, Input, PartitionSpec};
 use twinlog_core::lane::Lane;
 use twinlog_core::link_state::LinkState;
 use twinlog_core::map_record::PartitionKey;
-use twinlog_core::moves::{Adoption, Order, order};
+use twinlog_core::moves::{Adoption, Order, Place, order};
 
 use super::{LaneSetup, Message, tell};
 use crate::map_reader::OtherLane;
 
 /// The pause after a read that failed.
 const PAUSE: Duration = Duration::from_millis(500);
+/// What takes longer than this is said.
+const LONG: Duration = Duration::from_secs(30);
 
 /// All partitions of the link that are to be copied, and those that are to stop: every lane gets the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,9 +59,15 @@ pub(super) struct Table {
     /// The last move of each partition of which was said that it has ended.
     ended: BTreeMap<PartitionKey, u64>,
     stopped: BTreeMap<PartitionKey, Halt>,
+    /// The newest move of each partition that any table named: a reader of a log that lost its end may go back.
+    newest: BTreeMap<PartitionKey, u64>,
+    /// What is under way that nobody reports, since when, and whether that was said.
+    waits: BTreeMap<PartitionKey, (Order, Instant, bool)>,
+    /// Since when mirrors of partitions that are to be let go of are not there.
+    gone: BTreeMap<PartitionKey, Instant>,
+    /// Since when the lane waits for the table.
+    taken: Option<Instant>,
     is_due: bool,
-    /// Something is under way that nobody reports.
-    waits: bool,
 }
 
 impl Drop for Table {
@@ -78,13 +87,51 @@ impl Table {
 
     /// The table was read, or has changed.
     pub(super) fn set_state(&mut self, state: Arc<LinkState>) {
+        for (key, place) in state.places().filter(|(_, place)| place.number > 0) {
+            let newest = self.newest.entry(key).or_default();
+            *newest = place.number.max(*newest);
+        }
+        self.ended.retain(|key, number| state.is_moving(key, *number));
         self.state = Some(state);
+        self.taken = None;
         self.is_due = true;
     }
 
     /// Looks again at what takes its time.
-    pub(super) fn look_again(&mut self) {
-        self.is_due |= self.waits;
+    pub(super) fn look_again(&mut self, setup: &LaneSetup) {
+        self.is_due |= !self.waits.is_empty();
+        let LaneSetup { link, lane, .. } = setup;
+        if self.taken.take_if(|since| since.elapsed() >= LONG).is_some() {
+            tracing::warn!(
+                link,
+                lane,
+                "The table of lanes cannot be read, so nothing of the lane is copied; trying again."
+            );
+        }
+        for (key, (order, since, is_said)) in &mut self.waits {
+            if since.elapsed() >= LONG && !std::mem::replace(is_said, true) {
+                let PartitionKey { topic, partition } = key;
+                let waits_for = match order {
+                    Order::Adopt { from, .. } => format!("lane {from} to let go of it"),
+                    Order::Release { .. } => "what is on its way to the mirror".to_owned(),
+                    _ => "the link's state to be written".to_owned(),
+                };
+                tracing::warn!(
+                    link,
+                    lane,
+                    topic,
+                    partition,
+                    waits_for,
+                    "A partition is on its way to another lane for long."
+                );
+            }
+        }
+    }
+
+    /// Where the table says that a partition is; nothing, if a table said something newer.
+    fn place(&self, state: &LinkState, key: &PartitionKey) -> Option<Place> {
+        let newest = self.newest.get(key).copied().unwrap_or_default();
+        state.place(key).filter(|place| place.number >= newest)
     }
 
     /// Takes note of what the core says.
@@ -92,6 +139,7 @@ impl Table {
         match event {
             Event::Taken { .. } => {
                 self.state = None;
+                self.taken = Some(Instant::now());
                 let following = self.following.replace(follow(setup, sender));
                 following.iter().for_each(AbortHandle::abort);
             }
@@ -112,17 +160,18 @@ impl Table {
             return false;
         }
         let Some(state) = self.state.clone() else { return false };
-        (self.is_due, self.waits) = (false, false);
+        self.is_due = false;
+        let mut waits = std::mem::take(&mut self.waits);
         let is_ours = |lane: u32| lane == setup.lane;
         let here = state.places().filter(|(_, place)| is_ours(place.lane) || place.from.is_some_and(is_ours));
-        let mut places: BTreeMap<_, _> = here.map(|(key, place)| (key, Some(place))).collect();
-        for key in core.known_keys() {
-            places.entry(key.clone()).or_insert_with(|| state.place(key));
-        }
+        let keys: BTreeSet<_> = here.map(|(key, _)| key).chain(core.known_keys().cloned()).collect();
         let mut adopts: BTreeMap<u32, BTreeMap<PartitionKey, u64>> = BTreeMap::new();
-        for (key, place) in places {
-            let order = order(setup.lane, place, core.known(&key));
-            self.waits |= !matches!(order, Order::Nothing | Order::Copy);
+        for key in keys {
+            let order = order(setup.lane, self.place(&state, &key), core.known(&key));
+            if !matches!(order, Order::Nothing | Order::Copy) {
+                let as_before = waits.remove(&key).filter(|(before, ..)| *before == order);
+                self.waits.insert(key.clone(), as_before.unwrap_or_else(|| (order, Instant::now(), false)));
+            }
             match order {
                 Order::Nothing => {}
                 Order::Copy => self.copy(now, core, &key),
@@ -134,16 +183,40 @@ impl Table {
                     }
                 }
                 Order::Adopt { from, number } => drop(adopts.entry(from).or_default().insert(key, number)),
-                Order::Release { to, number } => core.handle(now, Input::Release { key, to, number }),
+                Order::Release { to, number } => {
+                    core.handle(now, Input::Release { key: key.clone(), to, number });
+                    self.let_go_of_what_is_gone(now, core, setup, key);
+                }
                 Order::Forget => core.handle(now, Input::Forget(key)),
             }
         }
+        self.gone.retain(|key, _| self.waits.contains_key(key));
         self.stop(now, core);
         self.others.retain(|from, other| other.is_none() || adopts.contains_key(from));
         for (from, moves) in adopts {
             self.read_other(from, moves, setup, sender);
         }
         true
+    }
+
+    /// A mirror that was deleted, or deleted and made anew, cannot be fenced, and need not be. Metadata are asked for
+    /// each second while a partition has no leader.
+    fn let_go_of_what_is_gone(&mut self, now: Now, core: &mut Lane, setup: &LaneSetup, key: PartitionKey) {
+        let Some((id, partition)) = core.find(&key).and_then(|id| Some((id, core.partition(id)?))) else { return };
+        let (spec, metadata) = (partition.spec(), setup.target.known());
+        let is_there = metadata.is_none_or(|metadata| {
+            metadata.topics.get(&spec.target_topic).is_some_and(|topic| {
+                let topic_id = topic.id.map(|id| *id.as_bytes()).unwrap_or_default();
+                let is_another = [topic_id, spec.target_topic_id].iter().all(|id| *id != TopicId::default())
+                    && topic_id != spec.target_topic_id;
+                topic.error != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION && !is_another
+            })
+        });
+        if is_there {
+            self.gone.remove(&key);
+        } else if self.gone.entry(key).or_insert_with(Instant::now).elapsed() >= LONG {
+            core.handle(now, Input::Stop(id, Halt::TargetRecreated));
+        }
     }
 
     fn copy(&self, now: Now, core: &mut Lane, key: &PartitionKey) {
@@ -209,7 +282,7 @@ impl Table {
         }
         let Some(state) = &self.state else { return };
         for (key, adoption) in read.adoptions {
-            let wanted = order(setup.lane, state.place(&key), core.known(&key));
+            let wanted = order(setup.lane, self.place(state, &key), core.known(&key));
             if matches!(wanted, Order::Adopt { number, .. } if number == adoption.number) {
                 core.handle(now, Input::Adopt(key, Box::new(adoption)));
             }

@@ -84,10 +84,17 @@ pub async fn plan(setup: &LinkSetup, wanted: &Change) -> Result<Planned, Failure
         Change::Resize(lanes) => Decision::Resize(*lanes),
     };
     let records = decision.decide(&state).map_err(|refusal| failure(&StateError::Refused(refusal)))?;
-    let progress = if records.is_empty() { ChangeProgress::Nothing } else { ChangeProgress::Planned };
+    let under_way = decision.under_way(&state);
+    let is_closing = matches!(decision, Decision::Resize(_)) && goes(&state);
+    let progress = match records.is_empty() {
+        false => ChangeProgress::Planned,
+        true if is_closing || !under_way.is_empty() => ChangeProgress::UnderWay,
+        true => ChangeProgress::Nothing,
+    };
     let after = with(&state, records);
     let wanted = |state: &LinkState| state.lanes().map_or(0, |lanes| lanes.wanted);
-    let moved = moves(after.moves_since(&state), bytes.ok().as_ref());
+    let moved = after.moves_since(&state).into_iter().chain(under_way).collect();
+    let moved = moves(moved, bytes.ok().as_ref());
     let change = LanesChange {
         link: setup.name.clone(),
         progress,
@@ -130,7 +137,21 @@ fn with(state: &LinkState, records: Vec<StateRecord>) -> LinkState {
     after
 }
 
+/// Whether lanes are to go.
+fn goes(state: &LinkState) -> bool {
+    state.lanes().is_some_and(|lanes| lanes.wanted < lanes.count)
+}
+
 impl Decision {
+    /// What was asked for before and is on its way.
+    fn under_way(&self, state: &LinkState) -> Vec<(PartitionKey, Place)> {
+        let is_asked_for = |(key, place): &(PartitionKey, Place)| match self {
+            Self::Send(to) => to.get(key) == Some(&place.lane),
+            Self::Resize(lanes) => place.from.is_some_and(|from| from >= *lanes),
+        };
+        state.places().filter(|(_, place)| place.from.is_some()).filter(is_asked_for).collect()
+    }
+
     fn decide(&self, state: &LinkState) -> Result<Vec<StateRecord>, Refusal> {
         match self {
             Self::Send(to) => state.send(to),
@@ -172,7 +193,10 @@ impl Planned {
             nobody = members.is_ok_and(|members| members.is_empty());
             if !nobody {
                 let followed = watched.follow(&topic, &written, Instant::now() + wait, progress).await;
-                left = followed.map_err(|error| failure(&error))?;
+                left = followed.map_err(|error| {
+                    failure(&error)
+                        .advise(format!("the change is written and goes on: see `twinlog lanes {}`", setup.name))
+                })?;
             }
         }
         change.moving = left;
@@ -193,9 +217,8 @@ impl Watched {
     /// How many partitions are on their way.
     fn left(&self, state: &LinkState) -> u64 {
         let moving = self.moved.iter().filter(|(key, place)| state.is_moving(key, place.number)).count();
-        let goes = state.lanes().is_some_and(|lanes| lanes.wanted < lanes.count);
         // The lanes themselves are the last to go.
-        let leaving = if self.shrinks && goes { state.to_leave().max(1) } else { 0 };
+        let leaving = if self.shrinks && goes(state) { state.to_leave().max(1) } else { 0 };
         u64::try_from(moving.max(leaving)).unwrap_or(u64::MAX)
     }
 

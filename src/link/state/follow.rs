@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use twinlog_client::Retry;
 use twinlog_client::admin::OffsetAt;
 use twinlog_core::link_state::LinkState;
 
@@ -13,6 +14,8 @@ use super::{Reading, StateError, StateTopic};
 
 /// The pause after a read that failed.
 const PAUSE: Duration = Duration::from_millis(500);
+/// So long it may take to see what is there already, before the log's end is asked for again.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// The state, as far as it was followed.
 #[derive(Clone, Debug, Default)]
@@ -79,17 +82,22 @@ impl StateTopic {
         let shared = Arc::new(Shared::default());
         let (topic, writer) = (self.clone(), Arc::clone(&shared));
         let task = tokio::spawn(async move {
-            let mut reading = Reading::default();
+            let (mut reading, mut told) = (Reading::default(), None);
             loop {
                 let before = reading.next;
-                if let Err(error) = topic.read_on(&mut reading).await {
-                    tracing::debug!(%error, "The link's state cannot be read; trying again.");
-                    sleep(PAUSE).await;
-                    // A new leader is not found otherwise.
-                    drop(topic.log.cluster.refresh_if_older(PAUSE).await);
-                    continue;
-                }
-                if reading.next != before {
+                let is_whole = match topic.read_on(&mut reading).await {
+                    Ok(is_whole) => is_whole,
+                    Err(error) => {
+                        warn_once(&topic.log.at.topic, &mut told, &error);
+                        sleep(PAUSE).await;
+                        // A new leader is not found otherwise.
+                        drop(topic.log.cluster.refresh_if_older(PAUSE).await);
+                        continue;
+                    }
+                };
+                told = None;
+                // What is read of a log from its begin on is no state that ever was, before all of it is read.
+                if is_whole && (reading.next != before || reading.next != writer.seen().next) {
                     let mut seen = writer.seen();
                     let number = seen.number + 1;
                     *seen = Seen { state: Arc::new(reading.state.clone()), next: reading.next, number };
@@ -99,6 +107,18 @@ impl StateTopic {
             }
         });
         Follower { topic: self.clone(), shared, task: task.abort_handle() }
+    }
+}
+
+/// A leader that moves is not worth a warning; what lasts is.
+fn warn_once(topic: &str, told: &mut Option<String>, error: &StateError) {
+    let words = error.to_string();
+    if matches!(error, StateError::Client(error) if error.retry() != Retry::Never) {
+        return tracing::debug!(error = words, "The link's state cannot be read; trying again.");
+    }
+    if told.as_ref() != Some(&words) {
+        tracing::warn!(topic, error = words, "The link's state cannot be read, so no lane changes; trying again.");
+        *told = Some(words);
     }
 }
 
@@ -115,8 +135,18 @@ impl Follower {
 
     /// The state as of now or later: nothing that was acknowledged before this call is missing in it.
     pub async fn fresh(&self) -> Result<Arc<LinkState>, StateError> {
-        let end = self.topic.log.offset(OffsetAt::Latest).await?;
-        Ok(self.shared.when(|seen| seen.next >= end).await.state)
+        let log = &self.topic.log;
+        loop {
+            let end = log.offset(OffsetAt::Latest).await?;
+            let seen = timeout(CATCH_UP, self.shared.when(|seen| seen.next >= end)).await;
+            // Who is ahead of the log has not noticed yet that it lost its end.
+            match seen {
+                Ok(seen) if seen.next == end || log.offset(OffsetAt::Latest).await? >= seen.next => {
+                    return Ok(seen.state);
+                }
+                _ => sleep(PAUSE).await,
+            }
+        }
     }
 }
 

@@ -37,6 +37,10 @@ pub(crate) fn failure(error: &StateError) -> Failure {
             Failure::new(kind, what).advise(to_do)
         }
         StateError::Busy(_) => Failure::new(FailureKind::Difference, what),
+        StateError::NotWritten { .. } => {
+            Failure::new(FailureKind::Refused, what).advise("see its settings, and what `twinlog check` says of rights")
+        }
+        StateError::Cut { .. } => Failure::new(FailureKind::Difference, what).advise("look at its brokers' logs"),
         StateError::Topic(_) | StateError::Unreadable { .. } => Failure::new(FailureKind::Refused, what),
     }
 }

@@ -17,6 +17,11 @@ use crate::lane::{init_producer_id, produce};
 /// How often it is begun again before others are left to it.
 const ATTEMPTS: u32 = 12;
 
+/// So long after it began a write is still kept apart from others', in ms by the wall clock.
+const OWN_MS: i64 = 60_000;
+/// A batch of records grows up to about this many bytes.
+const BATCH_BYTES: usize = 256 << 10;
+
 /// What came of one attempt.
 enum Attempt {
     Done(LinkState),
@@ -51,6 +56,7 @@ impl StateTopic {
         decide: &(impl Fn(&LinkState) -> Result<Vec<StateRecord>, Refusal> + Send + Sync),
     ) -> Result<Attempt, StateError> {
         let (target, id) = (&self.log.cluster, self.transactional_id.as_str());
+        let begun_ms = self.clock.now_ms();
         let producer_id = init_producer_id(target, self.log.lane, id, None).await?;
         let at = BTreeSet::from([self.log.at.clone()]);
         for result in target.add_partitions_to_txn(self.log.lane, id, producer_id, &at).await?.into_values() {
@@ -63,18 +69,24 @@ impl StateTopic {
         if records.is_empty() {
             return Ok(Attempt::Done(state));
         }
-        let encoded = records.iter().map(StateRecord::encode).map(|(key, value)| (key, Some(value)));
-        let batch = MapBatch { producer, sequence: 0, timestamp_ms: self.clock.now_ms(), records: encoded.collect() };
-        match produce(target, self.log.lane, &self.log.at, &batch, None).await? {
-            Answer::Stored { .. } => {
-                records.into_iter().for_each(|record| state.apply(record));
-                Ok(Attempt::Done(state))
-            }
-            Answer::Refused(code, message) if code.retry() == Retry::Never && !is_overtaken(code) => {
-                Err(self.unreadable(format!("the target refuses a write: {code} {message}")))
-            }
-            Answer::Refused(..) | Answer::Lost | Answer::NotSent => Ok(Attempt::Again),
+        // Who slept for long may find the next writer forgotten by the brokers, and would not be refused.
+        if self.clock.now_ms() - begun_ms > OWN_MS {
+            return Ok(Attempt::Again);
         }
+        let mut sequence = 0;
+        for part in parts(&records) {
+            let encoded = part.iter().map(StateRecord::encode).map(|(key, value)| (key, Some(value)));
+            let batch = MapBatch { producer, sequence, timestamp_ms: self.clock.now_ms(), records: encoded.collect() };
+            sequence += i32::try_from(part.len()).unwrap_or(i32::MAX);
+            match produce(target, self.log.lane, &self.log.at, &batch, None).await? {
+                Answer::Stored { .. } => part.iter().cloned().for_each(|record| state.apply(record)),
+                Answer::Refused(code, message) if code.retry() == Retry::Never && !is_overtaken(code) => {
+                    return Err(StateError::NotWritten { topic: self.log.at.topic.clone(), code, message });
+                }
+                Answer::Refused(..) | Answer::Lost | Answer::NotSent => return Ok(Attempt::Again),
+            }
+        }
+        Ok(Attempt::Done(state))
     }
 
     /// The state up to our marker; none if somebody else's came behind it, or it does not come.
@@ -94,6 +106,24 @@ impl StateTopic {
         }
         Ok(None)
     }
+}
+
+/// The records in batches. Each decides by itself: where only the first ones are written, the rest is decided again.
+fn parts(records: &[StateRecord]) -> impl Iterator<Item = &[StateRecord]> {
+    let mut rest = records;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |record: &&StateRecord| {
+            let (key, value) = record.encode();
+            let is_first = bytes == 0;
+            bytes += key.len() + value.len();
+            is_first || bytes <= BATCH_BYTES
+        };
+        let count = rest.iter().take_while(fits).count();
+        let (part, behind) = rest.split_at(count);
+        rest = behind;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// Somebody else began to write.
