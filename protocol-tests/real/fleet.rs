@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use twinlog_link::names::CLAIMS_TOPIC;
 use twinlog_testcontainers::{At, ClusterSpec, Produce, Program, eventually};
 
 use crate::ask::Load;
@@ -211,6 +212,8 @@ fn whatever_befalls_one_of_three_instances_every_record_is_there_once() {
         let ended = drain(instance.program);
         assert!(!ended.stderr.contains("Partition stopped."), "{}: {}", instance.name, ended.stderr);
     }
+    let claims: i64 = load.link.target().offsets(CLAIMS_TOPIC, At::End).expect("claims").values().sum();
+    assert_eq!(usize::try_from(claims), Ok(3 + made.len()), "one instance claims, and once");
     let wanted = olds.stop().acked_total();
     load.link.catch_up();
     assert_eq!(load.link.assert_twins(&old, &old), wanted);

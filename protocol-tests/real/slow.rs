@@ -15,14 +15,15 @@ const NEVER_MS: &str = "600000";
 /// Bytes that the others must copy meanwhile: some seconds of the load.
 const MEANWHILE: u64 = 3_000_000;
 
-/// A link of one lane over one topic of four partitions, whose mirrors lie where `replicas` says, and a load on it.
+/// A link of one lane over one topic of four partitions, whose mirrors lie where `replicas` says, what the link needs
+/// besides where `own` says, and a load on it.
 struct Scene<'a> {
     link: Link<'a>,
     load: Load,
 }
 
 impl<'a> Scene<'a> {
-    fn begin(pair: &'a Pair, topic: &str, replicas: [Replicas<'_>; 4], map: Replicas<'_>) -> Self {
+    fn begin(pair: &'a Pair, topic: &str, replicas: [Replicas<'_>; 4], own: Replicas<'_>) -> Self {
         let link = Link::new(pair, topic, &format!("{{ include: [{topic}] }}"), &["lanes: 1"]);
         link.source().create_topic(topic, 4, &[]).expect("the topic is created");
         link.source().produce(&Produce::new(topic, 400)).expect("produced");
@@ -32,7 +33,11 @@ impl<'a> Scene<'a> {
         for (partition, replicas) in (0..).zip(replicas) {
             target.move_partition(topic, partition, replicas).expect("moved");
         }
-        target.move_partition(&format!("__twinlog.{topic}.map"), 0, map).expect("moved");
+        // What the whole link stands on; the brokers' own topics have one partition each here.
+        let [map, state] = ["map", "state"].map(|what| format!("__twinlog.{topic}.{what}"));
+        for name in [&map, &state, "__consumer_offsets", "__transaction_state"] {
+            target.move_partition(name, 0, own).expect("moved");
+        }
         let produce = Produce::endless(topic).first(400).value_bytes(1_000).noise().rate(1_000);
         let load = Load::start(pair.source.bootstrap_text(), topic, &produce);
         Self { link, load }
