@@ -98,10 +98,19 @@ impl Plans {
         self.newest_first().find(|plan| plan.producer == producer && sequence::ahead(plan.sequence, sequence).is_some())
     }
 
-    /// The target offset that a sequence was to get, at the least.
-    pub fn target_of(&self, producer: Producer, sequence: i32) -> Option<TargetOffset> {
+    /// The target offset that a sequence was to get, at the least, where `markers` says how many markers stand from an
+    /// offset on: they take room that was not planned.
+    pub fn target_of(
+        &self,
+        producer: Producer,
+        sequence: i32,
+        markers: impl Fn(TargetOffset) -> u64,
+    ) -> Option<TargetOffset> {
         let plan = self.find(producer, sequence)?;
-        Some(plan.target_start.plus(sequence::ahead(plan.sequence, sequence)?))
+        let ahead = sequence::ahead(plan.sequence, sequence)?;
+        // Before its first record nothing need have stood: then they only push it on.
+        let pushed = if ahead > 0 { markers(plan.target_start) } else { 0 };
+        Some(plan.target_start.plus(ahead + pushed))
     }
 
     /// Which source offsets `count` records from `sequence` on stand for; `None` if one of them was never planned.

@@ -4,6 +4,7 @@
 //! (`translate`, `status`) reads up to the high watermark. The log end is never taken for a length.
 
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use twinlog_wire::batch::BatchMeta;
 
@@ -28,6 +29,8 @@ pub struct Tail {
     pub read_epoch: i32,
     /// What the next batch of this producer must follow: its sequence and its offset.
     follows: Option<(Producer, i32, TargetOffset)>,
+    /// Where markers stand.
+    markers: Vec<TargetOffset>,
     /// The target's log starts behind `extent`, and no batch of ours was found since.
     trimmed: bool,
 }
@@ -56,7 +59,16 @@ impl Tail {
     /// What follows `extent`. The cursor, if there is one, is the plan of the record that was to come there.
     pub fn new(map: OffsetMap, extent: Extent, leader_epoch: i32, cursor: Option<Plan>) -> Self {
         let follows = cursor.map(|cursor| (cursor.producer, cursor.sequence, extent.next_target));
-        Self { map, extent, leader_epoch, next_read: extent.next_target, read_epoch: -1, follows, trimmed: false }
+        Self {
+            map,
+            extent,
+            leader_epoch,
+            next_read: extent.next_target,
+            read_epoch: -1,
+            follows,
+            markers: Vec::new(),
+            trimmed: false,
+        }
     }
 
     /// The log starts here, behind what was to be read.
@@ -89,6 +101,7 @@ impl Tail {
         let before = self.follows.filter(|(before, ..)| *before == producer);
         if batch.is_control() {
             // Whoever it is of, also of a lane that the partition was in before: what follows comes that much later.
+            self.markers.push(base);
             let follows = self.follows.map(|(producer, sequence, at)| (producer, sequence, at.plus(end.since(base))));
             self.follows = follows;
             self.next_read = end;
@@ -109,7 +122,8 @@ impl Tail {
                 (due, due == Some(base))
             }
             None => {
-                let due = plans.target_of(producer, batch.base_sequence);
+                let from = |start: TargetOffset| self.markers.iter().filter(|marker| **marker >= start).count() as u64;
+                let due = plans.target_of(producer, batch.base_sequence, from);
                 (due, due.is_none_or(|due| due <= base))
             }
         };
@@ -200,6 +214,18 @@ mod tests {
         let (mut tail, plans) = tail();
         let behind = Found::Behind { acknowledged: TargetOffset(108), found: TargetOffset(101) };
         assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(NEXT, 0, 101, 2)), behind);
+    }
+
+    #[test]
+    fn markers_take_room_that_was_not_planned() {
+        // Of the new epoch the first record was to come behind one marker, and there are two.
+        let (mut tail, plans) = tail();
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(OWN, 100, 101, 6)), Found::Own);
+        for at in [107, 108] {
+            assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(NEXT, -1, at, 1)), Found::Marker(NEXT));
+        }
+        let behind = Found::Behind { acknowledged: TargetOffset(110), found: TargetOffset(109) };
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(NEXT, 1, 109, 1)), behind);
     }
 
     #[test]
