@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
 use kafka_protocol::protocol::StrBytes;
+use twinlog_core::ids::TopicId;
 use twinlog_wire::error_code::ErrorCode;
 use uuid::Uuid;
 
@@ -70,6 +71,13 @@ pub struct Partition {
     pub isr: Vec<i32>,
     /// Not `NONE` while it has no leader or its listener is unknown.
     pub error: ErrorCode,
+}
+
+impl Topic {
+    /// Its id as 16 bytes; all zero where it has none.
+    pub fn id_bytes(&self) -> TopicId {
+        self.id.map(|id| *id.as_bytes()).unwrap_or_default()
+    }
 }
 
 impl Metadata {

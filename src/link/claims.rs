@@ -174,7 +174,7 @@ impl Claims {
     async fn named(&self, topics: &BTreeMap<String, String>) -> Result<BTreeMap<String, ClaimedTopic>, Error> {
         let metadata = self.target.metadata().await?;
         let found = topics.iter().filter_map(|(source, target)| {
-            let id = metadata.topics.get(target)?.id.map(|id| *id.as_bytes()).unwrap_or_default();
+            let id = metadata.topics.get(target)?.id_bytes();
             Some((source.clone(), ClaimedTopic::new(target, id)))
         });
         Ok(found.collect())
@@ -195,7 +195,7 @@ pub(crate) async fn read(target: &Cluster) -> Result<Option<Standing>, Error> {
         cluster: target.clone(),
         lane: 0,
         at: TopicPartition::new(CLAIMS_TOPIC, 0),
-        topic_id: topic.id.map(|id| *id.as_bytes()).unwrap_or_default(),
+        topic_id: topic.id_bytes(),
         isolation: IsolationLevel::ReadUncommitted,
         max_wait: Duration::from_millis(500),
     };

@@ -104,7 +104,7 @@ impl MapReader {
             let what = format!("target topic {topic} cannot be described: {}", found.error);
             return Err(Failure::new(FailureKind::OutOfReach, what).advise("grant Describe and Read on it"));
         }
-        let topic_id = found.id.map(|id| *id.as_bytes()).unwrap_or_default();
+        let topic_id = found.id_bytes();
         let lane = |partition: i32| Lane {
             log: LogReader {
                 cluster: setup.target.clone(),

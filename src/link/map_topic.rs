@@ -82,7 +82,7 @@ pub async fn ensure_map_topic(
     if !has_room(&topic, lanes) {
         grow_map_topic(target, link, lanes).await?;
     }
-    Ok(topic.id.map(|id| *id.as_bytes()).unwrap_or_default())
+    Ok(topic.id_bytes())
 }
 
 /// Gives the map topic a partition for each of so many lanes, and waits until all of them have leaders. One that has

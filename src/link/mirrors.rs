@@ -21,7 +21,6 @@ use twinlog_client::metadata::Topic;
 use twinlog_client::{Cluster, ErrorCode, Metadata, Result, Side};
 use twinlog_core::config::LinkConfig;
 use twinlog_core::halt::Halt;
-use twinlog_core::ids::TopicId;
 use twinlog_core::io::PartitionSpec;
 use twinlog_core::map_record::PartitionKey;
 use twinlog_core::topics::{Mirror, Selection, is_legal_topic_name};
@@ -208,8 +207,4 @@ impl Mirrors {
 /// The topic that an include names if it is no pattern.
 fn literal(include: &str) -> String {
     include.replace("\\.", ".")
-}
-
-fn topic_id(topic: &Topic) -> TopicId {
-    topic.id.map(|id| *id.as_bytes()).unwrap_or_default()
 }

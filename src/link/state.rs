@@ -96,7 +96,7 @@ impl StateTopic {
         let name = state_topic(link);
         let topic = ensure_topic(target, &name, 1, replication_factor).await?;
         check_kept_settings(target, &name).await?;
-        Ok(Self::of(target, link, topic.id.map(|id| *id.as_bytes()).unwrap_or_default(), clock))
+        Ok(Self::of(target, link, topic.id_bytes(), clock))
     }
 
     /// The state topic if it is there.
@@ -104,8 +104,7 @@ impl StateTopic {
         let metadata = target.refresh().await?;
         let found = metadata.topics.get(&state_topic(link));
         let found = found.filter(|topic| topic.error != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-        let id = |topic: &twinlog_client::metadata::Topic| topic.id.map(|id| *id.as_bytes()).unwrap_or_default();
-        Ok(found.map(|topic| Self::of(target, link, id(topic), clock)))
+        Ok(found.map(|topic| Self::of(target, link, topic.id_bytes(), clock)))
     }
 
     fn of(target: &Cluster, link: &str, topic_id: TopicId, clock: WallClock) -> Self {

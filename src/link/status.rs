@@ -135,7 +135,7 @@ impl SourceSide {
 
     fn of(&self, partition: &PartitionMap, ends: Option<&Ends>) -> SourceFacts {
         let Some(topic) = self.metadata.topics.get(&partition.key.topic) else { return SourceFacts::Deleted };
-        let id = topic.id.map(|id| *id.as_bytes()).unwrap_or_default();
+        let id = topic.id_bytes();
         if id != partition.source_topic_id {
             return SourceFacts::Recreated;
         }

@@ -54,7 +54,7 @@ pub async fn verify(
 async fn jobs(setup: &LinkSetup, source: &Metadata, partitions: Vec<PartitionMap>) -> Result<Vec<Job>, Failure> {
     let is_there = |partition: &PartitionMap| {
         let topic = source.topics.get(&partition.key.topic);
-        topic.is_some_and(|topic| topic.id.map(|id| *id.as_bytes()).unwrap_or_default() == partition.source_topic_id)
+        topic.is_some_and(|topic| topic.id_bytes() == partition.source_topic_id)
     };
     let at = |partition: &PartitionMap| TopicPartition::new(partition.key.topic.as_str(), partition.key.partition);
     let there = || partitions.iter().filter(|partition| is_there(partition));

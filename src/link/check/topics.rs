@@ -100,7 +100,7 @@ pub(super) async fn present(
             }
             continue;
         };
-        let id = there.id.map(|id| *id.as_bytes()).unwrap_or_default();
+        let id = there.id_bytes();
         match (own, records.get(target_topic)) {
             (Some((_, own)), _) if *own == id => mirrors += 1,
             (Some(_), _) => {
@@ -134,7 +134,7 @@ async fn claimed(checks: &mut Checks, setup: &LinkSetup, selected: &Selected, ta
     let about = About(Some(Side::Target), "claims");
     let topic = |mirror: &Mirror| {
         let found = target.topics.get(&mirror.target_topic)?;
-        Some(ClaimedTopic::new(&mirror.target_topic, found.id.map(|id| *id.as_bytes()).unwrap_or_default()))
+        Some(ClaimedTopic::new(&mirror.target_topic, found.id_bytes()))
     };
     let topics: BTreeMap<&str, ClaimedTopic> =
         selected.mirrors.iter().filter_map(|mirror| Some((mirror.target_topic.as_str(), topic(mirror)?))).collect();

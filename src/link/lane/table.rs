@@ -206,7 +206,7 @@ impl Table {
         let (spec, metadata) = (partition.spec(), setup.target.known());
         let is_there = metadata.is_none_or(|metadata| {
             metadata.topics.get(&spec.target_topic).is_some_and(|topic| {
-                let topic_id = topic.id.map(|id| *id.as_bytes()).unwrap_or_default();
+                let topic_id = topic.id_bytes();
                 let is_another = [topic_id, spec.target_topic_id].iter().all(|id| *id != TopicId::default())
                     && topic_id != spec.target_topic_id;
                 topic.error != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION && !is_another

@@ -209,7 +209,7 @@ async fn walk_all(
     for (mut partition, plans, producer_ids) in found {
         let mirror = TopicPartition::new(partition.target_topic.as_str(), partition.key.partition);
         let topic = metadata.topics.get(&mirror.topic);
-        let topic_id = topic.and_then(|topic| topic.id).map(|id| *id.as_bytes()).unwrap_or_default();
+        let topic_id = topic.map(|topic| topic.id_bytes()).unwrap_or_default();
         if topic.is_none() || topic_id != partition.target_topic_id {
             partition.end = if topic.is_none() { MirrorEnd::Deleted } else { MirrorEnd::Recreated };
             done.push(partition);

@@ -19,7 +19,7 @@ use twinlog_core::ids::TopicId;
 use twinlog_core::io::PartitionSpec;
 use twinlog_core::map_record::PartitionKey;
 
-use super::{Look, TopicProblem, topic_id};
+use super::{Look, TopicProblem};
 
 /// One broker may be behind the others; two rounds in a row are no chance.
 const ABSENCES: u32 = 2;
@@ -65,8 +65,8 @@ impl Adopted {
     pub(super) fn new(target_topic: &str, source: &Topic, target: &Topic, settings: SettingsFound) -> Self {
         Self {
             target_topic: target_topic.to_owned(),
-            source_id: topic_id(source),
-            target_id: topic_id(target),
+            source_id: source.id_bytes(),
+            target_id: target.id_bytes(),
             partitions: source.partitions.len().min(target.partitions.len()),
             wanted: source.partitions.len(),
             end: None,
@@ -104,7 +104,7 @@ impl Adopted {
         self.source_absences = 0;
         if !found.error.is_ok() {
             look.problems.insert(TopicProblem::undescribed(Side::Source, topic, found.error));
-        } else if topic_id(found) != self.source_id {
+        } else if found.id_bytes() != self.source_id {
             self.end.get_or_insert(Halt::Recreated);
         } else {
             self.wanted = self.wanted.max(found.partitions.len());
@@ -123,7 +123,7 @@ impl Adopted {
         let here = found.partitions.len();
         if !found.error.is_ok() {
             look.problems.insert(TopicProblem::undescribed(Side::Target, &self.target_topic, found.error));
-        } else if topic_id(found) != self.target_id {
+        } else if found.id_bytes() != self.target_id {
             self.end.get_or_insert(Halt::TargetRecreated);
         } else {
             self.partitions = self.partitions.max(self.wanted.min(here));
@@ -136,7 +136,7 @@ impl Adopted {
     /// How many partitions the target lacks all together; none if they must not or cannot be added now.
     pub(super) fn lacks(&self, target: &Metadata) -> bool {
         let here = target.topics.get(&self.target_topic).filter(|found| found.error.is_ok());
-        let is_whole = |found: &&Topic| topic_id(found) == self.target_id;
+        let is_whole = |found: &&Topic| found.id_bytes() == self.target_id;
         self.end.is_none()
             && self.settings.halt.is_none()
             && here.filter(is_whole).is_some_and(|found| found.partitions.len() < self.wanted)

@@ -15,7 +15,7 @@ use twinlog_core::mirror_settings::{Settings, harmful_settings};
 use twinlog_core::topics::Mirror;
 
 use super::adopted::{Adopted, SettingsFound};
-use super::{LOOK_AGAIN, Look, Mirrors, TopicProblem, topic_id};
+use super::{LOOK_AGAIN, Look, Mirrors, TopicProblem};
 
 /// Topics a request: a description of one is some kilobytes.
 const DESCRIBED: usize = 100;
@@ -81,7 +81,7 @@ impl Mirrors {
             let sides = look.source.topics.get(source_topic).zip(look.target.topics.get(target_topic));
             let Some((source, target)) = sides else { continue };
             let halt = match own.get(source_topic).filter(|(name, _)| name == target_topic) {
-                Some((_, id)) => (*id != topic_id(target)).then_some(Halt::TargetRecreated),
+                Some((_, id)) => (*id != target.id_bytes()).then_some(Halt::TargetRecreated),
                 None if self.config.existing == ExistingTopics::Append => None,
                 None => match records.get(target_topic) {
                     Some(Ok(0)) => None,
@@ -100,7 +100,7 @@ impl Mirrors {
                     self.adopted.insert(source_topic.clone(), adopted);
                 }
                 Some(halt) => {
-                    let (source_id, target_id) = (topic_id(source), topic_id(target));
+                    let (source_id, target_id) = (source.id_bytes(), target.id_bytes());
                     look.stop(source_topic, look.partitions_of(source_topic), &halt);
                     self.refused.insert(source_topic.clone(), Refused { source_id, target_id, halt });
                 }
@@ -111,8 +111,8 @@ impl Mirrors {
     /// What was refused stays refused as long as both topics are the same ones.
     fn refused_before(&mut self, mirror: &Mirror, look: &Look) -> Option<Halt> {
         let refused = self.refused.get(&mirror.source_topic)?;
-        let source = look.source.topics.get(&mirror.source_topic).map(topic_id);
-        let target = look.target.topics.get(&mirror.target_topic).map(topic_id);
+        let source = look.source.topics.get(&mirror.source_topic).map(Topic::id_bytes);
+        let target = look.target.topics.get(&mirror.target_topic).map(Topic::id_bytes);
         if source == Some(refused.source_id) && target == Some(refused.target_id) {
             return Some(refused.halt.clone());
         }
