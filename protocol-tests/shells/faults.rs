@@ -23,12 +23,13 @@ const REFUSALS: [(&str, ApiKey, ErrorCode); 10] = [
 ];
 
 /// Refusals of what was done all the same.
-const REFUSALS_AFTER: [(&str, ApiKey, ErrorCode); 5] = [
+const REFUSALS_AFTER: [(&str, ApiKey, ErrorCode); 6] = [
     ("Produce refused after the append", ApiKey::Produce, ErrorCode::NOT_LEADER_OR_FOLLOWER),
     ("Produce refused after the append", ApiKey::Produce, ErrorCode::REQUEST_TIMED_OUT),
     ("Produce refused after the append", ApiKey::Produce, ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND),
     ("AddPartitionsToTxn refused after it", ApiKey::AddPartitionsToTxn, ErrorCode::NOT_COORDINATOR),
     ("EndTxn refused after it", ApiKey::EndTxn, ErrorCode::REQUEST_TIMED_OUT),
+    ("EndTxn refused after it", ApiKey::EndTxn, ErrorCode::UNKNOWN_SERVER_ERROR),
 ];
 
 /// Adds the faults to a side; what they are called. A request that is processed twice is none of them: on a connection

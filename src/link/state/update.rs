@@ -80,7 +80,7 @@ impl StateTopic {
             sequence += i32::try_from(part.len()).unwrap_or(i32::MAX);
             match produce(target, self.log.lane, &self.log.at, &batch, None).await? {
                 Answer::Stored { .. } => part.iter().cloned().for_each(|record| state.apply(record)),
-                Answer::Refused(code, message) if code.retry() == Retry::Never && !is_overtaken(code) => {
+                Answer::Refused(code, message) if !passes(code) => {
                     return Err(StateError::NotWritten { topic: self.log.at.topic.clone(), code, message });
                 }
                 Answer::Refused(..) | Answer::Lost | Answer::NotSent => return Ok(Attempt::Again),
@@ -126,20 +126,44 @@ fn parts(records: &[StateRecord]) -> impl Iterator<Item = &[StateRecord]> {
     })
 }
 
-/// Somebody else began to write.
-fn is_overtaken(code: ErrorCode) -> bool {
-    matches!(
+fn may_pass(error: &Error) -> bool {
+    error.code().map_or_else(|| error.retry() != Retry::Never, passes)
+}
+
+/// Whether the write can be begun anew after this code, whether or not it was carried out: the next one has a new epoch
+/// and reads what is there.
+fn passes(code: ErrorCode) -> bool {
+    // Somebody else began to write.
+    let is_overtaken = matches!(
         code,
         ErrorCode::INVALID_PRODUCER_EPOCH
             | ErrorCode::PRODUCER_FENCED
             | ErrorCode::INVALID_TXN_STATE
             | ErrorCode::CONCURRENT_TRANSACTIONS
             | ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
-    )
+    );
+    // The coordinator answers this to EndTxn where a new epoch is given meanwhile.
+    is_overtaken || code == ErrorCode::UNKNOWN_SERVER_ERROR || code.retry() != Retry::Never
 }
 
-fn may_pass(error: &Error) -> bool {
-    error
-        .code()
-        .map_or_else(|| error.retry() != Retry::Never, |code| code.retry() != Retry::Never || is_overtaken(code))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_begun_anew_unless_a_right_is_missing() {
+        let passing = [
+            ErrorCode::UNKNOWN_SERVER_ERROR,
+            ErrorCode::PRODUCER_FENCED,
+            ErrorCode::CONCURRENT_TRANSACTIONS,
+            ErrorCode::NOT_COORDINATOR,
+        ];
+        assert!(passing.into_iter().all(passes));
+        let lasting = [
+            ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+            ErrorCode::UNSUPPORTED_VERSION,
+        ];
+        assert!(!lasting.into_iter().any(passes));
+    }
 }
