@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests to a reader, if not to the lint")]
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use twinlog_client::admin::{GroupJoin, GroupJoined, GroupMember, NewTopic};
 use twinlog_client::{Address, Cluster, DialConfig, Purpose, Side};
@@ -138,6 +142,29 @@ impl World {
         (status.code().expect("no signal"), text(stdout), text(stderr))
     }
 
+    /// The same with a terminal as stderr; what it shows comes in place of stderr.
+    async fn lanes_on_a_terminal(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = self.twinlog(&[&["lanes"], arguments].concat());
+        let ran = tokio::task::spawn_blocking(move || {
+            let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+            grantpt(&terminal).expect("granted");
+            unlockpt(&terminal).expect("unlocked");
+            let path = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("UTF-8");
+            let stderr = File::options().read(true).write(true).open(path).expect("opened");
+            let child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the binary runs");
+            // It holds the other end of the terminal, too.
+            drop(command);
+            let mut shown = Vec::new();
+            // Reading ends with an error when nobody has the other end any more.
+            let end = File::from(terminal).read_to_end(&mut shown).expect_err("no end of file");
+            assert_eq!(end.raw_os_error(), Some(Errno::IO.raw_os_error()), "{end}");
+            (child.wait_with_output().expect("waited for"), shown)
+        });
+        let (Output { status, stdout, .. }, shown) = ran.await.expect("no panic");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (status.code().expect("no signal"), text(stdout), text(shown).replace("\r\n", "\n"))
+    }
+
     async fn json(&self, arguments: &[&str]) -> Value {
         let (code, stdout, stderr) = self.lanes(&[arguments, &["-o", "json"]].concat()).await;
         assert_eq!(code, 0, "{arguments:?}: {stderr}");
@@ -176,7 +203,7 @@ impl World {
         };
         let GroupJoined::IdRequired(id) = join("").await else { panic!("taken in without an id") };
         let GroupJoined::Generation { generation, .. } = join(&id).await else { panic!("the id is not taken") };
-        let owned = Share { owner: Some(MemberKey::of(&id)), bytes_per_s: 0 };
+        let owned = Share { owner: Some(MemberKey::of(&id)), leaving: false, bytes_per_s: 0 };
         let plan = Plan { generation: 1, lanes: vec![Share::default(), owned] };
         let member = GroupMember { group: GROUP, member_id: &id, generation };
         let plan = [(id.clone(), plan.encode().into())];
@@ -217,6 +244,29 @@ async fn without_yes_nothing_is_changed() {
         assert_eq!(stderr, wanted);
     }
     assert_eq!((world.place(0).await, world.count().await.wanted, world.map().await), (rests(0), 2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_what_would_be_changed_is_shown_first() {
+    let world = World::written("shows").await;
+    let (code, stdout, shown) = world.lanes_on_a_terminal(&["move", "dr", "orders:0", "--to", "1"]).await;
+    let wanted = "nothing was changed; to do it: twinlog lanes move dr orders:0 --to 1 --yes\n";
+    assert_eq!((code, shown.as_str()), (0, wanted));
+    let row: Vec<&str> = stdout.lines().nth(1).expect("a row").split_whitespace().collect();
+    assert_eq!(row[..5], ["dr", "orders", "0", "0", "1"], "{stdout}");
+    assert_eq!((world.place(0).await, world.count().await.wanted, world.map().await), (rests(0), 2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_a_bar_shows_how_far_it_is() {
+    let world = World::written("bar").await;
+    world.join().await;
+    let arguments = ["move", "dr", "orders", "--to", "0", "--yes", "--wait", "1s"];
+    let (code, _, shown) = world.lanes_on_a_terminal(&arguments).await;
+    assert_eq!(code, 1, "{shown}");
+    assert!(shown.contains("0 of 2 partitions are there"), "{shown:?}");
+    let last = shown.lines().last().expect("a line");
+    assert!(last.contains("2 partitions are still on the way"), "{shown:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

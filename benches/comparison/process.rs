@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Instant;
 
+use twinlog_testcontainers::peak_resident_bytes;
+
 /// What a copy cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
@@ -21,14 +23,11 @@ impl Cost {
         // The second field is the name in parentheses and may hold spaces; user and system time are fields 14 and 15.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |field: usize| fields.get(field)?.parse::<f64>().ok();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kib: f64 = peak.trim().trim_end_matches("kB").trim().parse().ok()?;
         Some(Self {
             // Linux counts these in hundredths of a second on every architecture that it tells to user space.
             cpu_s: (ticks(11)? + ticks(12)?) / 100.0,
             wall_s: begun.elapsed().as_secs_f64(),
-            resident_mib: kib / 1024.0,
+            resident_mib: peak_resident_bytes(pid)? as f64 / f64::from(1 << 20),
         })
     }
 }

@@ -57,6 +57,8 @@ pub struct World {
     config: MembersConfig,
     lanes: u32,
     instances_max: usize,
+    /// Bytes a second of each lane; none where they are all alike.
+    rates: Option<Vec<u64>>,
     lives: Vec<Instance>,
     coordinator: Coordinator,
     /// When the coordinator looks at its timers next.
@@ -95,6 +97,7 @@ impl World {
             config: MembersConfig { session_ms, settle_ms },
             lanes: rng.pick(&[1, 2, 4, 4, 16]),
             instances_max: rng.between(1, 8) as usize,
+            rates: rng.chance(300).then(|| (0..16).map(|_| rng.pick(&[0, 1_000, 100_000, 10_000_000])).collect()),
             lives: Vec::new(),
             coordinator,
             looks_at: None,
@@ -111,7 +114,8 @@ impl World {
 
     /// A world without faults, for stories.
     pub fn calm(config: MembersConfig, lanes: u32) -> Self {
-        Self { config, lanes, faulty: false, coordinator: Coordinator::new(0), ..Self::new(0, None, false) }
+        let coordinator = Coordinator::new(0);
+        Self { config, lanes, rates: None, faulty: false, coordinator, ..Self::new(0, None, false) }
     }
 
     fn run(&mut self) -> Result<(), String> {
@@ -133,8 +137,9 @@ impl World {
         // And who lives through a loss of the group's memory waits for those who may not know of it yet.
         let sessions = if self.forgotten_until > 0 { 3 } else { 2 };
         self.run_until(self.now + self.config.session_ms * sessions + SLACK_MS + Self::LATE_MS)?;
-        // A lane that is on its way from one to another is nobody's for a moment.
-        let deadline = self.now + SLACK_MS;
+        // A lane that is on its way from one to another is nobody's for a moment, and who has just taken an answer for
+        // lost asks again after a pause of up to a quarter of a session.
+        let deadline = self.now + SLACK_MS + self.config.session_ms / 4;
         while self.now < deadline && self.all_owned().is_err() {
             self.pass(100)?;
         }
@@ -296,6 +301,7 @@ impl World {
                     self.say(|| format!("{life} owns lane {lane}"));
                     self.lives[life].writes.insert(lane, None);
                     self.lives[life].changes += 1;
+                    self.measures(life);
                 }
                 Output::LetGo(lane) => {
                     self.say(|| format!("{life} lets lane {lane} go"));
@@ -341,6 +347,24 @@ impl World {
                 self.schedule(at - self.now, What::Wakes { life });
             }
         }
+    }
+
+    /// It has found out what its lanes copy.
+    /// From now on lanes have these rates, in bytes a second.
+    pub fn set_rates(&mut self, rates: Vec<u64>) {
+        self.rates = Some(rates);
+        for life in self.alive().collect::<Vec<_>>() {
+            self.measures(life);
+            self.outputs(life);
+        }
+    }
+
+    fn measures(&mut self, life: usize) {
+        let Some(all) = &self.rates else { return };
+        let rate = |lane: &u32| (*lane, all[*lane as usize]);
+        let rates = self.lives[life].writes.keys().map(rate).collect();
+        let clock = self.lives[life].clock(self.now);
+        self.lives[life].membership.handle(clock, Input::Rates(rates));
     }
 
     fn asks(&mut self, life: usize, question: u64, request: Request, limit_ms: u64) {
@@ -503,12 +527,22 @@ impl World {
         Ok(())
     }
 
-    /// No one has much more than its part.
-    fn shared_fairly(&self) -> Result<(), String> {
+    /// No one has much more than its part; by bytes, no one has two lanes while another has none.
+    fn shared_fairly(&mut self) -> Result<(), String> {
         let counts: Vec<usize> = self.alive().map(|life| self.lives[life].writes.len()).collect();
         let (most, fair) = (counts.iter().max().unwrap(), (self.lanes as usize).div_ceil(counts.len()));
         // What is not worth a move stays.
-        if most * 85 > fair * 100 { Err(format!("lanes are shared as {counts:?}")) } else { Ok(()) }
+        let is_fair = match &self.rates {
+            None => most * 85 <= fair * 100,
+            Some(_) => *most < 2 || counts.iter().all(|count| *count > 0),
+        };
+        if !is_fair {
+            return Err(format!("lanes are shared as {counts:?}, their rates are {:?}", self.rates));
+        }
+        if self.rates.is_some() && counts.len() > 1 {
+            self.said("unlike lanes shared");
+        }
+        Ok(())
     }
 }
 

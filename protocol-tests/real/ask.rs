@@ -2,7 +2,7 @@
 
 use twinlog_testcontainers::{At, OracleAt, Produce, Produced};
 
-use crate::pair::ORACLE;
+use crate::pair::{ORACLE, Pair, days_ago};
 
 /// What a partition holds, without its offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,14 @@ impl Load {
     pub(crate) fn start(bootstrap: String, id: &str, produce: &Produce) -> Self {
         ORACLE.at(bootstrap.as_str()).produce_start(id, produce).expect("the producer starts");
         Self { id: id.to_owned(), bootstrap, stopped: false }
+    }
+
+    /// A new topic of the source to which records of three days ago are written, little by little.
+    pub(crate) fn of_old_records(pair: &Pair, topic: &str, partitions: u32) -> Self {
+        let source = ORACLE.at(pair.source.bootstrap_text());
+        source.create_topic(topic, partitions, &[("retention.ms", "-1")]).expect("the topic is created");
+        let produce = Produce::endless(topic).batches(2_048, 5).rate(300).timestamps(days_ago(3), 1);
+        Self::start(pair.source.bootstrap_text(), topic, &produce)
     }
 
     /// Stops it; every record must have been acknowledged.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use twinlog_link::names::CLAIMS_TOPIC;
 use twinlog_testcontainers::{At, ClusterSpec, Produce, Program, eventually};
@@ -20,7 +20,6 @@ const INSTANCES: usize = 3;
 /// How often lanes are taken in a round: an instance's part goes to the others and comes back. One that is restarted
 /// again and again gets none meanwhile. What is taken more often goes to and fro.
 const TAKES: usize = 2 * LANES.div_ceil(INSTANCES);
-const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 /// What befalls an instance.
 #[derive(Clone, Copy, Debug)]
@@ -166,11 +165,7 @@ fn whatever_befalls_one_of_three_instances_every_record_is_there_once() {
     let (topics, more) = (UnderLoad::topics("fleet"), UnderLoad::more(&[&lanes]));
     let relayed = Link::to(&pair, &[relay.address()], "fleet", &topics, &more);
     let old = old(&load.link);
-    load.link.source().create_topic(&old, 2, &[("retention.ms", "-1")]).expect("the topic is created");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let three_days_ago = i64::try_from(now.as_millis()).expect("a timestamp") - 3 * DAY_MS;
-    let produce = Produce::endless(&old).batches(2_048, 5).rate(300).timestamps(three_days_ago, 1);
-    let olds = Load::start(pair.source.bootstrap_text(), &old, &produce);
+    let olds = Load::of_old_records(&pair, &old, 2);
 
     let mut fleet = Fleet { load, relayed, relay: &relay, started: 0, instances: Vec::new(), takes_before: 0 };
     for is_relayed in [false, false, true] {

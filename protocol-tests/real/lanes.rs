@@ -1,17 +1,14 @@
 //! Partitions on their way from lane to lane, and lanes that come and go, while everything is copied.
 
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use twinlog_testcontainers::{ClusterSpec, Produce, Program};
+use twinlog_testcontainers::{ClusterSpec, Program};
 
 use crate::ask::Load;
 use crate::chance::Chance;
 use crate::kills::UnderLoad;
 use crate::map::assert_map;
 use crate::pair::{Link, Pair, SESSION, assert_runs, drain, ended, scaled, turn};
-
-const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 /// Runs `twinlog lanes` again and again; its programs have numbers.
 struct Lanes<'a> {
@@ -67,11 +64,7 @@ fn lanes_change_under_load_and_every_record_is_there_once() {
     let pair = Pair::onto(target);
     let load = UnderLoad::start_with(&pair, "lanes", &["lanes: 2"]);
     let old = "lanes.old";
-    load.link.source().create_topic(old, 3, &[("retention.ms", "-1")]).expect("the topic is created");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let three_days_ago = i64::try_from(now.as_millis()).expect("a timestamp") - 3 * DAY_MS;
-    let produce = Produce::endless(old).batches(2_048, 5).rate(300).timestamps(three_days_ago, 1);
-    let olds = Load::start(pair.source.bootstrap_text(), old, &produce);
+    let olds = Load::of_old_records(&pair, old, 3);
 
     let mut instances = vec![load.link.run("first-0"), load.link.run("second-0")];
     load.link.await_lanes("first-0", 1);

@@ -1,9 +1,8 @@
 //! Memory: a budget of 64 MiB keeps the whole program below 128 MiB.
 
-use std::fs;
 use std::time::Instant;
 
-use twinlog_testcontainers::{Produce, eventually};
+use twinlog_testcontainers::{Produce, eventually, peak_resident_bytes};
 
 use crate::pair::{LONG, Link, SHARED, assert_runs, drain, scaled, turn};
 
@@ -32,7 +31,7 @@ fn a_budget_of_64_mib_keeps_the_program_below_128_mib() {
     });
     let took = begin.elapsed();
 
-    let peak = peak_memory(twinlog.pid());
+    let peak = peak_resident_bytes(twinlog.pid()).expect("it is still there");
     let mb = count * RECORD_BYTES / 1_000_000;
     println!("{mb} MB in {took:?}, at most {} MiB resident", peak / MIB);
     assert!(peak < 128 * MIB, "{} MiB resident", peak / MIB);
@@ -41,12 +40,4 @@ fn a_budget_of_64_mib_keeps_the_program_below_128_mib() {
     for cluster in [link.source(), link.target()] {
         cluster.delete_topic("memory").expect("deleted");
     }
-}
-
-/// The most memory that a process had resident.
-fn peak_memory(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kb: Option<u64> = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kb| kb.trim().parse().ok());
-    kb.unwrap_or_else(|| panic!("no VmHWM in {text}")) * 1_024
 }

@@ -1,17 +1,14 @@
 //! Records that the target's brokers take for forgotten: three days old, and of 1970. A resend of such a batch after a
 //! lost answer is stored a second time by a broker that was restarted, so twinlog has to find out instead.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use twinlog_testcontainers::{ClusterSpec, Produce, eventually};
 
 use crate::map::assert_map;
-use crate::pair::{LONG, Link, Pair, ended, scaled, turn};
+use crate::pair::{LONG, Link, Pair, days_ago, ended, scaled, turn};
 use crate::relay::Relay;
 use crate::segments::bytes_on_disk;
 
 const PARTITIONS: u32 = 2;
-const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 /// Given a backlog of old records in small batches, when answers are lost, twinlog is killed, and the target is stopped
 /// and killed in the middle, then each record is there once and in order.
@@ -27,16 +24,14 @@ fn old_records_survive_kills_restarts_and_lost_answers() {
     relay.lead_to(pair.target.broker(0).address());
     let more = ["intervals: { mark: 200ms }"];
     let link = Link::to(&pair, &[relay.address()], "old", "{ include: ['old\\..*'] }", &more);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = i64::try_from(now.as_millis()).expect("a timestamp");
     let count = scaled(20_000, 100_000);
-    let step = 2 * DAY_MS / i64::try_from(count).expect("a count");
+    let step = (days_ago(0) - days_ago(2)) / i64::try_from(count).expect("a count");
     // The last two are not old: one comes from two days ago up to now, the other is of now.
     let topics = [
-        ("old.days", now - 3 * DAY_MS, 1),
+        ("old.days", days_ago(3), 1),
         ("old.1970", 1_000, 1),
-        ("old.up", now - 2 * DAY_MS, step),
-        ("old.not", now, 0),
+        ("old.up", days_ago(2), step),
+        ("old.not", days_ago(0), 0),
     ];
     for (topic, base, step) in topics {
         link.source().create_topic(topic, PARTITIONS, &[("retention.ms", "-1")]).expect("the topic is created");

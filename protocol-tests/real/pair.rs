@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use twinlog_testcontainers::{
     Cluster, ClusterSpec, Digest, Folder, Isolation, KafkaVersion, Oracle, OracleAt, Program, eventually,
@@ -218,11 +218,12 @@ fn placed(at: &OracleAt<'_>, topic: &str, isolation: Isolation) -> Vec<Placed> {
     digests.into_iter().map(placed).collect()
 }
 
-/// Waits for a program's end.
+/// Waits for a program's end. In the long forms there is ten times as much to catch up with.
 pub(crate) fn ended(mut program: Program) -> Ended {
-    let code = program.wait(LONG).expect("the program can be waited for");
+    let patience = LONG * if twinlog_protocol_tests::is_long() { 10 } else { 1 };
+    let code = program.wait(patience).expect("the program can be waited for");
     let (stdout, stderr) = (program.stdout(), program.stderr());
-    let code = code.unwrap_or_else(|| panic!("twinlog still runs after {LONG:?}:\n{stdout}\n{stderr}"));
+    let code = code.unwrap_or_else(|| panic!("twinlog still runs after {patience:?}:\n{stdout}\n{stderr}"));
     Ended { code, stdout, stderr }
 }
 
@@ -249,4 +250,11 @@ fn program() -> &'static Path {
 /// How much a test does: `TWINLOG_TEST=long` is the long form.
 pub(crate) fn scaled(short: u64, long: u64) -> u64 {
     if twinlog_protocol_tests::is_long() { long } else { short }
+}
+
+/// The timestamp of so many days ago, in ms.
+pub(crate) fn days_ago(days: u64) -> i64 {
+    let moment = SystemTime::now() - Duration::from_hours(24 * days);
+    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).expect("a timestamp")
 }

@@ -1,16 +1,12 @@
 //! A target that loses acknowledged records, and one whose mirror is not the one that was made.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde_json::Value;
 use twinlog_testcontainers::{ClusterSpec, OracleAt, Produce, eventually};
 
 use crate::ask::end;
 use crate::map::assert_map;
-use crate::pair::{LONG, Link, Pair, SHARED, assert_runs, drain, turn};
+use crate::pair::{LONG, Link, Pair, SHARED, assert_runs, days_ago, drain, turn};
 use crate::refusals::stop_line;
-
-const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 /// The line on standard error that names what is gone.
 fn cut_line(said: &str, topic: &str) -> Option<String> {
@@ -124,9 +120,7 @@ fn a_mirror_that_loses_its_end_is_cut_back_and_copied_again() {
 /// place, so it is not sent before the end was looked at.
 #[test]
 fn a_mirror_of_old_records_that_loses_its_end_is_cut_back_and_copied_again() {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = i64::try_from(now.as_millis()).expect("a timestamp");
-    loses_its_end("aged", "6000", Some((now - 3 * DAY_MS, 1)));
+    loses_its_end("aged", "6000", Some((days_ago(3), 1)));
 }
 
 /// Given a mirror under a running link, when somebody deletes it and makes it anew, then that is named, and nothing is

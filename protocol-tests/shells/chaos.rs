@@ -13,7 +13,7 @@ use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
 
 use crate::instance::{LINK, mirror};
 use crate::peer::{Peer, topic_name};
-use crate::profile::{Ages, Mistake};
+use crate::profile::Mistake;
 use crate::world::World;
 
 impl World {
@@ -158,9 +158,8 @@ impl World {
         self.shared.trace(format!("instance {} is killed", instance.number));
         self.shared.happened("kills");
         instance.kill();
-        // What it had sent may still be carried out: not where brokers forget (the rule `lease`).
-        let forgets = self.profile.ages != Ages::Young || self.profile.expiration_ms < 86_400_000;
-        if forgets || self.rng.bool() {
+        // What it had sent may still be carried out.
+        if self.rng.bool() {
             self.target.cut_client(LINK);
         }
     }

@@ -84,14 +84,12 @@ impl Profile {
         if mistake == Some(Mistake::ClockBehind) {
             ages = Ages::Old;
         }
-        // Named rule `lease`: against the old batches of a zombie only the owner's lease helps, which comes later
-        // (DESIGN section 8). Until then no world has a second instance and brokers that forget.
         let expiration_ms = if ages == Ages::Young { pick(rng, &[86_400_000, 86_400_000, 20_000]) } else { 86_400_000 };
         let forgets = ages != Ages::Young || expiration_ms < 86_400_000;
         let some = |rng: &mut Rng, on: u32, values: [u32; 2]| {
             if rng.u32(0..1000) < on { values[rng.usize(0..2)] } else { 0 }
         };
-        let rivals_ms = if forgets { 0 } else { some(rng, 400, [2_000, 6_000]) };
+        let rivals_ms = some(rng, 400, [2_000, 6_000]);
         let lost = some(rng, 350, [5, 25]);
         let lost_answers = some(rng, 350, [5, 25]);
         let profile = Self {
@@ -133,8 +131,9 @@ impl Profile {
             moves_ms: some(rng, 500, [300, 1_500]).into(),
             late_topic: rng.u32(0..1000) < 200,
         };
-        // The same rule: a request that its sender has given up, and that a broker carries out long after, is refused
-        // only as long as the broker remembers who came after it. Brokers here forget within moments, not minutes.
+        // Named rule `late`: a request that its sender has given up, and that a broker carries out long after, is
+        // refused only as long as the broker remembers who came after it. Brokers here forget within moments, not
+        // minutes.
         let profile = if forgets { Self { late: false, pauses_ms: 0, ..profile } } else { profile };
         // What the mirror lost must still be at the source, or it is a gap, and said to be one.
         let profile = if profile.losses_ms > 0 { Self { trims_ms: 0, ..profile } } else { profile };

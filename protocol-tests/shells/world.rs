@@ -25,8 +25,8 @@ use crate::writers::{Kind, Writer};
 
 /// Ms since 1970 at which each world begins.
 const START_MS: i64 = 1_700_000_000_000;
-/// How long a link may take to catch up when nothing goes wrong any more.
-const CATCH_UP: Duration = Duration::from_secs(120);
+/// How long a link may take to catch up when nothing goes wrong any more. Old records go one batch a round trip.
+const CATCH_UP: Duration = Duration::from_secs(600);
 /// A mirror to which nothing is written is looked at every 10 s: by then a lost end is found, and the copy cut back.
 const LOOKED_AT: Duration = Duration::from_secs(15);
 /// A world is over long before that.

@@ -62,14 +62,7 @@ impl World {
             Call::Commit(producer, alone) => {
                 let (answer, markers) = self.coordinators[lane].commit(producer);
                 self.write_markers(markers);
-                Input::Fenced(match answer {
-                    Ok(()) => FenceOutcome::Committed,
-                    Err(ErrorCode::INVALID_TXN_STATE) if alone => FenceOutcome::Committed,
-                    Err(code @ (ErrorCode::PRODUCER_FENCED | ErrorCode::INVALID_PRODUCER_EPOCH)) => {
-                        FenceOutcome::Failed(Failure::Code(code))
-                    }
-                    Err(_) => FenceOutcome::Unknown,
-                })
+                Input::Fenced(FenceOutcome::of_commit(Some(answer.err().unwrap_or(ErrorCode::NONE)), alone))
             }
             Call::ReadMap(from) => Input::MapRead { from: TargetOffset(from), result: self.read_map(origin, from) },
             Call::ReadTarget { partition, from, epoch } => {
@@ -80,17 +73,18 @@ impl World {
                 };
                 Input::TargetRead { partition: id(partition), from: TargetOffset(from), result }
             }
-            Call::Probe(partition) => {
+            Call::Probe(partition, position) => {
                 let (source, target) = (&self.sources[partition], &self.targets[partition]);
-                Input::Probed(
-                    id(partition),
-                    Ok(Ends {
+                Input::Probed {
+                    partition: id(partition),
+                    position,
+                    ends: Ok(Ends {
                         source_start: SourceOffset(source.start),
                         source_end: SourceOffset(source.high_watermark),
                         target_start: TargetOffset(target.start),
                         target_end: TargetOffset(target.high_watermark),
                     }),
-                )
+                }
             }
             Call::LookAtEnds { partition, expected, look } => {
                 let log = &self.targets[partition];
@@ -124,7 +118,7 @@ impl World {
     /// A broker that is loading, or no longer the one to ask: nothing happens but an error.
     fn stumbles(&mut self, request: &Request) -> bool {
         let down = match request.call {
-            Call::ReadTarget { partition, .. } | Call::Probe(partition) => {
+            Call::ReadTarget { partition, .. } | Call::Probe(partition, _) => {
                 self.targets[partition].down_until > self.now
             }
             Call::ReadMap(_) => self.targets[self.map(request.origin)].down_until > self.now,

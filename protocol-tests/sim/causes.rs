@@ -1,8 +1,12 @@
 //! What stops one partition for good: the others must not notice.
 
+use std::collections::BTreeSet;
+
 use twinlog_core::halt::Halt;
 use twinlog_core::io::{Input, LanePartition};
+use twinlog_core::lane::Lane;
 
+use super::coordinator::lane_of;
 use super::profile::Cause;
 use super::source::Kind;
 use super::target::Payload;
@@ -89,6 +93,10 @@ impl World {
         };
         let last = self.targets[partition].batches.iter().rfind(|batch| matches!(batch.payload, Payload::Records(_)));
         let last = last.filter(|batch| batch.base >= keep).cloned();
+        let lost = self.targets[partition].batches.iter().filter(|batch| batch.base >= keep);
+        let markers = lost.filter(|batch| matches!(batch.payload, Payload::Marker));
+        let lanes: BTreeSet<_> = markers.map(|batch| lane_of(batch.producer.id)).collect();
+        self.end_zombies(&lanes);
         self.elect(partition, keep);
         if let Some(last) = last.filter(|_| self.rng.chance(200)) {
             // A broker that has forgotten us takes a late request at the wrong place.
@@ -99,6 +107,20 @@ impl World {
         if self.rng.chance(400) {
             let again = self.rng.between(1, 4_000);
             self.after(again, Event::Cause);
+        }
+    }
+
+    /// Named rule `lease`: a former owner whose fence the target has lost is kept from writing by its lease alone, and
+    /// instances here have none.
+    fn end_zombies(&mut self, lanes: &BTreeSet<usize>) {
+        let zombies = self.living().filter(|index| {
+            let instance = &self.instances[*index];
+            let took_it = instance.lane.as_ref().is_some_and(Lane::is_running);
+            took_it && lanes.contains(&instance.number) && self.owner_beside(*index) != Some(*index)
+        });
+        for zombie in zombies.collect::<Vec<_>>() {
+            self.count("zombies kept off by their lease");
+            self.end(zombie);
         }
     }
 

@@ -2,12 +2,16 @@
 
 use twinlog_core::io::Input;
 use twinlog_core::lane::Lane;
+use twinlog_core::moves::Place;
 
 use super::broker::TRANSACTION_TIMEOUT_MS;
 use super::profile::{Ages, Cause};
 use super::source::Kind;
 use super::target::Payload;
 use super::world::{Event, Origin, World};
+
+/// When the group has noticed that an instance is silent, in ms.
+const SESSION_MS: u64 = 45_000;
 
 impl World {
     pub(crate) fn set_up(&mut self) {
@@ -350,6 +354,20 @@ impl World {
         self.lose_a_leader_at_the_end();
     }
 
+    /// A former owner of a lane without partitions does nothing that could be refused, so that it hears of it with the
+    /// next keep-alive only. The group would have told it.
+    fn end_idle_zombies(&mut self, lane: usize) {
+        let is_here = |place: &Place| place.lane as usize == lane && place.from.is_none();
+        let is_empty = !self.states.table.iter().flatten().any(is_here);
+        let owned = self.coordinators[lane].owner.is_some_and(|owner| self.instances[owner].alive);
+        if self.quiet && self.now > self.quiet_at + SESSION_MS && is_empty && !owned {
+            let living: Vec<_> = self.living().filter(|index| self.instances[*index].number == lane).collect();
+            for index in living {
+                self.end(index);
+            }
+        }
+    }
+
     /// Looks after the world as an operator would, and ends it when all is copied.
     pub(crate) fn supervise(&mut self) {
         self.after(200, Event::Supervise);
@@ -358,6 +376,7 @@ impl World {
             if alone && self.draining.is_empty() {
                 self.plan_start(lane, 100);
             }
+            self.end_idle_zombies(lane);
             if self.coordinators[lane].is_open_since(self.now.saturating_sub(TRANSACTION_TIMEOUT_MS)) {
                 self.count("transactions timed out");
                 let markers = self.coordinators[lane].abort();

@@ -123,7 +123,9 @@ impl World {
                 let progress = copied.progress();
                 let stable = self.sources[number].last_stable();
                 let more = progress.last_stable.is_none() || progress.extent.synced.0 < stable;
-                if !more && self.owner_beside(origin.instance) == Some(origin.instance) {
+                // While it is not fetched, nobody tells it that the source has taken something back.
+                let taken_back = self.cause_of(number) == Some(Cause::SourceTruncated);
+                if !more && !taken_back && self.owner_beside(origin.instance) == Some(origin.instance) {
                     self.fail(format!(
                         "{number} is called stalled, waiting for {waits_for:?}, and has all up to {stable}"
                     ));
@@ -208,6 +210,12 @@ impl World {
         let judged = self.mistake != Some(Mistake::ResendOld);
         if judged && (flying.len() >= IN_FLIGHT_MAX || (is_old && !flying.is_empty())) {
             return self.fail(format!("{} in flight in {partition}, and another one (old: {is_old})", flying.len()));
+        }
+        // What a broker may have forgotten it takes anywhere.
+        let log = &self.targets[partition];
+        let forgotten = log.is_about_to_forget(producer.id, self.wall(), self.profile.expiration_ms);
+        if judged && forgotten && !flying.is_empty() && self.cause_of(partition).is_none() {
+            return self.fail(format!("two batches in flight in {partition}, whose broker forgets the producer"));
         }
         if is_old {
             self.count("old batches");

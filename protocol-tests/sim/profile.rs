@@ -85,9 +85,9 @@ impl Epochs {
     /// As many as there are.
     const MANY: Self = Self { max: i16::MAX - 1, limits: EpochLimits::KAFKA };
     /// So few that they run out.
-    const FEW: Self = Self { max: 40, limits: EpochLimits { change_from: 3, hold_from: 20 } };
-    /// So few that they run out where old records and young ones take turns: each turn takes an epoch.
-    const SOME: Self = Self { max: 120, limits: EpochLimits { change_from: 80, hold_from: 100 } };
+    const FEW: Self = Self { max: 120, limits: EpochLimits { change_from: 3, hold_from: 20 } };
+    /// So few that a change of the id is due, and can be put off for long.
+    const SOME: Self = Self { max: 200, limits: EpochLimits { change_from: 10, hold_from: 100 } };
 }
 
 /// The shape of one world. Chances are per mille.

@@ -94,7 +94,7 @@ impl World {
         };
         let instance = &mut self.instances[index];
         if let Some(lane) = instance.lane.as_mut().filter(|lane| lane.find(&spec.key).is_none()) {
-            instance.ids[partition] = Some(lane.add(now, spec));
+            instance.ids[partition] = lane.add(now, spec);
             self.drive(index);
         }
     }
@@ -128,10 +128,10 @@ impl World {
                 let Some(input) = self.twist_input(origin, input) else { return };
                 self.note(|_| format!("{} <- {input:?}", origin.instance));
                 let now = self.time();
+                self.find_what_the_lane_added(origin.instance);
                 let instance = &mut self.instances[origin.instance];
                 let mut named = input.clone();
-                let present = |id: LanePartition| instance.lane.as_ref()?.find(&key(id.0 as usize));
-                rename_input(&mut named, &|id| present(id).or(instance.ids[id.0 as usize]).unwrap_or(id));
+                rename_input(&mut named, &|id| instance.ids[id.0 as usize].unwrap_or(NOBODY));
                 if let Input::Fetched { partition, result: FetchResult::Failed(_), .. } = &input {
                     instance.fetching[partition.0 as usize] = false;
                 }
@@ -141,6 +141,20 @@ impl World {
                 self.drive(origin.instance);
             }
         }
+    }
+
+    /// A lane takes in by itself what it is to let go of, and what its used-up producer id must be fenced in.
+    fn find_what_the_lane_added(&mut self, index: usize) {
+        let instance = &mut self.instances[index];
+        let Some(lane) = &instance.lane else { return };
+        let mut to_be_fenced = 0;
+        for (partition, id) in instance.ids.iter_mut().enumerate() {
+            let Some(found) = lane.find(&key(partition)) else { continue };
+            if id.replace(found).is_none() && lane.partition(found).is_some_and(|found| !found.is_leaving()) {
+                to_be_fenced += 1;
+            }
+        }
+        (0..to_be_fenced).for_each(|_| self.count("partitions taken in to fence a used-up id"));
     }
 
     /// Does what the lane asks for; at each effect the instance may die, before it or after it.
@@ -164,9 +178,11 @@ impl World {
                 return self.crash(index);
             }
         }
-        let wanted: Vec<_> = lane.wants_fetch(now).map(|(id, at, epoch)| (name_of(&lane, id), at, epoch)).collect();
+        let wanted = (0..).map(LanePartition).take(lane.partitions().len());
+        let wanted = wanted.filter_map(|id| Some((name_of(&lane, id), lane.wants_fetch(now, id)?)));
+        let wanted: Vec<_> = wanted.collect();
         self.instances[index].lane = Some(lane);
-        for (id, position, epoch) in wanted {
+        for (id, (position, epoch)) in wanted {
             let partition = id.0 as usize;
             if !std::mem::replace(&mut self.instances[index].fetching[partition], true) {
                 self.call(origin, Call::Fetch { partition, position: position.0, epoch });
@@ -187,7 +203,7 @@ impl World {
         self.plan_start(self.instances[index].number, delay);
     }
 
-    fn end(&mut self, index: usize) {
+    pub(super) fn end(&mut self, index: usize) {
         let instance = &mut self.instances[index];
         instance.lane = None;
         instance.alive = false;
@@ -261,7 +277,9 @@ impl World {
             }
             Output::ReadMap { from } => self.call(origin, Call::ReadMap(from.0)),
             Output::WriteMap(batch) => self.produce(origin, Target::Map, Call::WriteMap(batch)),
-            Output::Probe(id) => self.call(origin, Call::Probe(id.0 as usize)),
+            Output::Probe { partition, position } => {
+                self.call(origin, Call::Probe(partition.0 as usize, position));
+            }
             Output::ReadTarget { partition, from, epoch } => {
                 self.call(origin, Call::ReadTarget { partition: partition.0 as usize, from: from.0, epoch });
             }
@@ -412,6 +430,9 @@ impl World {
     }
 }
 
+/// A partition that a lane has never had.
+const NOBODY: LanePartition = LanePartition(u32::MAX);
+
 /// The world's number of a partition; a lane counts as they were added to it.
 fn name_of(lane: &Lane, id: LanePartition) -> LanePartition {
     lane.partition(id).map_or(id, |partition| LanePartition(partition.spec().key.partition as u32))
@@ -425,7 +446,7 @@ fn rename_member(member: &mut Member, to: &dyn Fn(LanePartition) -> LanePartitio
 
 fn rename_input(input: &mut Input, to: &dyn Fn(LanePartition) -> LanePartition) {
     match input {
-        Input::Probed(id, _)
+        Input::Probed { partition: id, .. }
         | Input::TargetRead { partition: id, .. }
         | Input::TargetEnds { partition: id, .. }
         | Input::Repacked(id, _)
@@ -443,7 +464,7 @@ fn rename_input(input: &mut Input, to: &dyn Fn(LanePartition) -> LanePartition) 
 
 fn rename_output(output: &mut Output, to: &dyn Fn(LanePartition) -> LanePartition) {
     match output {
-        Output::Probe(id)
+        Output::Probe { partition: id, .. }
         | Output::ReadTarget { partition: id, .. }
         | Output::LookAtEnds { partition: id, .. }
         | Output::Repack { partition: id, .. }
@@ -495,7 +516,9 @@ pub(crate) fn refusal(call: &Call, failure: Failure) -> Option<Input> {
             from: TargetOffset(*from),
             result: ReadResult::Failed(failure),
         },
-        Call::Probe(partition) => Input::Probed(lane_partition(*partition), Err(failure)),
+        Call::Probe(partition, position) => {
+            Input::Probed { partition: lane_partition(*partition), position: *position, ends: Err(failure) }
+        }
         Call::Fetch { partition, position, .. } => Input::Fetched {
             partition: lane_partition(*partition),
             position: SourceOffset(*position),

@@ -79,6 +79,10 @@ impl State {
     fn last_sequence(&self) -> i32 {
         self.batches.back().map_or(-1, |batch| batch.last)
     }
+
+    fn is_expired(&self, now: i64, expiration_ms: i64) -> bool {
+        now - self.timestamp >= expiration_ms
+    }
 }
 
 /// What came of an append.
@@ -212,7 +216,7 @@ impl Log {
     /// The check by record timestamps; true if a producer was forgotten.
     pub(crate) fn forget(&mut self, now: i64, expiration_ms: i64) -> bool {
         let before = self.states.len();
-        self.states.retain(|_, state| now - state.timestamp < expiration_ms);
+        self.states.retain(|_, state| !state.is_expired(now, expiration_ms));
         self.states.len() < before
     }
 
@@ -224,6 +228,11 @@ impl Log {
             }
         }
         self.forget(now, expiration_ms);
+    }
+
+    /// Whether it has forgotten a producer, or will when it looks next.
+    pub(crate) fn is_about_to_forget(&self, id: i64, now: i64, expiration_ms: i64) -> bool {
+        self.states.get(&id).is_none_or(|state| state.is_expired(now, expiration_ms))
     }
 
     /// A new leader whose log ends at `end`; it knows of producers what its log says.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use twinlog_core::ids::{Now, Producer};
+use twinlog_core::ids::{Now, Producer, SourceOffset};
 use twinlog_core::io::{Input, LanePartition, MapBatch, Member};
 use twinlog_core::lane::Lane;
 use twinlog_core::moves::Adoption;
@@ -53,7 +53,7 @@ pub(crate) enum Call {
         from: i64,
         epoch: i32,
     },
-    Probe(usize),
+    Probe(usize, SourceOffset),
     LookAtEnds {
         partition: usize,
         expected: i64,

@@ -10,7 +10,7 @@ const SEEDS: u64 = 2_000;
 const SEEDS_LONG: u64 = 200_000;
 
 /// What must happen in some world, or the simulation tests less than it seems to.
-const HAPPENS: [&str; 18] = [
+const HAPPENS: [&str; 19] = [
     "22",
     "25",
     "27",
@@ -29,6 +29,7 @@ const HAPPENS: [&str; 18] = [
     "requests lost",
     "sleeps longer than the session",
     "starts",
+    "unlike lanes shared",
 ];
 
 const CONFIG: MembersConfig = MembersConfig { session_ms: 10_000, settle_ms: 30_000 };
@@ -104,6 +105,25 @@ fn a_rolling_restart_moves_only_the_lanes_of_the_one_that_restarts() {
         world.pass(60_000).unwrap();
         assert_eq!(members.map(|member| world.lanes_of(member).len()), [3, 3, 3]);
     }
+}
+
+/// Nobody comes or goes, and all that is written goes through the lanes of one member: within some minutes both have
+/// their part of it.
+#[test]
+fn lanes_are_shared_out_anew_when_their_rates_have_changed() {
+    let mut world = World::calm(CONFIG, 8);
+    let members = [world.start(), world.start()];
+    world.pass(60_000).unwrap();
+    let busy = world.lanes_of(members[0]);
+    assert_eq!(busy.len(), 4);
+    world.changes();
+    world.set_rates((0..8).map(|lane| if busy.contains(&lane) { 1_000_000 } else { 0 }).collect());
+    world.pass(11 * 60_000).unwrap();
+    let parts = members.map(|member| world.lanes_of(member).iter().filter(|lane| busy.contains(lane)).count());
+    assert_eq!(parts, [2, 2]);
+    world.changes();
+    world.pass(60 * 60_000).unwrap();
+    assert_eq!(world.changes(), 0);
 }
 
 /// The lanes of a member that dies are another's within the session and two seconds.

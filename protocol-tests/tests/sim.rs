@@ -11,7 +11,7 @@ const SEEDS: u64 = 5_000;
 const SEEDS_LONG: u64 = 1_000_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 72] = [
+const HAPPENS: [&str; 73] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -48,6 +48,7 @@ const HAPPENS: [&str; 72] = [
     "partitions adopted",
     "partitions forgotten",
     "partitions let go of",
+    "partitions taken in to fence a used-up id",
     "partitions that give way",
     "partitions without a leader",
     "pauses",

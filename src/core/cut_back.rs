@@ -94,7 +94,7 @@ impl Known {
     fn agrees(&self, batch: &BatchMeta, from: TargetOffset, before: Option<&Last>) -> bool {
         let (base, end) = (TargetOffset(batch.base_offset).max(from), TargetOffset(batch.next_offset()));
         let base_sequence = sequence::advance(batch.base_sequence, base.since(TargetOffset(batch.base_offset)));
-        let producer = producer(batch);
+        let producer = Producer::of(batch);
         if end > self.extent.next_target || self.between(base, end) != end.since(base) {
             return false;
         }
@@ -209,7 +209,7 @@ impl Search {
             let (base, end) = (TargetOffset(batch.base_offset), TargetOffset(batch.next_offset()));
             if !batch.is_control() && known.agrees(batch, self.from, last.as_ref()) {
                 let sequence = sequence::advance(batch.base_sequence, end.since(base));
-                last = Some(Last { producer: producer(batch), sequence, end });
+                last = Some(Last { producer: Producer::of(batch), sequence, end });
             } else if known.is_earlier(batch) {
                 earlier = earlier.max(end);
             } else if !batch.is_control() || !is_ours(batch.producer_id) {
@@ -240,10 +240,6 @@ impl Search {
         });
         Judged::Cut(Cut { extent: Extent { synced, next_target }, cursor })
     }
-}
-
-fn producer(batch: &BatchMeta) -> Producer {
-    Producer { id: batch.producer_id, epoch: batch.producer_epoch }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use twinlog_wire::batch::BatchMeta;
+
 macro_rules! offset {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -46,6 +48,13 @@ pub struct Producer {
     pub id: i64,
     /// Producer epoch; a higher one fences the lower ones of the same id.
     pub epoch: i16,
+}
+
+impl Producer {
+    /// Who wrote a batch or marker.
+    pub fn of(batch: &BatchMeta) -> Self {
+        Self { id: batch.producer_id, epoch: batch.producer_epoch }
+    }
 }
 
 /// A topic id (KIP-516) as its 16 bytes; all zero where the broker has none.

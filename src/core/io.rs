@@ -93,8 +93,29 @@ pub enum FenceOutcome {
     NotAdded(Vec<(Member, ErrorCode)>),
     /// The request failed as a whole before anything was added.
     Failed(Failure),
+    /// The coordinator is not done with what was asked before: 51 (CONCURRENT_TRANSACTIONS) to the commit. That may
+    /// have been this commit, for which a marker is missing.
+    Ending,
     /// Partitions were added and what became of the commit is not known.
     Unknown,
+}
+
+impl FenceOutcome {
+    /// What a coordinator's code for the commit says; none is no answer. `alone`: nothing was added before, so that 48
+    /// (INVALID_TXN_STATE) says that nothing is left to do.
+    pub fn of_commit(code: Option<ErrorCode>, alone: bool) -> Self {
+        match code {
+            Some(ErrorCode::NONE) => Self::Committed,
+            Some(ErrorCode::INVALID_TXN_STATE) if alone => Self::Committed,
+            Some(ErrorCode::CONCURRENT_TRANSACTIONS) => Self::Ending,
+            Some(
+                code @ (ErrorCode::INVALID_PRODUCER_EPOCH
+                | ErrorCode::PRODUCER_FENCED
+                | ErrorCode::INVALID_PRODUCER_ID_MAPPING),
+            ) => Self::Failed(Failure::Code(code)),
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// An entry of the map partition's log.
@@ -191,7 +212,14 @@ pub enum Input {
     /// Answer to [`Output::WriteMap`].
     MapWritten(Answer),
     /// Answer to [`Output::Probe`].
-    Probed(LanePartition, Result<Ends, Failure>),
+    Probed {
+        /// Which partition.
+        partition: LanePartition,
+        /// The position that was asked for.
+        position: SourceOffset,
+        /// What was there.
+        ends: Result<Ends, Failure>,
+    },
     /// Answer to [`Output::ReadTarget`].
     TargetRead {
         /// Which partition.
@@ -305,7 +333,12 @@ pub enum Output {
     /// Write to the lane's partition of the map topic.
     WriteMap(MapBatch),
     /// Ask both clusters for a partition's ends.
-    Probe(LanePartition),
+    Probe {
+        /// Which partition.
+        partition: LanePartition,
+        /// Where it is: what the source held before says nothing about later positions.
+        position: SourceOffset,
+    },
     /// Read batch headers of the mirror.
     ReadTarget {
         /// Which partition.

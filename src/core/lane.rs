@@ -26,7 +26,6 @@ use crate::io::{Event, Failure, Input, LanePartition, Member, Offline, Output, O
 use crate::map_record::{LinkRecord, MapRecord, PartitionKey, Plan};
 use crate::map_state::{MapState, MappedPartition};
 use crate::map_writer::{MapWriter, Then};
-use crate::moves::Known;
 use crate::partition::{Context, LOOK_MS, Need, Partition, SeenEnds};
 use reread::Reread;
 
@@ -48,7 +47,7 @@ pub struct LaneConfig {
     pub producer_expiration_ms: i64,
     /// Between two progress marks of a moving partition, in ms.
     pub mark_interval_ms: u64,
-    /// Bytes of one partition that may wait or be in flight before no more is fetched for it.
+    /// Bytes that may wait to be sent, before no more is fetched for a partition with its part of them.
     pub queue_bytes_max: u64,
     /// Ranges that one chunk of the map holds; a head holds at most twice as many.
     pub chunk_ranges: usize,
@@ -117,6 +116,7 @@ pub struct Lane {
     /// The map names all producer ids that the lane ever had.
     ids_in_map: bool,
     own_ids: BTreeSet<i64>,
+    /// None before the map was read, and where nothing may be written.
     writer: Option<MapWriter>,
     partitions: Vec<Partition>,
     by_key: BTreeMap<PartitionKey, LanePartition>,
@@ -197,26 +197,28 @@ impl Lane {
         lane
     }
 
-    /// Adds a partition, or finds it.
-    pub fn add(&mut self, now: Now, spec: PartitionSpec) -> LanePartition {
-        if let Some(id) = self.by_key.get(&spec.key) {
-            return *id;
+    /// Adds a partition, or finds it. None before the lane's map is loaded: until then nobody knows what it goes on
+    /// from.
+    pub fn add(&mut self, now: Now, spec: PartitionSpec) -> Option<LanePartition> {
+        if !self.is_running() {
+            return None;
         }
+        if let Some(id) = self.find(&spec.key) {
+            return Some(id);
+        }
+        let id = self.add_partition(now, spec);
+        self.settle(now);
+        Some(id)
+    }
+
+    fn add_partition(&mut self, now: Now, spec: PartitionSpec) -> LanePartition {
         let id = LanePartition(u32::try_from(self.partitions.len()).unwrap_or(u32::MAX));
-        if matches!(self.known(&spec.key), Known::Released(_)) {
-            self.partitions.push(Partition::left_before(spec));
-            return id;
-        }
         let left_under = self.left_under.remove(&spec.key);
         self.bump |= left_under.is_some() && left_under == self.producer;
         self.by_key.insert(spec.key.clone(), id);
-        // Until the map is loaded the partition does not know what it will go on from: it is made anew then.
         let mapped = self.mapped.remove(&spec.key);
         self.partitions.push(Partition::new(spec, mapped));
-        if matches!(self.stage, Stage::Running) {
-            self.with(now, id, Partition::start);
-        }
-        self.settle(now);
+        self.with(now, id, Partition::start);
         id
     }
 
@@ -233,7 +235,9 @@ impl Lane {
             Input::Fenced(outcome) => self.fenced(now, outcome),
             Input::MapRead { from, result } => self.map_read(now, from, result),
             Input::MapWritten(answer) => self.map_written(now, answer),
-            Input::Probed(id, ends) => self.with(now, id, |partition, context| partition.probed(context, ends)),
+            Input::Probed { partition, position, ends } => {
+                self.with(now, partition, |partition, context| partition.probed(context, position, ends));
+            }
             Input::TargetRead { partition, from, result } => {
                 self.with(now, partition, |partition, context| partition.target_read(context, from, result));
             }
@@ -267,7 +271,7 @@ impl Lane {
         let Some(partition) = self.partitions.get_mut(id.0 as usize) else { return };
         let was_offline = partition.offline().is_some();
         partition.set_offline(now.mono_ms, offline);
-        if was_offline && offline.is_none() && self.is_running() {
+        if was_offline && offline.is_none() {
             self.with(now, id, Partition::target_is_back);
         }
     }
@@ -332,13 +336,11 @@ impl Lane {
         self.settle(now);
     }
 
-    /// Partitions that want to be fetched, with position and the leader epoch before it.
-    pub fn wants_fetch(&self, now: Now) -> impl Iterator<Item = (LanePartition, SourceOffset, i32)> {
+    /// Whether more of a partition is wanted: from which position, and the leader epoch before it.
+    pub fn wants_fetch(&self, now: Now, id: LanePartition) -> Option<(SourceOffset, i32)> {
         let ready = matches!(self.stage, Stage::Running) && !self.holds_still(now);
-        self.partitions.iter().enumerate().filter(move |_| ready).filter_map(move |(index, partition)| {
-            let (position, epoch) = partition.wants_fetch(now, self.config.queue_bytes_max)?;
-            Some((id(index)?, position, epoch))
-        })
+        let part = self.config.queue_bytes_max / u64::try_from(self.partitions.len()).unwrap_or(u64::MAX).max(1);
+        self.partition(id).filter(|_| ready)?.wants_fetch(now, part.max(1))
     }
 
     /// All partitions, in the order in which they were added.
@@ -366,6 +368,7 @@ impl Lane {
             id,
             producer_expiration_ms: self.config.producer_expiration_ms,
             draining,
+            ending: self.draining,
             own_ids: &self.own_ids,
             plan_record: self.plan_record,
             plans_acknowledged: self.plans_acknowledged,

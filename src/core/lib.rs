@@ -2,6 +2,7 @@
 #![no_std]
 extern crate alloc;
 
+pub mod answer_size;
 pub mod backoff;
 pub mod batch;
 pub mod claims;

@@ -37,6 +37,9 @@ use crate::io::Failure;
 /// Bounds of the time between two heartbeats, in ms. It is also how late a member hears of a rebalance.
 const BEAT_MS: (u64, u64) = (50, 500);
 
+/// How often the leader has the lanes shared out anew, in ms: their rates change, and nobody else need come or go.
+const REVIEW_MS: u64 = 600_000;
+
 /// A group's settings, the same for all members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MembersConfig {
@@ -110,6 +113,8 @@ pub struct Membership {
     attempt: u32,
     /// When to join again of our own wish.
     join_at: Option<u64>,
+    /// When a leader of others has all join again.
+    review_at: Option<u64>,
     /// A heartbeat was told that the group is past what we wait for.
     overtaken: bool,
     /// When the last request was sent whose answer showed that we are a member.
@@ -143,6 +148,7 @@ impl Membership {
             questions: 0,
             attempt: 0,
             join_at: None,
+            review_at: None,
             overtaken: false,
             proven_ms: None,
             steady_ms: 0,
@@ -164,8 +170,8 @@ impl Membership {
         }
         let waiting = if let Stage::Waiting(until) = self.stage { Some(until) } else { None };
         let beat = self.beats().then_some(self.next_beat);
-        let wish = self.join_at.filter(|_| self.stage == Stage::Member);
-        [waiting, beat, wish, self.settles_at].into_iter().flatten().min()
+        let [wish, review] = [self.join_at, self.review_at].map(|at| at.filter(|_| self.stage == Stage::Member));
+        [waiting, beat, wish, review, self.settles_at].into_iter().flatten().min()
     }
 
     /// Handles what is due.
@@ -176,6 +182,9 @@ impl Membership {
         if self.settles_at.is_some_and(|at| at <= now_ms) {
             self.settles_at = None;
             self.settled = true;
+            self.wish(now_ms);
+        }
+        if self.stage == Stage::Member && self.review_at.take_if(|at| *at <= now_ms).is_some() {
             self.wish(now_ms);
         }
         if self.beats() && self.next_beat <= now_ms {
@@ -364,6 +373,7 @@ impl Membership {
         self.member_id.clear();
         self.generation = 0;
         self.leads = false;
+        self.review_at = None;
         self.carried_out = 0;
         self.plan = Plan::default();
         self.settled = false;
@@ -380,6 +390,7 @@ impl Membership {
         }
         self.generation = generation;
         self.leads = leader == member_id;
+        self.review_at = (self.leads && members.len() > 1).then_some(now_ms + REVIEW_MS);
         self.member_id = member_id;
         self.stage = Stage::Syncing;
         self.next_beat = self.next_beat.max(now_ms);
@@ -426,11 +437,11 @@ impl Membership {
         let own = MemberKey::of(&self.member_id);
         let mut lost = Vec::new();
         for (lane, leaving) in &mut self.owned {
-            match plan.share(*lane).and_then(|share| share.owner) {
-                Some(owner) if owner == own => {}
-                Some(_) => lost.push(*lane),
-                None if *leaving => {}
-                None => {
+            match plan.share(*lane) {
+                Some(Share { owner: Some(owner), leaving: false, .. }) if *owner == own => {}
+                Some(Share { owner: Some(_), leaving: false, .. }) => lost.push(*lane),
+                _ if *leaving => {}
+                _ => {
                     *leaving = true;
                     self.out.push_back(Output::LetGo(*lane));
                 }

@@ -14,6 +14,7 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use smallvec::SmallVec;
 use twinlog_wire::error_code::ErrorCode;
 
 use crate::batch::{Run, Slot};
@@ -40,6 +41,9 @@ pub enum Answer {
     NotSent,
 }
 
+/// Most batches have one run: it needs no memory of its own.
+pub type Runs = SmallVec<[Run; 1]>;
+
 /// Where a batch is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -57,7 +61,7 @@ pub struct Outgoing {
     /// Length in bytes.
     pub bytes: u32,
     /// The source offsets of its records, in order; at least one run.
-    pub runs: Vec<Run>,
+    pub runs: Runs,
     /// The source position behind it, with what was compacted away at its end.
     pub source_end: SourceOffset,
     /// Leader epoch in its header.
@@ -80,7 +84,7 @@ impl Outgoing {
     pub fn new(
         slot: Slot,
         bytes: u32,
-        runs: Vec<Run>,
+        runs: Runs,
         source_end: SourceOffset,
         leader_epoch: i32,
         max_timestamp: i64,
@@ -135,6 +139,12 @@ impl Outbox {
     /// Bytes of all batches.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes of batches that wait to be sent.
+    pub fn waiting_bytes(&self) -> u64 {
+        let sent = self.batches.iter().take(IN_FLIGHT_MAX).filter(|batch| batch.state != State::Waiting);
+        self.bytes - sent.map(|batch| u64::from(batch.bytes)).sum::<u64>()
     }
 
     /// Whether nothing is on its way.

@@ -40,7 +40,7 @@ use crate::io::{Ends, Event, Failure, FetchResult, LanePartition, Output, Partit
 use crate::map_record::{PartitionKey, Plan};
 use crate::map_state::MappedPartition;
 use crate::offset_map::{Extent, LogStarts, OffsetMap, Range};
-use crate::outbox::{Outbox, Outgoing};
+use crate::outbox::{Outbox, Outgoing, Runs};
 use crate::plans::Plans;
 use crate::sequence;
 use crate::tail::Tail;
@@ -56,6 +56,8 @@ pub struct Context<'a> {
     pub producer_expiration_ms: i64,
     /// Whether nothing new is to be sent.
     pub draining: bool,
+    /// Whether the lane was told to end.
+    pub ending: bool,
     /// The producer ids that the lane ever had.
     pub own_ids: &'a BTreeSet<i64>,
     /// The number of the plan record that is being gathered.
@@ -183,7 +185,7 @@ pub struct Partition {
     verified_epoch: i32,
     /// Whether the tail was read once since the lane was taken.
     recovered: bool,
-    old_in_flight: bool,
+    alone_in_flight: bool,
     /// The mirror has another leader: nothing is sent before its end was looked at, so many times at most.
     looks_due: u8,
     look: u32,
@@ -247,7 +249,7 @@ impl Partition {
             reread: Vec::new(),
             verified_epoch: -1,
             recovered: false,
-            old_in_flight: false,
+            alone_in_flight: false,
             looks_due: 0,
             look: 0,
             fenced_ms: 0,
@@ -293,7 +295,7 @@ impl Partition {
     /// Begins, after [`Partition::new`].
     pub fn start(&mut self, context: &mut Context<'_>) {
         match self.phase.clone() {
-            Phase::Probing => context.out.push_back(Output::Probe(context.id)),
+            Phase::Probing => self.probe(context),
             Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
             Phase::Halted(_) => self.halt_written(context),
             Phase::Registering
@@ -305,8 +307,12 @@ impl Partition {
         }
     }
 
+    fn probe(&self, context: &mut Context<'_>) {
+        context.out.push_back(Output::Probe { partition: context.id, position: self.fetch_position });
+    }
+
     /// Both ends are known, or could not be had.
-    pub fn probed(&mut self, context: &mut Context<'_>, ends: Result<Ends, Failure>) {
+    pub fn probed(&mut self, context: &mut Context<'_>, position: SourceOffset, ends: Result<Ends, Failure>) {
         match (&self.phase, ends) {
             (Phase::Probing, Ok(ends)) => {
                 let records = ends.target_end.since(ends.target_start);
@@ -317,6 +323,10 @@ impl Partition {
                 self.phase = Phase::Registering;
                 self.in_map = true;
                 context.needs.push((context.id, Need::Register));
+            }
+            // The source may have grown since.
+            (Phase::Active, Ok(_)) if position != self.fetch_position => {
+                self.fetch_at = self.fetch_at.min(context.now.mono_ms);
             }
             (Phase::Active, Ok(ends)) => {
                 if self.fetch_position < ends.source_start {
@@ -360,7 +370,7 @@ impl Partition {
             && self.fetch_at <= now.mono_ms
             && self.offline().is_none()
             && !self.is_stuck(now)
-            && self.outbox.bytes() < queue_bytes_max;
+            && self.outbox.waiting_bytes() < queue_bytes_max;
         ready.then_some((self.fetch_position, self.fetch_epoch))
     }
 
@@ -387,7 +397,7 @@ impl Partition {
             FetchResult::OutOfRange => {
                 // Nothing is fetched until the ends are known.
                 self.fetch_at = u64::MAX;
-                context.out.push_back(Output::Probe(context.id));
+                self.probe(context);
             }
             FetchResult::Diverging { end } => {
                 let copied = self.fetch_position;
@@ -421,7 +431,7 @@ impl Partition {
                     let outgoing = Outgoing::new(
                         batch.slot,
                         meta.len,
-                        alloc::vec![run],
+                        Runs::from([run]),
                         run.end(),
                         meta.leader_epoch,
                         meta.max_timestamp,
@@ -461,7 +471,7 @@ impl Partition {
                 let outgoing = Outgoing::new(
                     slot,
                     repacked.bytes,
-                    repacked.runs,
+                    repacked.runs.into(),
                     self.fetch_position,
                     meta.leader_epoch,
                     repacked.max_timestamp,
@@ -597,7 +607,7 @@ impl Partition {
     /// Does what its phase waits to do.
     fn take_up(&mut self, context: &mut Context<'_>) {
         match &self.phase {
-            Phase::Probing => context.out.push_back(Output::Probe(context.id)),
+            Phase::Probing => self.probe(context),
             Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
             Phase::Scanning { .. } => self.read_on(context),
             Phase::Active => self.advance(context),

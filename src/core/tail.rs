@@ -94,7 +94,7 @@ impl Tail {
             return Found::Before;
         }
         let end = TargetOffset(batch.next_offset());
-        let producer = Producer { id: batch.producer_id, epoch: batch.producer_epoch };
+        let producer = Producer::of(batch);
         if producer.id < 0 || !plans.is_own(own_ids, producer.id) {
             return Found::Foreign(base);
         }

@@ -1,6 +1,5 @@
 //! One Fetch request to one broker: the hot path of the source, and every other log that is read.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kafka_protocol::messages::fetch_request::{FetchPartition as Wanted, FetchTopic};
@@ -12,6 +11,8 @@ use twinlog_core::ids::TopicId;
 use twinlog_wire::fetch_response::{FetchPartition, FetchResponse};
 use twinlog_wire::topic::Topic;
 use uuid::Uuid;
+
+use crate::in_order::InOrder;
 
 /// The last version whose answers [`FetchResponse`] reads.
 const VERSION_MAX: i16 = 17;
@@ -67,25 +68,24 @@ pub(crate) async fn fetch(
     if !answer.error.is_ok() {
         return Err(error(Cause::Code { code: answer.error, item: None, message: None }));
     }
-    let mut places: BTreeMap<(&str, i32), usize> = BTreeMap::new();
-    let mut names: BTreeMap<TopicId, &str> = BTreeMap::new();
-    for (place, want) in wants.iter().enumerate() {
-        places.insert((&want.topic, want.partition), place);
-        names.insert(want.topic_id, &want.topic);
-    }
+    let mut places = InOrder::new(wants.iter().map(|want| (topic(want, version), want.partition)).collect());
     let mut found = Vec::with_capacity(wants.len());
-    for topic in answer.topics {
-        let name = match &topic.topic {
-            Topic::Name(name) => name.as_str(),
-            Topic::Id(id) => names.get(id.as_bytes()).copied().unwrap_or_default(),
-        };
-        for partition in topic.partitions {
-            if let Some(place) = places.get(&(name, partition.index)) {
-                found.push((*place, partition));
+    for of_topic in answer.topics {
+        for partition in of_topic.partitions {
+            if let Some(place) = places.place(&(of_topic.topic.clone(), partition.index)) {
+                found.push((place, partition));
             }
         }
     }
     Ok((found, frame))
+}
+
+/// A topic as it is named in this version.
+fn topic(want: &Want, version: i16) -> Topic {
+    match version >= TOPIC_ID_SINCE {
+        true => Topic::Id(Uuid::from_bytes(want.topic_id)),
+        false => Topic::Name(StrBytes::from_string(want.topic.clone())),
+    }
 }
 
 fn request(wants: &[Want], limits: Limits, version: i16) -> FetchRequest {

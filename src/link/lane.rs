@@ -11,6 +11,7 @@ mod leaders;
 mod map_io;
 mod outgoing;
 mod route;
+mod source_leaders;
 mod table;
 mod target_reads;
 
@@ -231,7 +232,7 @@ impl LaneShell {
             }
             Output::ReadMap { from } => map_io::read(&self.setup, &self.sender, from),
             Output::WriteMap(batch) => map_io::write(&self.setup, &self.sender, batch),
-            Output::Probe(partition) => self.reads.probe(partition),
+            Output::Probe { partition, position } => self.reads.probe(partition, position),
             Output::ReadTarget { partition, from, epoch } => self.reads.read(partition, from, epoch),
             Output::LookAtEnds { partition, expected, look } => self.reads.look_at_ends(partition, expected, look),
             Output::Repack { partition, slot, from } => {

@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_newest_plan_names_the_owners() {
-        let share = |member: &str| Share { owner: Some(MemberKey::of(member)), bytes_per_s: 0 };
+        let share = |member: &str| Share { owner: Some(MemberKey::of(member)), leaving: false, bytes_per_s: 0 };
         let plan = |generation, lanes: Vec<Share>| Plan { generation, lanes }.encode().into();
         let member = |id: &str, part| GroupMemberSeen {
             member_id: id.to_owned(),

@@ -7,6 +7,7 @@ mod claims;
 pub mod environment;
 mod failpoint;
 mod fetch;
+mod in_order;
 mod lane;
 pub mod lanes;
 mod lease;

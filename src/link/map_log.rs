@@ -19,7 +19,7 @@ pub(crate) fn map_entries(entry: &Entry) -> Result<Vec<MapEntry>, String> {
         return Err("its CRC does not fit".into());
     }
     if meta.is_control() {
-        return Ok(vec![MapEntry::Marker(Producer { id: meta.producer_id, epoch: meta.producer_epoch })]);
+        return Ok(vec![MapEntry::Marker(Producer::of(meta))]);
     }
     let codec = meta.codec().ok_or("its codec is unknown")?;
     let body = bytes.get(HEAD_LEN..).unwrap_or_default();

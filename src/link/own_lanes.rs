@@ -26,8 +26,10 @@ const FORBIDDEN: Duration = Duration::from_secs(10);
 const TAKEN_MAX: Duration = Duration::from_secs(30);
 /// A lane that went on for so long is not in a fight.
 const PEACE: Duration = Duration::from_secs(60);
-/// Over this time the rates of lanes are measured.
+/// How often the rates of lanes are measured.
 const RATES_OVER: Duration = Duration::from_secs(5);
+/// So many measures are the memory of a rate: a minute, so that a short burst moves no lane.
+const RATES_KEPT: u64 = 12;
 
 /// What follows from the end of a lane's task.
 #[derive(Debug)]
@@ -77,10 +79,11 @@ impl Drop for Lane {
     }
 }
 
-/// Bytes by lane and life, and when they were looked at.
+/// Bytes by lane and life, when they were looked at, and how many a second there were up to then.
 struct Measured {
     at: Instant,
     bytes: BTreeMap<(u32, u64), u64>,
+    rates: BTreeMap<(u32, u64), u64>,
 }
 
 /// A runtime for lanes, which share it and nothing else.
@@ -248,23 +251,30 @@ impl OwnLanes {
         self.lanes.values().flat_map(|lane| lane.status.borrow().clone()).collect()
     }
 
-    /// Bytes a second of the lanes, if it is time to measure again. A lane that has just begun is left out.
+    /// Bytes a second of the lanes in the last minute or so, if it is time to measure again. A lane that has just begun
+    /// is left out.
     pub(crate) fn rates(&mut self) -> Option<BTreeMap<u32, u64>> {
         let now = Instant::now();
-        let passed = self.measured.as_ref().map(|measured| now - measured.at);
-        if passed.is_some_and(|passed| passed < RATES_OVER) {
+        if self.measured.as_ref().is_some_and(|measured| now - measured.at < RATES_OVER) {
             return None;
         }
         let of = |lane: &Lane| lane.status.borrow().iter().map(|row| row.bytes).sum::<u64>();
         let bytes: BTreeMap<(u32, u64), u64> =
             self.lanes.iter().map(|(number, lane)| ((*number, lane.life), of(lane))).collect();
-        let before = self.measured.replace(Measured { at: now, bytes: bytes.clone() })?;
-        let ms = passed.map_or(0, |passed| u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)).max(1);
-        let rate = |(place, bytes): (&(u32, u64), &u64)| {
-            let before = before.bytes.get(place)?;
-            Some((place.0, bytes.saturating_sub(*before).saturating_mul(1_000) / ms))
+        let Some(before) = self.measured.take() else {
+            self.measured = Some(Measured { at: now, bytes, rates: BTreeMap::new() });
+            return None;
         };
-        Some(bytes.iter().filter_map(rate).collect())
+        let ms = u64::try_from((now - before.at).as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = |(place, bytes): (&(u32, u64), &u64)| {
+            let rate = bytes.saturating_sub(*before.bytes.get(place)?).saturating_mul(1_000) / ms;
+            let smooth = |known: &u64| known.saturating_mul(RATES_KEPT - 1).saturating_add(rate) / RATES_KEPT;
+            Some((*place, before.rates.get(place).map_or(rate, smooth)))
+        };
+        let rates: BTreeMap<_, _> = bytes.iter().filter_map(rate).collect();
+        let told = rates.iter().map(|((lane, _), rate)| (*lane, *rate)).collect();
+        self.measured = Some(Measured { at: now, bytes, rates });
+        Some(told)
     }
 }
 

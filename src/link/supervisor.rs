@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
 use twinlog_client::{Cluster, Error, ErrorCode, Metadata};
 use twinlog_core::config::LinkConfig;
-use twinlog_core::halt::Halt;
 use twinlog_core::lane::{EpochLimits, LaneConfig};
 use twinlog_core::map_record::{LinkRecord, PartitionKey};
 use twinlog_core::moves::Place;
@@ -49,8 +48,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 const STATUS: Duration = Duration::from_millis(250);
 /// How often the map is asked how far other instances are, by one that waits for them to be caught up.
 const LOOK: Duration = Duration::from_secs(1);
-/// Bytes of one partition that may wait or be in flight before no more is fetched for it.
-const QUEUE_BYTES: u64 = 4 << 20;
+/// Bytes of a lane that may wait to be sent before no more is fetched: enough for the time until more comes, and not
+/// more than stays in the processor's caches.
+const QUEUE_BYTES: u64 = 1 << 20;
 /// Ranges in one chunk of the map: about 5 KB.
 const CHUNK_RANGES: usize = 1024;
 
@@ -363,11 +363,6 @@ impl Running {
         Ok((running, ends))
     }
 
-    /// The lane that a partition is in, or goes to; none before it is placed.
-    fn lane_of(&self, key: &PartitionKey) -> Option<u32> {
-        self.placing.state().place(key).map(|place| place.lane)
-    }
-
     /// The state may say something new: lanes find out by themselves what their partitions are.
     fn look_at_state(&mut self) {
         let Some(lanes) = self.placing.state().lanes() else { return };
@@ -505,48 +500,52 @@ impl Running {
     }
 
     fn rows(&self) -> BTreeMap<PartitionKey, PartitionStatus> {
-        let mut rows = BTreeMap::new();
+        let (mut rows, state) = (BTreeMap::new(), self.placing.state());
         for row in self.last.iter().cloned().chain(self.lanes.rows()) {
             rows.insert(PartitionKey { topic: row.topic.clone(), partition: row.partition }, row);
         }
         for (key, halt) in self.partitions.stops.iter() {
-            rows.entry(key.clone()).or_insert_with(|| self.row(key, Standing::Halted, halt.name(), Some(halt)));
+            rows.entry(key.clone()).or_insert_with(|| {
+                let row = self.row(key, state.place(key), Standing::Halted, halt.name());
+                PartitionStatus { detail: Some(halt.to_string()), ..row }
+            });
         }
         for key in self.partitions.specs.keys() {
-            rows.entry(key.clone()).or_insert_with(|| match self.placing.state().place(key) {
-                Some(place) if self.shared && !self.lanes.has(place.lane) => self.elsewhere(key),
+            let place = state.place(key);
+            rows.entry(key.clone()).or_insert_with(|| match place {
+                Some(at) if self.shared && !self.lanes.has(at.lane) => self.elsewhere(key, place),
                 Some(Place { from: Some(from), .. }) => {
                     let detail = Some(format!("waits for lane {from} to let go of it"));
-                    PartitionStatus { detail, ..self.row(key, Standing::Waiting, "moving", None) }
+                    PartitionStatus { detail, ..self.row(key, place, Standing::Waiting, "moving") }
                 }
-                _ => self.row(key, Standing::Waiting, "beginning", None),
+                _ => self.row(key, place, Standing::Waiting, "beginning"),
             });
         }
         rows
     }
 
     /// A partition whose lane another instance has.
-    fn elsewhere(&self, key: &PartitionKey) -> PartitionStatus {
+    fn elsewhere(&self, key: &PartitionKey, place: Option<Place>) -> PartitionStatus {
         match self.elsewhere.get(key) {
             Some(row) if row.standing == Standing::Halted => row.clone(),
             seen => {
-                let row = self.row(key, Standing::Elsewhere, Standing::Elsewhere.name(), None);
+                let row = self.row(key, place, Standing::Elsewhere, Standing::Elsewhere.name());
                 PartitionStatus { synced: seen.and_then(|row| row.synced), ..row }
             }
         }
     }
 
     /// A partition that its lane does not show.
-    fn row(&self, key: &PartitionKey, standing: Standing, state: &str, halt: Option<&Halt>) -> PartitionStatus {
+    fn row(&self, key: &PartitionKey, place: Option<Place>, standing: Standing, state: &str) -> PartitionStatus {
         let target_topic = self.setup.config.topics.rename.apply(&self.setup.config.source, &key.topic);
         PartitionStatus {
             topic: key.topic.clone(),
             target_topic,
             partition: key.partition,
-            lane: self.lane_of(key).and_then(|lane| u16::try_from(lane).ok()).unwrap_or_default(),
+            lane: place.and_then(|place| u16::try_from(place.lane).ok()).unwrap_or_default(),
             standing,
             state: state.to_owned(),
-            detail: halt.map(ToString::to_string),
+            detail: None,
             position: None,
             synced: None,
             high_watermark: None,

@@ -115,23 +115,35 @@ impl Sandbox {
     /// Listens on loopback, one socket a node, and gives the addresses in the order of the nodes. `ports` are those of
     /// the first nodes; the system chooses for the others, and for 0.
     pub async fn listen(&self, ports: &[u16]) -> Result<Vec<SocketAddr>, SandboxError> {
-        let mut listeners = BTreeMap::new();
-        let mut addresses = BTreeMap::new();
-        let mut ports = ports.iter().copied();
-        for node in self.nodes() {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.next().unwrap_or_default()));
+        self.listen_as(ports, &[]).await
+    }
+
+    /// As [`listen`](Self::listen) at ports of the system's choice, but clients are told these addresses, of proxies in
+    /// front, in the order of the nodes.
+    pub async fn listen_behind(&self, advertised: &[SocketAddr]) -> Result<Vec<SocketAddr>, SandboxError> {
+        self.listen_as(&[], advertised).await
+    }
+
+    async fn listen_as(&self, ports: &[u16], advertised: &[SocketAddr]) -> Result<Vec<SocketAddr>, SandboxError> {
+        let mut listeners = Vec::new();
+        let mut told = BTreeMap::new();
+        let mut addresses = Vec::new();
+        for (place, node) in self.nodes().into_iter().enumerate() {
+            let port = ports.get(place).copied().unwrap_or_default();
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             let failed = |error| SandboxError::Bind { address, error };
             let listener = TcpListener::bind(address).await.map_err(failed)?;
-            addresses.insert(node, listener.local_addr().map_err(failed)?);
-            listeners.insert(node, listener);
+            let own = listener.local_addr().map_err(failed)?;
+            told.insert(node, advertised.get(place).copied().unwrap_or(own));
+            addresses.push(own);
+            listeners.push((node, listener));
         }
-        let in_order = addresses.values().copied().collect();
-        self.shared.tcp.set(addresses).map_err(|_| SandboxError::Listening)?;
+        self.shared.tcp.set(told).map_err(|_| SandboxError::Listening)?;
         for (node, listener) in listeners {
             let shared = Arc::clone(&self.shared);
             lock(&self.tasks).spawn(accept(listener, shared, node));
         }
-        Ok(in_order)
+        Ok(addresses)
     }
 
     /// A connection to a node over memory. Metadata that is asked for over it names the nodes as

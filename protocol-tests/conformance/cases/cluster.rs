@@ -187,6 +187,7 @@ pub(super) async fn end_without_leader(peer: Peer) -> Verdict {
     let codes: Vec<i16> = codes.into_iter().map(|(_, _, code)| code).collect();
     peer.same("AddPartitionsToTxn meanwhile", vec![51], codes)?;
     peer.same("InitProducerId meanwhile", 51, coordinator.init_once(Some(id)).await?.0)?;
+    peer.same("EndTxn meanwhile", 51, coordinator.end_txn(id, owner, true).await?)?;
     peer.act(move |acts| acts.start(down)).await?;
     let next = coordinator.init(Some(id)).await?;
     peer.same("InitProducerId with the leader back", (owner.id, owner.epoch + 1), (next.id, next.epoch))?;

@@ -224,6 +224,8 @@ pub(super) async fn nothing_to_commit(peer: Peer) -> Verdict {
     peer.topic(topic, 1, &[]).await?;
     let coordinator = peer.coordinator(id, 1).await?;
     let owner = coordinator.init(Some(id)).await?;
+    let former = Producer { id: owner.id - 1, ..owner };
+    peer.same("EndTxn by another producer id", 49, coordinator.end_txn(id, former, true).await?)?;
     peer.same("EndTxn with nothing added", 48, coordinator.end_txn(id, owner, true).await?)?;
     coordinator.add(id, owner, &[(topic, 1)]).await?;
     peer.same("EndTxn of what was added", 0, coordinator.end_txn(id, owner, true).await?)?;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Lane, Stage};
+use super::Lane;
 use crate::config::ExistingTopics;
 use crate::ids::Now;
 use crate::io::{Event, LanePartition, Output, PartitionSpec};
@@ -43,7 +43,8 @@ impl Lane {
 
     pub(super) fn release(&mut self, now: Now, key: PartitionKey, to: u32, number: u64) {
         let known = self.known(&key);
-        if !matches!(self.stage, Stage::Running)
+        if self.writer.is_none()
+            || self.adopting.contains_key(&key)
             || matches!(known, Known::Released(released) if released.number >= number)
             || self.leaving.insert(key.clone(), (to, number)).is_some()
         {
@@ -54,8 +55,9 @@ impl Lane {
             (Some(id), _) => self.with(now, id, Partition::leave),
             // It is not copied now, but a former owner may have left something on its way.
             (None, Some(head)) if matches!(known, Known::Held { .. }) => {
-                let id = self.add(now, spec_of(key, &head));
-                self.with(now, id, Partition::leave);
+                if let Some(id) = self.add(now, spec_of(key, &head)) {
+                    self.with(now, id, Partition::leave);
+                }
             }
             (None, _) => {
                 let released = Released { to, number };
@@ -107,7 +109,7 @@ impl Lane {
     }
 
     pub(super) fn adopt(&mut self, key: PartitionKey, adoption: Adoption) {
-        if !matches!(self.stage, Stage::Running) || self.adopting.contains_key(&key) {
+        if self.writer.is_none() || self.is_on_its_way(&key) {
             return;
         }
         if matches!(self.known(&key), Known::Held { .. }) {
@@ -150,6 +152,11 @@ impl Lane {
         self.adopting.insert(key, mapped);
     }
 
+    /// Whether a change of what the map says of a partition is not in it yet: the next one comes after that.
+    fn is_on_its_way(&self, key: &PartitionKey) -> bool {
+        self.adopting.contains_key(key) || self.leaving.contains_key(key)
+    }
+
     /// A partition of another lane is in this lane's map.
     pub(super) fn was_adopted(&mut self, key: PartitionKey) {
         if let Some(mapped) = self.adopting.remove(&key) {
@@ -161,7 +168,7 @@ impl Lane {
 
     /// What is held is not taken out, whatever is asked for.
     pub(super) fn forget(&mut self, key: PartitionKey) {
-        if !matches!(self.stage, Stage::Running) || matches!(self.known(&key), Known::Held { .. }) {
+        if self.writer.is_none() || self.is_on_its_way(&key) || matches!(self.known(&key), Known::Held { .. }) {
             return;
         }
         let Some(mapped) = self.mapped.remove(&key) else { return };
@@ -185,7 +192,7 @@ impl Lane {
 }
 
 /// What a partition is that the map knows and nobody asked to copy.
-fn spec_of(key: PartitionKey, head: &Head) -> PartitionSpec {
+pub(super) fn spec_of(key: PartitionKey, head: &Head) -> PartitionSpec {
     PartitionSpec {
         key,
         source_topic_id: head.source_topic_id,

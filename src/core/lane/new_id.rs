@@ -10,17 +10,19 @@
 //! has the old one. So the old one is made useless first: every partition gets a marker of an epoch under which
 //! nothing was ever sent, and nothing is sent any more. Then epochs are asked for until there are none, and the lane
 //! is begun again as after any other end: its marker in the map tells everybody of the new id before a mirror sees it.
-//! Whoever dies on the way leaves a lane that the next owner takes as always.
+//! Whoever dies on the way leaves a lane that the next owner takes as always. One that begins among the last epochs has
+//! no writer for its map and sends nothing: it fences all under the epoch that it has, and goes on to `Spending`.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use twinlog_wire::error_code::ErrorCode;
 
+use super::moving::spec_of;
 use super::{FENCE_TOPICS_MAX, Lane, Timer, forbidden, id};
 use crate::ids::{Now, Producer};
 use crate::io::{Failure, Member, Over};
-use crate::map_state::MappedPartition;
+use crate::map_state::{MapState, MappedPartition};
 use crate::partition::{Partition, Phase};
 
 /// How long the lane may take until all that it sent is answered, and the pause before it is tried again, in ms.
@@ -121,13 +123,15 @@ impl Lane {
             && !self.draining
             && self.open_members.is_empty()
             && now.mono_ms >= self.change_at
-            && self.can_be_fenced_whole(now)
+            && self.can_be_fenced_whole()
     }
 
-    /// Whether every partition that an older owner may still write to is at hand and can be fenced now, or has been
-    /// waited for long enough.
-    fn can_be_fenced_whole(&self, now: Now) -> bool {
-        let last = self.has_reached(self.config.epochs.hold_from);
+    /// Whether every partition that an older owner may still write to is at hand and can be fenced now. Among the last
+    /// epochs all are at hand, and each is tried.
+    fn can_be_fenced_whole(&self) -> bool {
+        if self.has_reached(self.config.epochs.hold_from) {
+            return true;
+        }
         let settled = |partition: &Partition| match partition.phase() {
             Phase::Released => true,
             Phase::Active | Phase::Halted(_) | Phase::Probing | Phase::Registering => partition.offline().is_none(),
@@ -135,19 +139,43 @@ impl Lane {
         };
         // What was let go of was fenced before, and is no concern of this lane any more.
         let waiting = self.mapped.values().any(MappedPartition::is_held);
-        if !waiting && (last || self.partitions.iter().all(settled)) {
-            return true;
+        !waiting && self.partitions.iter().all(settled)
+    }
+
+    /// What the map says that the lane has and nobody asked to copy, as it is to go to another lane or is no longer
+    /// wanted: a former owner may still write to it. One without a head was never written to.
+    fn add_held(&mut self, now: Now) {
+        let held = self.mapped.iter().filter(|(_, mapped)| mapped.is_held());
+        let specs = held.filter_map(|(key, mapped)| Some(spec_of(key.clone(), mapped.head.as_ref()?)));
+        for spec in specs.collect::<Vec<_>>() {
+            self.add_partition(now, spec);
         }
-        last && now.mono_ms - self.running_since > LAST_WAIT_MS
+    }
+
+    /// The map was read by an owner that began among the last epochs. It writes nothing at all, neither records nor the
+    /// map: behind the last epoch nobody could fence it. It only fences those before it, and changes the id.
+    pub(super) fn loaded_among_last(&mut self, producer: Producer, state: MapState) {
+        self.ids_in_map = state.recorded_ids.contains(&producer.id);
+        if !self.ids_in_map {
+            // No mirror has seen this id, and none will.
+            self.change = Change::Spending;
+        }
+        self.own_ids = state.producer_ids;
+        self.mapped = state.partitions;
+        self.transaction_wanted = true;
     }
 
     /// All that was sent is answered and in the map.
     pub(super) fn became_quiet(&mut self, now: Now) {
-        if !matches!(self.change, Change::Quieting { .. }) || !self.can_be_fenced_whole(now) {
+        if !matches!(self.change, Change::Quieting { .. }) || !self.can_be_fenced_whole() {
             return;
         }
+        if self.has_reached(self.config.epochs.hold_from) {
+            self.add_held(now);
+        }
         self.change = Change::Fencing { fenced: BTreeSet::new() };
-        self.bump = true;
+        // Without a writer nothing was sent under the present one.
+        self.bump = self.writer.is_some();
         self.transaction_wanted = true;
         self.begin_transaction(now);
     }

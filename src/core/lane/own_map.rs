@@ -11,7 +11,7 @@ use crate::io::{Event, Failure, LanePartition, MapEntry, Output, Over, ReadResul
 use crate::map_record::{MapRecord, PlanList};
 use crate::map_writer::{MapWriter, Then};
 use crate::outbox::Answer;
-use crate::partition::{MARKER_WAIT_MS, Partition, Phase};
+use crate::partition::{MARKER_WAIT_MS, Partition};
 
 impl Lane {
     pub(super) fn read_map(&mut self) {
@@ -81,16 +81,21 @@ impl Lane {
     pub(super) fn loaded(&mut self, now: Now) {
         let Stage::LoadingMap { state, .. } = core::mem::replace(&mut self.stage, Stage::Running) else { return };
         let Some(producer) = self.producer else { return };
-        let mut writer = MapWriter::new(producer);
-        match &state.link {
-            None => writer.push(&[MapRecord::Link(self.config.link.clone())], Then::Nothing),
-            Some(link) if *link == self.config.link => {}
-            Some(link) => {
-                let words = format!("it belongs to {link:?}, this is {:?}", self.config.link);
-                return self.over(Over::BadMap(words));
-            }
+        if let Some(link) = state.link.as_ref().filter(|link| **link != self.config.link) {
+            let words = format!("it belongs to {link:?}, this is {:?}", self.config.link);
+            return self.over(Over::BadMap(words));
         }
         self.running_since = now.mono_ms;
+        let came = state.partitions.iter().filter(|(_, mapped)| mapped.is_held());
+        self.came = came.filter_map(|(key, mapped)| Some((key.clone(), mapped.came?))).collect();
+        self.out.push_back(Output::Event(Event::Taken { producer }));
+        if self.has_reached(self.config.epochs.hold_from) {
+            return self.loaded_among_last(producer, state);
+        }
+        let mut writer = MapWriter::new(producer);
+        if state.link.is_none() {
+            writer.push(&[MapRecord::Link(self.config.link.clone())], Then::Nothing);
+        }
         self.ids_in_map = state.producer_ids == state.recorded_ids;
         if !self.ids_in_map {
             writer.push(&[MapRecord::Ids(state.producer_ids.clone())], Then::Ids);
@@ -109,32 +114,7 @@ impl Lane {
         for number in state.plan_records {
             self.drop_plan_record(number);
         }
-        let came = state.partitions.iter().filter(|(_, mapped)| mapped.is_held());
-        self.came = came.filter_map(|(key, mapped)| Some((key.clone(), mapped.came?))).collect();
         self.mapped = state.partitions;
-        self.out.push_back(Output::Event(Event::Taken { producer }));
-        for id in self.ids() {
-            if let Some(partition) = self.partitions.get_mut(id.0 as usize) {
-                let spec = partition.spec().clone();
-                if self.mapped.get(&spec.key).is_some_and(|mapped| mapped.released.is_some()) {
-                    self.by_key.remove(&spec.key);
-                    *partition = Partition::left_before(spec);
-                    continue;
-                }
-                let mapped = self.mapped.remove(&spec.key);
-                let stopped = match partition.phase() {
-                    Phase::Halted(halt) => Some(halt.clone()),
-                    _ => None,
-                };
-                *partition = Partition::new(spec, mapped).watched_as(partition);
-                if let Some(halt) = stopped {
-                    // Told so while the map was not loaded yet.
-                    self.with(now, id, |partition, context| partition.halt(context, halt));
-                    continue;
-                }
-            }
-            self.with(now, id, Partition::start);
-        }
     }
 
     pub(super) fn map_written(&mut self, now: Now, answer: Answer) {

@@ -29,8 +29,12 @@ impl Lane {
             Stage::FencingMap => self.fence(now, alloc::vec![Member::Map]),
             Stage::LoadingMap { .. } | Stage::Over => {}
             Stage::Running if self.may_be_unknown(now) && self.open_members.is_empty() => self.ask_anew(now),
+            // A keep-alive of which nothing is known is asked about: the map may wait for what the coordinator says.
+            Stage::Running if !self.ids_in_map && !self.open_members.is_empty() => {
+                self.commit(now, self.reachable_open_members());
+            }
             Stage::Running => {
-                if !self.ids_in_map || self.change_id(now) {
+                if self.change_id(now) || !self.ids_in_map {
                     return;
                 }
                 let wanting = self.partitions.iter().enumerate().filter(|(_, partition)| partition.wants_fence(now));
@@ -170,12 +174,18 @@ impl Lane {
         }
         let fenced_by_other =
             |code: ErrorCode| matches!(code, ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED);
-        let waits = match &outcome {
-            FenceOutcome::NotAdded(codes) => codes.iter().any(|(_, code)| *code == ErrorCode::CONCURRENT_TRANSACTIONS),
-            outcome => *outcome == FenceOutcome::Failed(Failure::Code(ErrorCode::CONCURRENT_TRANSACTIONS)),
+        // The last transaction is not over. All go on together when it is: whoever came later would wait for the
+        // markers of the next one, which may be long in coming.
+        let held_up = Failure::Code(ErrorCode::CONCURRENT_TRANSACTIONS);
+        let outcome = match outcome {
+            FenceOutcome::NotAdded(codes) if codes.iter().any(|(_, code)| Failure::Code(*code) == held_up) => {
+                FenceOutcome::Failed(held_up)
+            }
+            outcome => outcome,
         };
-        if waits {
-            // Said to a producer of the newest epoch only.
+        if [FenceOutcome::Failed(held_up), FenceOutcome::Ending].contains(&outcome) {
+            // Said to a producer of the newest epoch; by brokers from 4.0 on to another one, too, for the moment in
+            // which a transition is on its way to the coordinator's log (KAFKA-18660).
             self.heard(now);
         }
         match outcome {
@@ -209,17 +219,24 @@ impl Lane {
                 self.give_back(now, &members, None);
                 self.retry(now, failure, "writing markers", Timer::Transaction);
             }
+            FenceOutcome::Ending => {
+                self.may_be_open(now, &members, held_up);
+            }
             FenceOutcome::Unknown => {
-                // A marker may or may not come. The same again: it joins the transaction if that is open, and commits
-                // it; it waits for the markers if it is ending; it is a new one if all is done.
                 self.doubtful_until = now.mono_ms + LATE_MS;
-                self.give_back(now, &members, None);
-                let running = matches!(self.stage, Stage::Running);
-                self.open_members.extend(members.iter().filter(|member| running || **member != Member::Map));
-                self.retry(now, Failure::Lost, "writing markers", Timer::Transaction);
+                self.may_be_open(now, &members, Failure::Lost);
             }
         }
         self.transaction_wanted = true;
+    }
+
+    /// A marker may or may not come. The same again: it joins the transaction if that is open, and commits it; it waits
+    /// for the markers if it is ending; it is a new one if all is done.
+    fn may_be_open(&mut self, now: Now, members: &[Member], failure: Failure) {
+        self.give_back(now, members, None);
+        let running = matches!(self.stage, Stage::Running);
+        self.open_members.extend(members.iter().filter(|member| running || **member != Member::Map));
+        self.retry(now, failure, "writing markers", Timer::Transaction);
     }
 
     /// The transactional id has another producer id than ours: an owner after us changed it, or the target forgot all

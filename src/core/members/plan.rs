@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::word::{MemberKey, Plan, Share, Word};
 
 /// Lanes of living members move only if the largest load becomes smaller than this share of what it was, in percent:
-/// rates change all the time.
+/// rates change all the time. To a member that has none they move all the same.
 const WORTHWHILE_PERCENT: u64 = 85;
 
 /// A plan, and whether another one must follow because lanes had to be left as they are.
@@ -34,14 +34,20 @@ pub(super) fn make(generation: i32, lanes: u32, members: &[(String, Word)], quie
     let claimed = table.owners.clone();
     table.give_out();
     table.move_some();
-    let incomplete = careful && table.owners != claimed;
+    // What was presumed could neither be moved nor given out.
+    let incomplete = (careful && table.owners != claimed) || !table.presumed.is_empty();
     if careful {
         table.owners = claimed;
     }
-    let lanes = table.owners.iter().zip(&table.rates).map(|(owner, rate)| Share {
-        owner: owner.member().map(|member| table.members[member].key),
-        bytes_per_s: *rate,
-    });
+    let share = |(owner, rate): (&Owner, &u64)| {
+        let (member, leaving) = match owner {
+            Owner::Nobody => (None, false),
+            Owner::Member(member) => (Some(*member), false),
+            Owner::Leaving(member) => (Some(*member), true),
+        };
+        Share { owner: member.map(|member| table.members[member].key), leaving, bytes_per_s: *rate }
+    };
+    let lanes = table.owners.iter().zip(&table.rates).map(share);
     Made { plan: Plan { generation, lanes: lanes.collect() }, incomplete }
 }
 
@@ -49,15 +55,15 @@ pub(super) fn make(generation: i32, lanes: u32, members: &[(String, Word)], quie
 enum Owner {
     Nobody,
     Member(usize),
-    /// Somebody owns it and lets it go.
-    Leaving,
+    /// This member owns it and lets it go.
+    Leaving(usize),
 }
 
 impl Owner {
     fn member(self) -> Option<usize> {
         match self {
             Self::Member(member) => Some(member),
-            Self::Nobody | Self::Leaving => None,
+            Self::Nobody | Self::Leaving(_) => None,
         }
     }
 }
@@ -117,22 +123,24 @@ impl Table {
         by_age.sort_by_key(|(_, word)| word.generation);
         for (member, word) in by_age {
             for (lane, claim) in &word.claims {
-                let owner = if claim.leaving { Owner::Leaving } else { Owner::Member(member) };
+                let owner = if claim.leaving { Owner::Leaving(member) } else { Owner::Member(member) };
                 self.set(*lane as usize, owner);
             }
         }
     }
 
-    /// What members got by the last plan and do not speak of, since they have not heard of it yet.
+    /// What members got by the last plan, or were to let go by it, and do not speak of: a request that came late says
+    /// what was before it.
     fn presume(&mut self, members: &[(String, Word)], known: &Plan) {
         for (member, (id, word)) in members.iter().enumerate() {
             if word.generation >= known.generation {
                 continue;
             }
-            for lane in known.lanes_of(MemberKey::of(id)) {
-                if self.owners.get(lane as usize) == Some(&Owner::Nobody) {
-                    self.presumed.insert(lane as usize);
-                    self.set(lane as usize, Owner::Member(member));
+            for (lane, share) in known.lanes.iter().enumerate() {
+                let is_theirs = share.owner == Some(MemberKey::of(id));
+                if is_theirs && self.owners.get(lane) == Some(&Owner::Nobody) {
+                    self.presumed.insert(lane);
+                    self.set(lane, if share.leaving { Owner::Leaving(member) } else { Owner::Member(member) });
                 }
             }
         }
@@ -155,25 +163,28 @@ impl Table {
     /// Takes lanes back from those who have the most, if those who have the least may get them and it is worth it.
     fn move_some(&mut self) {
         // One step at a time: what is on its way is not in anybody's load.
-        if self.owners.contains(&Owner::Leaving) {
+        if self.owners.iter().any(|owner| matches!(owner, Owner::Leaving(_))) {
             return;
         }
         let owners = self.owners.clone();
         let loads: Vec<u64> = self.members.iter().map(|member| member.load).collect();
-        let (mut moved, mut concerned) = (BTreeSet::new(), BTreeSet::new());
+        let (mut moved, mut concerned, mut had_none) = (BTreeSet::new(), BTreeSet::new(), false);
         while let Some((lane, donor, receiver)) = self.best_move(&moved) {
             moved.insert(lane);
+            had_none |= loads[receiver] == 0;
             concerned.extend([donor, receiver]);
             self.set(lane, Owner::Member(receiver));
         }
         let before = concerned.iter().map(|member| loads[*member]).max().unwrap_or_default();
         let after = concerned.iter().map(|member| self.members[*member].load).max().unwrap_or_default();
-        if after.saturating_mul(100) > before.saturating_mul(WORTHWHILE_PERCENT) {
+        if !had_none && after.saturating_mul(100) > before.saturating_mul(WORTHWHILE_PERCENT) {
             self.owners = owners;
             return;
         }
         for lane in moved {
-            self.set(lane, Owner::Leaving);
+            if let Some(Owner::Member(donor)) = owners.get(lane) {
+                self.set(lane, Owner::Leaving(*donor));
+            }
         }
     }
 
@@ -300,6 +311,19 @@ mod tests {
     }
 
     #[test]
+    fn a_settled_member_with_nothing_gets_a_lane_however_uneven_lanes_are() {
+        // One lane catches up: whoever has it has the most, wherever it is.
+        for busy in 0..4 {
+            let rate = |lane| (lane, if lane == busy { 5_000_000 } else { 100_000 });
+            let members =
+                [member("a", true, &[0, 1].map(rate)), member("b", true, &[2, 3].map(rate)), member("c", true, &[])];
+            let plan = made(4, &members);
+            assert_eq!(plan["a"].len() + plan["b"].len(), 3, "{busy}: {plan:?}");
+            assert!(!plan["a"].is_empty() && !plan["b"].is_empty(), "{busy}: {plan:?}");
+        }
+    }
+
+    #[test]
     fn of_two_claims_the_younger_is_right() {
         let mut old = member("a", true, &[(0, 1), (1, 1)]);
         old.1.generation = GENERATION - 4;
@@ -317,10 +341,24 @@ mod tests {
         for settled in [false, true] {
             let mut other = member("b", settled, &[]);
             other.1.plan = plan(&[(0, "a"), (1, "a"), (2, "a")]);
-            let members = [stale.clone(), other];
-            let plan = made(3, &members);
-            assert!(plan["a"].ends_with(&[1, 2]), "{plan:?}");
+            let made = make(GENERATION, 3, &[stale.clone(), other], false);
+            let lanes: Vec<u32> = made.plan.lanes_of(MemberKey::of("a")).collect();
+            assert!(lanes.ends_with(&[1, 2]), "{lanes:?}");
+            assert!(made.incomplete, "another plan must follow, by what it says then");
         }
+    }
+
+    #[test]
+    fn what_a_member_was_to_let_go_is_its_own_until_it_says_so() {
+        let mut stale = member("a", true, &[]);
+        stale.1.generation = GENERATION - 2;
+        let mut other = member("b", true, &[]);
+        other.1.plan = plan(&[(0, "a"), (1, "a")]);
+        other.1.plan.lanes[1].leaving = true;
+        let Made { plan: made, incomplete } = make(GENERATION, 2, &[stale, other], false);
+        assert!(incomplete, "it may have said so already");
+        assert_eq!(made.lanes.iter().map(|share| share.leaving).collect::<Vec<_>>(), [false, true]);
+        assert!(made.lanes.iter().all(|share| share.owner == Some(MemberKey::of("a"))));
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Bench {
     }
 
     fn synced(&mut self, generation: i32, owners: &[Option<&str>]) {
-        let share = |owner: &Option<&str>| Share { owner: owner.map(MemberKey::of), bytes_per_s: 0 };
+        let share = |owner: &Option<&str>| Share { owner: owner.map(MemberKey::of), leaving: false, bytes_per_s: 0 };
         let plan = Plan { generation, lanes: owners.iter().map(share).collect() };
         assert!(matches!(self.answer(Ok(Answer::Synced(plan.encode()))), Request::Sync { .. }));
     }

@@ -52,8 +52,10 @@ pub struct Word {
 /// A lane in a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Who has it; none while its former owner lets it go, or nobody may take it yet.
+    /// Who has it; none while nobody may take it yet.
     pub owner: Option<MemberKey>,
+    /// Whether the owner is to let it go, or does so.
+    pub leaving: bool,
     /// Bytes it copied a second when that was last known.
     pub bytes_per_s: u64,
 }
@@ -73,9 +75,10 @@ impl Plan {
         self.lanes.get(usize::try_from(lane).ok()?)
     }
 
-    /// The lanes of a member.
+    /// The lanes of a member, without those that it is to let go.
     pub fn lanes_of(&self, member: MemberKey) -> impl Iterator<Item = u32> {
-        (0..).zip(&self.lanes).filter(move |(_, share)| share.owner == Some(member)).map(|(lane, _)| lane)
+        let has = move |share: &Share| share.owner == Some(member) && !share.leaving;
+        (0..).zip(&self.lanes).filter(move |(_, share)| has(share)).map(|(lane, _)| lane)
     }
 
     /// As bytes.
@@ -105,6 +108,7 @@ impl Plan {
         for share in &self.lanes {
             let place = share.owner.and_then(|owner| owners.binary_search(&owner).ok());
             out.unsigned(place.map_or(0, |place| place as u64 + 1));
+            out.unsigned(u64::from(share.leaving));
             out.unsigned(share.bytes_per_s);
         }
     }
@@ -124,7 +128,7 @@ impl Plan {
                 Ok(place) => Some(*owners.get(place - 1).ok_or(BadRecord { reason: "no such owner" })?),
                 Err(_) => return Err(BadRecord { reason: "no such owner" }),
             };
-            lanes.push(Share { owner, bytes_per_s: input.unsigned()? });
+            lanes.push(Share { owner, leaving: input.flag()?, bytes_per_s: input.unsigned()? });
         }
         Ok(Self { generation, lanes })
     }
@@ -177,7 +181,7 @@ mod tests {
 
     fn plan(members: u64, lanes: u64) -> Plan {
         let owner = |lane: u64| (lane % (members + 1)).checked_sub(1).map(MemberKey);
-        let share = |lane| Share { owner: owner(lane), bytes_per_s: lane * 1_000_000 };
+        let share = |lane| Share { owner: owner(lane), leaving: lane % 4 == 3, bytes_per_s: lane * 1_000_000 };
         Plan { generation: 7, lanes: (0..lanes).map(share).collect() }
     }
 
@@ -213,7 +217,7 @@ mod tests {
         newer[0] += 1;
         assert_eq!(Word::decode(&newer), Err(BadRecord { reason: "written by a newer twinlog" }));
         // An owner that is not in the list.
-        Plan::decode(&[plan(1, 1).encode()[0], 1, 0, 1, 1, 0]).unwrap_err();
+        Plan::decode(&[plan(1, 1).encode()[0], 1, 0, 1, 1, 0, 0]).unwrap_err();
     }
 
     #[test]

@@ -111,19 +111,11 @@ impl Partition {
         }
         match result {
             ReadResult::Entries { entries, next } => {
-                let ours = |batch: &BatchMeta| {
-                    batch.is_control() && Producer { id: batch.producer_id, epoch: batch.producer_epoch } == marker
-                };
+                let ours = |batch: &BatchMeta| batch.is_control() && Producer::of(batch) == marker;
                 if entries.iter().any(ours) {
                     return self.left(context);
                 }
-                tail.next_read = tail.next_read.max(next);
-                if tail.next_read > from {
-                    self.attempt = 0;
-                    self.tail = Some(tail);
-                    return self.read_on(context);
-                }
-                self.await_marker(context);
+                return self.read_further(context, tail, from, next);
             }
             ReadResult::OutOfRange { start, end } => {
                 tail.next_read = if start > from { start } else { end };

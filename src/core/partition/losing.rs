@@ -37,7 +37,7 @@ impl Partition {
         match result {
             ReadResult::Entries { entries, next } => {
                 for batch in entries.iter().filter(|batch| TargetOffset(batch.next_offset()) > from) {
-                    let producer = Producer { id: batch.producer_id, epoch: batch.producer_epoch };
+                    let producer = Producer::of(batch);
                     if batch.is_control() && producer == marker {
                         return self.judge_window(context, batch.leader_epoch);
                     }

@@ -31,7 +31,7 @@ impl Partition {
             Phase::Unfenced | Phase::Fencing | Phase::Scanning { .. } | Phase::CuttingBack { .. } | Phase::Active => {
                 true
             }
-            Phase::Halted(halt) => self.recovered && *halt != Halt::TargetRecreated,
+            Phase::Halted(halt) => self.in_map && *halt != Halt::TargetRecreated,
         }
     }
 
@@ -149,13 +149,7 @@ impl Partition {
                         }
                     }
                 }
-                tail.next_read = tail.next_read.max(next);
-                if tail.next_read > from {
-                    self.attempt = 0;
-                    self.tail = Some(tail);
-                    return self.read_on(context);
-                }
-                self.await_marker(context);
+                return self.read_further(context, tail, from, next);
             }
             ReadResult::OutOfRange { start, .. } if start > tail.next_read => {
                 // The mirror's own retention took the tail: the sequences behind it tell the position.
@@ -185,6 +179,25 @@ impl Partition {
         self.tail = Some(tail);
     }
 
+    /// Behind what was read there may be more; where nothing came, the marker is awaited.
+    pub(super) fn read_further(
+        &mut self,
+        context: &mut Context<'_>,
+        mut tail: Tail,
+        from: TargetOffset,
+        next: TargetOffset,
+    ) {
+        tail.next_read = tail.next_read.max(next);
+        let has_come = tail.next_read > from;
+        self.tail = Some(tail);
+        if has_come {
+            self.attempt = 0;
+            self.read_on(context);
+        } else {
+            self.await_marker(context);
+        }
+    }
+
     /// The sequence that follows what was acknowledged last, if anything was.
     pub(super) fn anchor(&self) -> Option<Plan> {
         if self.producer.is_some() { self.cursor() } else { self.plans.cursor() }
@@ -197,7 +210,7 @@ impl Partition {
         let Some(anchor) = self.anchor() else { return true };
         let span = u64::try_from(batch.next_offset() - batch.base_offset).unwrap_or(0);
         let ends_there = TargetOffset(batch.next_offset()) == acknowledged;
-        let ours = Producer { id: batch.producer_id, epoch: batch.producer_epoch } == anchor.producer;
+        let ours = Producer::of(batch) == anchor.producer;
         let follows = match batch.is_control() {
             true => self.map.ranges().last().is_none_or(|range| range.target_end() != acknowledged),
             false => sequence::advance(batch.base_sequence, span) == anchor.sequence,
@@ -244,7 +257,7 @@ impl Partition {
             self.halt_in_map = false;
             context.needs.push((context.id, Need::Halt));
         }
-        self.old_in_flight = false;
+        self.alone_in_flight = false;
         self.looks_due = 0;
         self.remembered_ms = self.fenced_ms;
         self.waiting_since = context.now.mono_ms;

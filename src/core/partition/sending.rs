@@ -33,6 +33,12 @@ impl Partition {
         self.remembered_ms < context.now.wall_ms - context.producer_expiration_ms / 4 * 3
     }
 
+    /// Whether a broker might take this batch at any place in the order, since it has forgotten us or will soon after:
+    /// such a batch goes alone, and what became of it is found out before it is sent again.
+    fn goes_alone(&self, context: &Context<'_>, max_timestamp: i64) -> bool {
+        self.is_old(context, max_timestamp) || self.may_be_forgotten(context)
+    }
+
     /// Sends what may be sent, and closes what is done.
     pub fn advance(&mut self, context: &mut Context<'_>) {
         if self.phase != Phase::Active {
@@ -70,26 +76,20 @@ impl Partition {
         }
         // After a failure one batch finds out whether the next ones are worth the wait.
         let window = if self.attempt > 0 { 1 } else { IN_FLIGHT_MAX };
-        while self.outbox.in_flight() < window && !self.old_in_flight {
+        while self.outbox.in_flight() < window && !self.alone_in_flight {
             let Some((batch, sent_before)) = self.outbox.next_to_send() else { return };
             let (slot, sequence) = (batch.slot, batch.sequence);
-            let old = self.is_old(context, batch.max_timestamp);
-            let alone = self.outbox.in_flight() == 0;
-            let forgotten = self.may_be_forgotten(context);
+            // Of a young one the broker remembers us again, once it is there.
+            let goes_alone = self.goes_alone(context, batch.max_timestamp);
             let Some(producer) = self.producer else { return };
-            if batch.plan_record >= context.plans_acknowledged || (!alone && (old || forgotten)) {
+            if batch.plan_record >= context.plans_acknowledged || (goes_alone && self.outbox.in_flight() > 0) {
                 return;
             }
-            if old && sent_before {
+            if goes_alone && sent_before {
                 return self.resolve(context);
             }
-            if !old && forgotten {
-                // The broker would take a second batch before a failed first: a marker goes ahead. A new epoch with it:
-                // where the broker has forgotten us, it expects sequence 0 after a marker.
-                return self.fence_anew(context);
-            }
             let attempt = self.outbox.sent(slot);
-            self.old_in_flight = old;
+            self.alone_in_flight = goes_alone;
             context.out.push_back(Output::Send { partition: context.id, slot, attempt, producer, sequence });
         }
     }
@@ -116,15 +116,16 @@ impl Partition {
 
     /// Goes on after a batch came out of flight.
     fn settle(&mut self, context: &mut Context<'_>) {
+        let mut went_alone = false;
         if self.outbox.in_flight() == 0 {
-            self.old_in_flight = false;
+            went_alone = core::mem::take(&mut self.alone_in_flight);
             if self.outbox.front_stored_at().is_some() {
                 // Something stands before it, a marker that was written twice or somebody else's, or the log had lost
                 // its end. The log tells.
                 return self.resolve(context);
             }
         }
-        self.failed(context);
+        self.failed(context, went_alone);
         self.advance(context);
     }
 
@@ -167,11 +168,10 @@ impl Partition {
         self.dirty = true;
     }
 
-    /// Deals with the oldest failure, once nothing is in flight.
-    fn failed(&mut self, context: &mut Context<'_>) {
+    /// Deals with the oldest failure, once nothing is in flight. `went_alone`: nothing else was.
+    fn failed(&mut self, context: &mut Context<'_>, went_alone: bool) {
         let Some((batch, answer)) = self.outbox.failure() else { return };
         let (offset, bytes) = (batch.first(), batch.bytes);
-        let old = self.is_old(context, batch.max_timestamp);
         let failure = match answer {
             Answer::Stored { .. } => return,
             Answer::Lost => Failure::Lost,
@@ -197,9 +197,9 @@ impl Partition {
                 let Failure::Code(code) = failure else { return };
                 self.halt(context, Halt::Refused { offset, code, message });
             }
-            Remedy::Resend { certain: false } if old => self.resolve(context),
+            Remedy::Resend { certain: false } if went_alone => self.resolve(context),
             Remedy::Resend { certain } => {
-                self.outbox.retry_failed(certain && old);
+                self.outbox.retry_failed(certain && went_alone);
                 self.retrying(context, failure, "writing to the mirror");
                 self.wait(context);
             }

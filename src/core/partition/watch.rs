@@ -29,6 +29,8 @@ pub(super) struct Watch {
     synced: SourceOffset,
     /// Looks since the copy last moved.
     still: u32,
+    /// Whether the lane sent nothing at the last of them, as it waits for what its coordinator says.
+    held: bool,
 }
 
 impl Partition {
@@ -37,12 +39,7 @@ impl Partition {
         self.watch.offline.map(|(offline, _)| offline)
     }
 
-    /// The same watch for what it was made anew from the map.
-    pub(crate) fn watched_as(self, before: &Self) -> Self {
-        Self { watch: before.watch.clone(), ..self }
-    }
-
-    /// Why nothing can be written to its mirror from now on. Before the lane runs no more is done about it.
+    /// Why nothing can be written to its mirror from now on.
     pub(crate) fn set_offline(&mut self, now_ms: u64, offline: Option<Offline>) {
         let since = self.watch.offline.map_or(now_ms, |(_, since)| since);
         self.watch.offline = offline.map(|offline| (offline, since));
@@ -86,14 +83,15 @@ impl Partition {
             }
         }
         self.give_way(context);
-        if self.watch.synced != self.extent.synced || !self.has_more() || context.draining {
+        if self.watch.synced != self.extent.synced || !self.has_more() || context.ending {
             if self.is_stalled() {
                 self.goes_on(context);
             }
-            (self.watch.synced, self.watch.still) = (self.extent.synced, 0);
+            (self.watch.synced, self.watch.still, self.watch.held) = (self.extent.synced, 0, false);
             return;
         }
         self.watch.still = self.watch.still.saturating_add(1);
+        self.watch.held = context.draining;
         if self.watch.still == STALLED_LOOKS && self.watch.offline.is_none() {
             context.out.push_back(Output::Event(Event::Stalled(context.id, self.waits_for())));
         }
@@ -114,6 +112,9 @@ impl Partition {
     pub fn waits_for(&self) -> WaitsFor {
         if let Some(offline) = self.offline() {
             return WaitsFor::TargetOffline(offline);
+        }
+        if self.watch.held {
+            return WaitsFor::Fence;
         }
         match (&self.phase, self.retrying) {
             (Phase::Unfenced | Phase::Fencing, None) => WaitsFor::Fence,

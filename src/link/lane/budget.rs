@@ -3,11 +3,11 @@
 //! A slice keeps its whole frame in memory, so frames are what is counted, until their last slice is released. A slice
 //! that stays long is copied out of a frame that is otherwise free: the one copy that the lane makes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use slab::Slab;
 use twinlog_core::batch::{Repacked, Run, Slot};
 use twinlog_core::ids::SourceOffset;
 use twinlog_wire::batch::split_head;
@@ -22,8 +22,9 @@ const UNPACKED_BYTES_MAX: usize = 256 << 20;
 const SLOW_MS: u64 = 1_000;
 
 struct Held {
+    slot: Slot,
     batch: Batch,
-    frame: u64,
+    frame: usize,
     since_ms: u64,
 }
 
@@ -65,15 +66,26 @@ pub(super) struct Slots {
     share: Share,
     used: u64,
     reserved: u64,
-    next: u64,
-    held: HashMap<Slot, Held>,
-    frames: HashMap<u64, Frame>,
+    /// Counts the batches, so that each has a slot of its own, whichever place it takes.
+    count: u32,
+    held: Slab<Held>,
+    frames: Slab<Frame>,
+    largest_batch: u64,
     unpin_at: u64,
 }
 
 impl Slots {
     pub(super) fn new(share: Share) -> Self {
-        Self { share, used: 0, reserved: 0, next: 0, held: HashMap::new(), frames: HashMap::new(), unpin_at: 0 }
+        Self {
+            share,
+            used: 0,
+            reserved: 0,
+            count: 0,
+            held: Slab::new(),
+            frames: Slab::new(),
+            largest_batch: 0,
+            unpin_at: 0,
+        }
     }
 
     /// Reserves up to `wanted` bytes for an answer; none if too little is left to be worth it. With nothing held there
@@ -95,40 +107,47 @@ impl Slots {
     }
 
     /// A frame came; its slices are added next, then [`Slots::frame_done`] is called.
-    pub(super) fn frame(&mut self, bytes: u64) -> u64 {
-        self.next += 1;
+    pub(super) fn frame(&mut self, bytes: u64) -> usize {
         self.used += bytes;
-        self.frames.insert(self.next, Frame { bytes, slices: 0, slice_bytes: 0 });
-        self.next
+        self.frames.insert(Frame { bytes, slices: 0, slice_bytes: 0 })
     }
 
     /// Holds a batch of a frame.
-    pub(super) fn hold(&mut self, frame: u64, batch: Bytes, now_ms: u64) -> Slot {
-        self.next += 1;
-        let slot = Slot(self.next);
-        if let Some(frame) = self.frames.get_mut(&frame) {
+    pub(super) fn hold(&mut self, frame: usize, batch: Bytes, now_ms: u64) -> Slot {
+        let entry = self.held.vacant_entry();
+        self.count = self.count.wrapping_add(1);
+        let slot = Slot(u64::from(self.count) << 32 | entry.key() as u64);
+        self.largest_batch = self.largest_batch.max(batch.len() as u64);
+        if let Some(frame) = self.frames.get_mut(frame) {
             frame.slices += 1;
             frame.slice_bytes += batch.len() as u64;
         }
-        self.held.insert(slot, Held { batch: Batch::Whole(batch), frame, since_ms: now_ms });
+        entry.insert(Held { slot, batch: Batch::Whole(batch), frame, since_ms: now_ms });
         slot
     }
 
+    fn get(&self, slot: Slot) -> Option<&Held> {
+        self.held.get(place(slot)).filter(|held| held.slot == slot)
+    }
+
     /// All slices of a frame are held: without any it is free at once.
-    pub(super) fn frame_done(&mut self, frame: u64) {
-        if self.frames.get(&frame).is_some_and(|frame| frame.slices == 0) {
+    pub(super) fn frame_done(&mut self, frame: usize) {
+        if self.frames.get(frame).is_some_and(|frame| frame.slices == 0) {
             self.free(frame);
         }
     }
 
     /// Lets a batch go.
     pub(super) fn release(&mut self, slot: Slot) {
-        let Some(held) = self.held.remove(&slot) else { return };
+        if self.get(slot).is_none() {
+            return;
+        }
+        let held = self.held.remove(place(slot));
         let bytes = match &held.batch {
             Batch::Whole(batch) => batch.len() as u64,
             Batch::Repacked(_) => 0,
         };
-        let Some(frame) = self.frames.get_mut(&held.frame) else { return };
+        let Some(frame) = self.frames.get_mut(held.frame) else { return };
         frame.slices -= 1;
         frame.slice_bytes = frame.slice_bytes.saturating_sub(bytes);
         if frame.slices == 0 {
@@ -136,15 +155,20 @@ impl Slots {
         }
     }
 
-    fn free(&mut self, frame: u64) {
-        if let Some(frame) = self.frames.remove(&frame) {
+    fn free(&mut self, frame: usize) {
+        if let Some(frame) = self.frames.try_remove(frame) {
             self.used -= frame.bytes;
         }
     }
 
+    /// Length of the largest batch that was ever held, in bytes.
+    pub(super) fn largest_batch(&self) -> u64 {
+        self.largest_batch
+    }
+
     /// A batch in the parts that are sent.
     pub(super) fn parts(&self, slot: Slot) -> Option<Parts> {
-        match &self.held.get(&slot)?.batch {
+        match &self.get(slot)?.batch {
             Batch::Whole(batch) => split_head(batch).ok().map(|(head, body)| Parts { head, body }),
             Batch::Repacked(parts) => Some(Parts::clone(parts)),
         }
@@ -152,7 +176,7 @@ impl Slots {
 
     /// Length of a batch in bytes.
     pub(super) fn len(&self, slot: Slot) -> usize {
-        match self.held.get(&slot).map(|held| &held.batch) {
+        match self.get(slot).map(|held| &held.batch) {
             Some(Batch::Whole(batch)) => batch.len(),
             Some(Batch::Repacked(parts)) => parts.head.len() + parts.body.len(),
             None => 0,
@@ -162,7 +186,8 @@ impl Slots {
     /// Opens a batch and leaves out what lies below `from`. The new batch replaces it; what it keeps in memory is
     /// counted as its frame.
     pub(super) fn repack(&mut self, slot: Slot, from: SourceOffset) -> Result<Repacked, String> {
-        let Some(held) = self.held.get_mut(&slot) else { return Err("its bytes are gone".to_owned()) };
+        let held = self.held.get_mut(place(slot)).filter(|held| held.slot == slot);
+        let Some(held) = held else { return Err("its bytes are gone".to_owned()) };
         let Batch::Whole(batch) = &held.batch else { return Err("it was opened already".to_owned()) };
         let repack =
             Repack { min_offset: from.0, append_time: AppendTime::Keep, unpacked_bytes_max: UNPACKED_BYTES_MAX };
@@ -178,7 +203,7 @@ impl Slots {
         };
         let old = batch.len() as u64;
         held.batch = Batch::Repacked(Box::new(Parts { head: new.head, body: new.body }));
-        if let Some(frame) = self.frames.get_mut(&held.frame) {
+        if let Some(frame) = self.frames.get_mut(held.frame) {
             frame.slice_bytes = frame.slice_bytes.saturating_sub(old);
         }
         Ok(repacked)
@@ -191,22 +216,22 @@ impl Slots {
         }
         self.unpin_at = now_ms + SLOW_MS;
         let mut copied = Vec::new();
-        for (slot, held) in &mut self.held {
+        for (place, held) in &mut self.held {
             let Batch::Whole(batch) = &mut held.batch else { continue };
-            let Some(frame) = self.frames.get(&held.frame) else { continue };
+            let Some(frame) = self.frames.get(held.frame) else { continue };
             if now_ms >= held.since_ms + SLOW_MS && frame.slice_bytes * 2 < frame.bytes {
                 *batch = Bytes::copy_from_slice(batch);
-                copied.push((*slot, batch.len() as u64));
+                copied.push((place, batch.len() as u64));
             }
         }
-        for (slot, bytes) in copied {
+        for (place, bytes) in copied {
             let own = self.frame(bytes);
-            let Some(held) = self.held.get_mut(&slot) else { continue };
+            let Some(held) = self.held.get_mut(place) else { continue };
             let old = std::mem::replace(&mut held.frame, own);
-            if let Some(frame) = self.frames.get_mut(&own) {
+            if let Some(frame) = self.frames.get_mut(own) {
                 (frame.slices, frame.slice_bytes) = (1, bytes);
             }
-            if let Some(frame) = self.frames.get_mut(&old) {
+            if let Some(frame) = self.frames.get_mut(old) {
                 frame.slices -= 1;
                 frame.slice_bytes = frame.slice_bytes.saturating_sub(bytes);
                 if frame.slices == 0 {
@@ -215,6 +240,11 @@ impl Slots {
             }
         }
     }
+}
+
+/// The place that a slot names: the lower half of its number.
+fn place(slot: Slot) -> usize {
+    (slot.0 & u64::from(u32::MAX)) as usize
 }
 
 #[cfg(test)]
@@ -245,6 +275,20 @@ mod tests {
         assert_eq!(slots.reserve(800), None);
         slots.release(slot);
         assert_eq!(slots.reserve(800), Some(800));
+    }
+
+    #[test]
+    fn a_slot_that_was_released_is_nobody_elses() {
+        let mut slots = Slots::new(Share::of(1_000, 1));
+        let frame = slots.frame(300);
+        let first = slots.hold(frame, Bytes::from_static(&[0; 100]), 0);
+        slots.release(first);
+        let frame = slots.frame(200);
+        let second = slots.hold(frame, Bytes::from_static(&[0; 200]), 0);
+        assert_eq!((slots.held.len(), place(first)), (1, place(second)));
+        slots.release(first);
+        assert!(slots.parts(first).is_none() && slots.repack(first, SourceOffset(0)).is_err());
+        assert_eq!((slots.len(first), slots.len(second)), (0, 200));
     }
 
     #[test]

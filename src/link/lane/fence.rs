@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use twinlog_client::admin::{ProducerId, TopicPartition};
-use twinlog_client::{Cluster, ErrorCode};
+use twinlog_client::{Cluster, Error, ErrorCode};
 use twinlog_core::ids::Producer;
 use twinlog_core::io::{Failure, FenceOutcome, Input, Member};
 use twinlog_core::lane::Lane;
@@ -110,7 +110,7 @@ async fn run(
     partitions: &BTreeMap<TopicPartition, Member>,
 ) -> FenceOutcome {
     if partitions.is_empty() {
-        return commit(target, lane, id, producer, ErrorCode::INVALID_TXN_STATE).await;
+        return commit(target, lane, id, producer, true).await;
     }
     let asked = partitions.keys().cloned().collect();
     match target.add_partitions_to_txn(lane, id, producer, &asked).await {
@@ -136,24 +136,20 @@ async fn run(
             };
         }
     }
-    commit(target, lane, id, producer, ErrorCode::NONE).await
+    commit(target, lane, id, producer, false).await
 }
 
-/// `done`: the code that says that nothing is left to do.
-async fn commit(target: &Cluster, lane: u32, id: &str, producer: ProducerId, done: ErrorCode) -> FenceOutcome {
-    match target.end_txn(lane, id, producer, true).await {
-        Ok(()) => FenceOutcome::Committed,
-        Err(error) if error.code() == Some(done) => FenceOutcome::Committed,
-        Err(error) => {
-            tracing::debug!(%error, "The fence may not be committed.");
-            match error.code() {
-                Some(code @ (ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED)) => {
-                    FenceOutcome::Failed(Failure::Code(code))
-                }
-                _ => FenceOutcome::Unknown,
-            }
-        }
+/// `alone`: no partition was added before.
+async fn commit(target: &Cluster, lane: u32, id: &str, producer: ProducerId, alone: bool) -> FenceOutcome {
+    let ended = target.end_txn(lane, id, producer, true).await;
+    let code = ended.as_ref().map_or_else(Error::code, |()| Some(ErrorCode::NONE));
+    let outcome = FenceOutcome::of_commit(code, alone);
+    if let Err(error) = ended
+        && outcome != FenceOutcome::Committed
+    {
+        tracing::debug!(%error, "The fence may not be committed.");
     }
+    outcome
 }
 
 /// What is known of a fence whose partitions were not added. A coordinator whose write to its own log was not

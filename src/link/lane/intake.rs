@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use twinlog_client::admin::IsolationLevel;
 use twinlog_client::{Error, ErrorCode, Purpose, Retry};
+use twinlog_core::answer_size::AnswerSize;
 use twinlog_core::batch::{Aborted, BatchKind, FetchedBatch};
 use twinlog_core::ids::{Now, SourceOffset};
 use twinlog_core::io::{Failure, FetchResult, Input, LanePartition};
@@ -16,6 +18,7 @@ use twinlog_wire::fetch_response::FetchPartition;
 
 use super::budget::Slots;
 use super::outgoing::Outgoing;
+use super::source_leaders::SourceLeaders;
 use super::{LaneSetup, Message, failure, refresh, refresh_now_and_then, tell};
 use crate::fetch::{Limits, Want, fetch};
 
@@ -29,11 +32,18 @@ const LEADERLESS_PAUSE: Duration = Duration::from_secs(1);
 /// others.
 const REQUEST_PART: u64 = 4;
 
+/// Partitions in a request to a broker that has more to say than fits an answer: others have their turn next.
+const PARTITIONS_MAX: usize = 64;
+
+/// The least that a partition may have of an answer, so that batches of usual sizes come several at a time.
+const PARTITION_BYTES_MIN: u64 = 64 << 10;
+
 /// A fetch that came back.
 #[derive(Debug)]
 pub(super) struct FetchDone {
     node: i32,
     reserved: u64,
+    took: Duration,
     wanted: Vec<(LanePartition, SourceOffset)>,
     result: Result<(Vec<(usize, FetchPartition)>, usize), Error>,
 }
@@ -43,13 +53,32 @@ pub(super) struct FetchDone {
 pub(super) struct Intake {
     /// Brokers that have a request of ours.
     busy: BTreeSet<i32>,
-    /// The order of partitions in requests turns, so that each comes first now and then: only the first is sure to get
-    /// a batch above the limits.
-    turn: usize,
+    leaders: SourceLeaders,
+    brokers: BTreeMap<i32, Broker>,
     /// Somebody was not asked for want of budget the last time.
     short_of_budget: bool,
     /// The broker that was asked last: the next one comes first, so that a small budget goes round.
     last_node: i32,
+}
+
+/// How a broker is asked.
+#[derive(Debug, Default)]
+struct Broker {
+    /// How large its answers may be.
+    size: AnswerSize,
+    /// Which of its partitions comes first: only the first is sure to get a batch above the limits, and who is left
+    /// out has the next turn.
+    turn: usize,
+}
+
+/// What one broker is asked for.
+#[derive(Debug, Default)]
+struct Choice {
+    wants: Vec<(LanePartition, SourceOffset, i32)>,
+    /// Some of its partitions are left out that want more now, or will in a moment.
+    leaves_out: bool,
+    /// Whose turn it is after that.
+    turn: usize,
 }
 
 impl Intake {
@@ -67,77 +96,61 @@ impl Intake {
             return;
         }
         let Some(metadata) = setup.source.known() else { return refresh(&setup.source) };
-        let mut wants: BTreeMap<i32, Vec<(LanePartition, Want)>> = BTreeMap::new();
-        let mut wanted = BTreeSet::new();
-        let mut leaders = BTreeSet::new();
-        let mut leaderless = false;
-        let full = outgoing.full(setup.share.bytes());
-        let target = setup.target.known();
-        for (id, position, last_epoch) in core.wants_fetch(now) {
-            let Some(partition) = core.partition(id) else { continue };
-            wanted.insert(id);
-            let spec = partition.spec();
-            // What is slow to one broker must not take the budget of what goes to others.
-            let leads = |topic: &str| target.as_ref()?.leader(topic, spec.key.partition);
-            if !full.is_empty()
-                && leads(&spec.target_topic).is_some_and(|node| full.contains(&outgoing.route_of(id, node)))
-            {
-                continue;
-            }
-            let Some(node) = metadata.leader(&spec.key.topic, spec.key.partition) else {
-                leaderless = true;
-                continue;
-            };
-            leaders.insert(node);
-            if self.busy.contains(&node) {
-                continue;
-            }
-            let want = Want {
-                topic: spec.key.topic.clone(),
-                topic_id: spec.source_topic_id,
-                partition: spec.key.partition,
-                from: position.0,
-                last_epoch,
-            };
-            wants.entry(node).or_default().push((id, want));
-        }
-        if leaderless {
+        self.leaders.look_up(&metadata, core);
+        if self.leaders.without().iter().any(|id| core.wants_fetch(now, *id).is_some()) {
             refresh_now_and_then(&setup.source, LEADERLESS_PAUSE);
         }
-        // A partition that is left out now will want more as soon as the target answers.
-        let copying = |p: &&Partition| matches!(p.phase(), Phase::Active) && p.fetch_at(now).is_none();
-        let active = core.partitions().iter().filter(copying).count();
-        let max_wait = if active > wanted.len() { SHORT_WAIT.min(setup.fetch.max_wait) } else { setup.fetch.max_wait };
-        let share = setup.share.bytes() / u64::try_from(leaders.len().max(1)).unwrap_or(1);
-        let max_bytes =
+        if self.leaders.of_each().all(|(node, _)| self.busy.contains(&node)) {
+            return;
+        }
+        let full = outgoing.full(setup.share.bytes());
+        let target = setup.target.known();
+        // What is slow to one broker must not take the budget of what goes to others.
+        let is_held_up = |id: LanePartition| {
+            let leads = |partition: &Partition| {
+                target.as_ref()?.leader(&partition.spec().target_topic, partition.spec().key.partition)
+            };
+            let node = core.partition(id).filter(|_| !full.is_empty()).and_then(leads);
+            node.is_some_and(|node| full.contains(&outgoing.route_of(id, node)))
+        };
+        let mut choices = BTreeMap::new();
+        for (node, led) in self.leaders.of_each().filter(|(node, _)| !self.busy.contains(node)) {
+            let choice = self.brokers.entry(node).or_default().choose(led, core, now, is_held_up);
+            if !choice.wants.is_empty() {
+                choices.insert(node, choice);
+            }
+        }
+        let share = setup.share.bytes() / u64::try_from(self.busy.len() + choices.len()).unwrap_or(1).max(1);
+        let bytes_max =
             u64::try_from(setup.fetch.max_bytes).unwrap_or(1).min(share).min(setup.share.bytes() / REQUEST_PART);
-        let later = wants.split_off(&self.last_node.saturating_add(1));
-        for (node, mut wants) in later.into_iter().chain(wants) {
-            let Some(reserved) = slots.reserve(max_bytes) else {
+        let later = choices.split_off(&self.last_node.saturating_add(1));
+        for (node, choice) in later.into_iter().chain(choices) {
+            let broker = self.brokers.entry(node).or_default();
+            let Some(reserved) = slots.reserve(broker.size.bytes(bytes_max)) else {
                 self.short_of_budget = true;
                 break;
             };
             self.short_of_budget = false;
             self.last_node = node;
-            self.turn = self.turn.wrapping_add(1);
-            let turn = self.turn % wants.len().max(1);
-            wants.rotate_left(turn);
+            broker.turn = choice.turn;
             self.busy.insert(node);
+            let max_wait = setup.fetch.max_wait;
             let limits = Limits {
                 max_bytes: i32::try_from(reserved).unwrap_or(i32::MAX),
-                partition_max_bytes: setup.fetch.partition_max_bytes,
-                max_wait,
+                partition_max_bytes: partition_bytes(reserved, choice.wants.len(), slots.largest_batch(), setup),
+                max_wait: if choice.leaves_out { SHORT_WAIT.min(max_wait) } else { max_wait },
                 isolation: IsolationLevel::ReadCommitted,
             };
             let (source, lane, sender) = (setup.source.clone(), setup.lane, sender.clone());
+            let (ids, wants): (Vec<_>, Vec<_>) = choice.wants.into_iter().filter_map(|want| named(want, core)).unzip();
             tokio::spawn(async move {
-                let (ids, wants): (Vec<_>, Vec<_>) =
-                    wants.into_iter().map(|(id, want)| ((id, SourceOffset(want.from)), want)).unzip();
+                let begun = Instant::now();
                 let result = match source.connection(node, Purpose::Fetch, lane).await {
                     Ok(connection) => fetch(&connection, &wants, limits).await,
                     Err(error) => Err(error),
                 };
-                tell(&sender, Message::Fetched(FetchDone { node, reserved, wanted: ids, result }));
+                let took = begun.elapsed();
+                tell(&sender, Message::Fetched(FetchDone { node, reserved, took, wanted: ids, result }));
             });
         }
     }
@@ -165,6 +178,9 @@ impl Intake {
                 return (done.wanted.into_iter().map(|want| input(want, failed.clone())).collect(), true);
             }
         };
+        if let Some(broker) = self.brokers.get_mut(&done.node) {
+            broker.size.answered(frame_bytes as u64, done.reserved, done.took);
+        }
         let frame = slots.frame(frame_bytes as u64);
         let mut missing: BTreeSet<usize> = (0..done.wanted.len()).collect();
         let mut inputs = Vec::with_capacity(done.wanted.len());
@@ -191,7 +207,57 @@ impl Intake {
     }
 }
 
-fn read(partition: FetchPartition, frame: u64, slots: &mut Slots, now_ms: u64) -> FetchResult {
+impl Broker {
+    /// Goes through the partitions that it leads, from whose turn it is. Where the last answer was full, some are left
+    /// out: to name them all costs more than it brings.
+    fn choose(
+        &self,
+        led: &[LanePartition],
+        core: &Lane,
+        now: Now,
+        is_held_up: impl Fn(LanePartition) -> bool,
+    ) -> Choice {
+        let most = if self.size.was_full() { PARTITIONS_MAX } else { usize::MAX };
+        let first = self.turn % led.len().max(1);
+        let mut choice = Choice { turn: first + 1, ..Choice::default() };
+        let (before, from) = led.split_at(first);
+        for (place, id) in (first..).zip(from.iter().chain(before)) {
+            let Some((position, epoch)) = core.wants_fetch(now, *id) else {
+                let is_copied = |p: &Partition| matches!(p.phase(), Phase::Active) && p.fetch_at(now).is_none();
+                choice.leaves_out |= core.partition(*id).is_some_and(is_copied);
+                continue;
+            };
+            if choice.wants.len() == most {
+                (choice.leaves_out, choice.turn) = (true, place);
+                break;
+            }
+            if !is_held_up(*id) {
+                choice.wants.push((*id, position, epoch));
+            }
+        }
+        choice
+    }
+}
+
+/// What is asked for of a partition, by its name.
+fn named(
+    (id, from, last_epoch): (LanePartition, SourceOffset, i32),
+    core: &Lane,
+) -> Option<((LanePartition, SourceOffset), Want)> {
+    let spec = core.partition(id)?.spec();
+    let (topic, topic_id, partition) = (spec.key.topic.clone(), spec.source_topic_id, spec.key.partition);
+    Some(((id, from), Want { topic, topic_id, partition, from: from.0, last_epoch }))
+}
+
+/// What each partition may have of an answer, so that many have something in it: a Produce request takes one batch of
+/// each. A larger batch comes only where it is the first, so there is room for two of the largest.
+fn partition_bytes(answer_bytes: u64, partitions: usize, largest_batch: u64, setup: &LaneSetup) -> i32 {
+    let fair = answer_bytes / u64::try_from(partitions.max(1)).unwrap_or(u64::MAX);
+    let least = PARTITION_BYTES_MIN.max(2 * largest_batch);
+    i32::try_from(fair.max(least)).unwrap_or(i32::MAX).min(setup.fetch.partition_max_bytes)
+}
+
+fn read(partition: FetchPartition, frame: usize, slots: &mut Slots, now_ms: u64) -> FetchResult {
     match partition.error {
         ErrorCode::NONE => {}
         ErrorCode::OFFSET_OUT_OF_RANGE => return FetchResult::OutOfRange,
@@ -235,5 +301,71 @@ fn read(partition: FetchPartition, frame: u64, slots: &mut Slots, now_ms: u64) -
         log_start: SourceOffset(partition.log_start_offset),
         batches,
         aborted: aborted.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use allocation_counter::measure;
+    use bytes::Bytes;
+    use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
+
+    use super::*;
+    use crate::lane::budget::Share;
+
+    /// A partition's part of an answer with so many batches.
+    fn answer(batches: usize) -> FetchPartition {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        builder.push(&NewRecord { timestamp: 0, key: None, value: Some(b"value"), headers: &[] });
+        let batch = builder.finish().unwrap();
+        FetchPartition {
+            index: 0,
+            error: ErrorCode::NONE,
+            high_watermark: 0,
+            last_stable_offset: 0,
+            log_start_offset: 0,
+            diverging_epoch: None,
+            current_leader: None,
+            aborted: Vec::new(),
+            preferred_read_replica: -1,
+            records: std::iter::repeat_n(batch, batches).flatten().collect(),
+        }
+    }
+
+    fn take(answer: &FetchPartition, slots: &mut Slots) -> Vec<FetchedBatch> {
+        let frame = slots.frame(answer.records.len() as u64);
+        let result = read(answer.clone(), frame, slots, 0);
+        slots.frame_done(frame);
+        let FetchResult::Batches { batches, .. } = result else { unreachable!("{result:?}") };
+        batches
+    }
+
+    /// How often memory is allocated until each batch stands in the parts that are sent, once the lane has had as many.
+    fn allocations(batches: usize) -> u64 {
+        let (answer, mut slots) = (answer(batches), Slots::new(Share::of(1 << 20, 1)));
+        for batch in take(&answer, &mut slots) {
+            slots.release(batch.slot);
+        }
+        let counted = measure(|| {
+            let taken = take(&answer, &mut slots);
+            assert_eq!(taken.iter().filter(|batch| slots.parts(batch.slot).is_some()).count(), batches);
+        });
+        counted.count_total
+    }
+
+    #[test]
+    fn allocations_do_not_grow_with_the_batches_of_an_answer() {
+        let (few, many) = (allocations(16), allocations(4096));
+        assert!(many <= few + 8, "{few} for 16 batches, {many} for 4096: only their list may double");
+    }
+
+    #[test]
+    fn a_body_is_sent_from_the_memory_that_it_came_in() {
+        let (answer, mut slots) = (answer(3), Slots::new(Share::of(1 << 20, 1)));
+        let inside = |body: &Bytes| answer.records.as_ptr_range().contains(&body.as_ptr());
+        let taken = take(&answer, &mut slots);
+        let bodies: Vec<_> = taken.iter().filter_map(|batch| slots.parts(batch.slot)).collect();
+        assert_eq!(bodies.len(), 3);
+        assert!(bodies.iter().all(|parts| inside(&parts.body)));
     }
 }

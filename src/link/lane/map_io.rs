@@ -126,5 +126,5 @@ pub(crate) async fn produce(
     let name = Topic::Name(StrBytes::from_string(at.topic.clone()));
     let topics = [ProduceTopic { topic: name.clone(), partitions: vec![ProducePartition { index, head, body }] }];
     let frame = send(&connection, version, &topics, connection.request_timeout() / 2, permit)?.await?;
-    Ok(read_answer(frame, version).get(&(name, index)).map_or(Answer::Lost, answer))
+    Ok(read_answer(frame, version).of(&(name, index)).map_or(Answer::Lost, answer))
 }

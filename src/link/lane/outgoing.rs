@@ -5,13 +5,14 @@
 //! on two connections a later batch could overtake an earlier one. A partition that is slow ([`Pace`]) changes to a
 //! connection for slow ones, once nothing of it is in flight, and back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::protocol::StrBytes;
+use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use twinlog_client::{Cluster, Connection, Error, ErrorCode, Metadata, Permit, RawRequest, Retry};
@@ -33,6 +34,7 @@ use super::budget::Slots;
 use super::route::Route;
 use super::{LaneSetup, Message, refresh, tell};
 use crate::failpoint;
+use crate::in_order::InOrder;
 use crate::lease::Lease;
 
 /// Kafka's number of Produce.
@@ -82,7 +84,7 @@ pub(super) struct ProduceDone {
     route: Route,
     version: i16,
     begun: Instant,
-    sent: Vec<(Topic, i32, Sending)>,
+    sent: Vec<((Topic, i32), Sending)>,
     result: Result<Bytes, Error>,
 }
 
@@ -115,10 +117,13 @@ pub(super) struct Outgoing {
     fresh: Vec<Sending>,
     lines: BTreeMap<Route, Line>,
     /// Where a partition has batches waiting or in flight, and how many.
-    bound: HashMap<LanePartition, (Route, usize)>,
+    bound: FxHashMap<LanePartition, (Route, usize)>,
     /// Where the core last heard that a partition's batches go: by which route, the leader's epoch, and the connection.
     /// Anything else may have lost acknowledged records: the core looks before it sends.
-    known: HashMap<LanePartition, (Route, Option<i32>, u64)>,
+    known: FxHashMap<LanePartition, (Route, Option<i32>, u64)>,
+    /// What waited for a connection came back to the core. Of these partitions a batch that the core sent before it
+    /// heard of it comes back, too, or it would overtake them.
+    given_back: BTreeSet<LanePartition>,
     pace: Pace,
     /// Brokers that do not answer, each with the time of the next attempt to connect.
     unreachable: BTreeMap<i32, Instant>,
@@ -170,7 +175,7 @@ impl Outgoing {
         sender: &mpsc::UnboundedSender<Message>,
     ) -> Vec<Input> {
         let mut refused = self.take_from_the_silent();
-        let mut moved = BTreeSet::new();
+        let mut moved = std::mem::take(&mut self.given_back);
         let holds = setup.lease.holds();
         let metadata = setup.target.known();
         for sending in std::mem::take(&mut self.fresh) {
@@ -181,18 +186,14 @@ impl Outgoing {
                 self.fresh.push(sending);
                 continue;
             }
-            let led = core.partition(sending.partition).and_then(|partition| {
-                let spec = partition.spec();
-                let found = metadata.as_ref()?.partition(&spec.target_topic, spec.key.partition)?;
-                Some((found.leader?, found.leader_epoch))
-            });
+            let led = bound.is_none().then(|| leader(sending.partition, core, metadata.as_deref())).flatten();
             let route = bound.or_else(|| Some(self.route(led?.0, is_slow)));
             let Some(route) = route.filter(|route| holds && self.is_reachable(route.node)) else {
                 refused.push(sending.input(Answer::NotSent));
                 continue;
             };
             let line = self.lines.entry(route).or_default();
-            if let (None, Some((_, epoch))) = (bound, led) {
+            if let Some((_, epoch)) = led {
                 line.forget_closed();
                 // Without a connection it hears when there is one.
                 let is_connected = line.connection.is_some();
@@ -214,7 +215,7 @@ impl Outgoing {
         if !holds {
             // Nor may what has waited for its turn be written.
             let waiting: Vec<_> = self.lines.values_mut().flat_map(|line| line.waiting.drain(..)).collect();
-            refused.extend(waiting.iter().map(|sending| self.finish(sending, Answer::NotSent)));
+            refused.extend(waiting.iter().map(|sending| self.not_sent(sending)));
             return refused;
         }
         self.look_for_the_unreachable(setup, metadata.as_deref(), sender);
@@ -248,7 +249,14 @@ impl Outgoing {
 
     fn give_back(&mut self, route: Route) -> Vec<Input> {
         let waiting = self.lines.get_mut(&route).map(|line| std::mem::take(&mut line.waiting)).unwrap_or_default();
-        waiting.iter().map(|sending| self.finish(sending, Answer::NotSent)).collect()
+        waiting.iter().map(|sending| self.not_sent(sending)).collect()
+    }
+
+    /// A batch that waited in vain. It may have waited for a connection that did not come, and when one comes later,
+    /// nobody will have looked at the mirror's end.
+    fn not_sent(&mut self, sending: &Sending) -> Input {
+        self.known.remove(&sending.partition);
+        self.finish(sending, Answer::NotSent)
     }
 
     fn set_reachable(&mut self, node: i32, reachable: bool) {
@@ -332,6 +340,7 @@ impl Outgoing {
                 line.connection = Some(connection);
                 line.connected += 1;
                 let waiting: Vec<_> = line.waiting.drain(..).collect();
+                self.given_back.extend(waiting.iter().map(|sending| sending.partition));
                 waiting.iter().map(|sending| self.unbind(sending).moved()).collect()
             }
             Err(error) => {
@@ -364,18 +373,19 @@ impl Outgoing {
         match answers {
             Ok(mut answers) => {
                 self.set_reachable(done.route.node, true);
-                for (topic, index, sending) in done.sent {
-                    let answer = match answers.remove(&(topic, index)) {
+                for (key, sending) in done.sent {
+                    let answer = match answers.of(&key) {
                         Some(partition) => {
                             stale |= partition.error.retry() == Retry::AfterMetadata;
-                            answer(&partition)
+                            answer(partition)
                         }
                         None => Answer::Lost,
                     };
                     if self.pace.answered(now_ms, sending.partition, &answer, took_ms, alone) {
                         let spec = core.partition(sending.partition).map(Partition::spec);
                         let (topic, node) = (spec.map_or("", |spec| &spec.target_topic), done.route.node);
-                        tracing::info!(topic, partition = index, node, took_ms, "Slow: on a connection of its own.");
+                        let (_, partition) = key;
+                        tracing::info!(topic, partition, node, took_ms, "Slow: on a connection of its own.");
                     }
                     inputs.push(self.finish(&sending, answer));
                 }
@@ -387,7 +397,7 @@ impl Outgoing {
                     (None, false) => Answer::NotSent,
                     _ => Answer::Lost,
                 };
-                for (_, _, sending) in done.sent {
+                for (_, sending) in done.sent {
                     inputs.push(self.finish(&sending, answer.clone()));
                 }
             }
@@ -413,6 +423,13 @@ impl Outgoing {
     }
 }
 
+/// Who leads a mirror, and the epoch.
+fn leader(partition: LanePartition, core: &Lane, metadata: Option<&Metadata>) -> Option<(i32, Option<i32>)> {
+    let spec = core.partition(partition)?.spec();
+    let found = metadata?.partition(&spec.target_topic, spec.key.partition)?;
+    Some((found.leader?, found.leader_epoch))
+}
+
 fn connect(route: Route, setup: &LaneSetup, sender: &mpsc::UnboundedSender<Message>) {
     let (target, lane, sender) = (setup.target.clone(), setup.lane, sender.clone());
     tokio::spawn(async move {
@@ -426,23 +443,25 @@ fn choose(waiting: &mut VecDeque<Sending>, bytes_max: u64) -> Vec<Sending> {
     let mut chosen: Vec<Sending> = Vec::new();
     let mut partitions = BTreeSet::new();
     let mut bytes = 0;
-    let mut rest = VecDeque::new();
+    let mut skipped = Vec::new();
     while let Some(sending) = waiting.pop_front() {
-        let full = !chosen.is_empty() && bytes + sending.bytes > bytes_max;
-        // A partition whose earlier batch stays behind must not be overtaken by its later one.
-        if full || !partitions.insert(sending.partition) {
-            partitions.insert(sending.partition);
-            rest.push_back(sending);
+        if !chosen.is_empty() && bytes + sending.bytes > bytes_max {
+            // What comes later may wait for it: a later batch of its partition must not go first.
+            skipped.push(sending);
+            break;
+        }
+        if !partitions.insert(sending.partition) {
+            skipped.push(sending);
             continue;
         }
         bytes += sending.bytes;
         chosen.push(sending);
     }
-    *waiting = rest;
+    skipped.into_iter().rev().for_each(|sending| waiting.push_front(sending));
     chosen
 }
 
-type Sent = (twinlog_client::Answer, Vec<(Topic, i32, Sending)>, i16);
+type Sent = (twinlog_client::Answer, Vec<((Topic, i32), Sending)>, i16);
 
 fn request(
     route: Route,
@@ -476,7 +495,7 @@ fn request(
         let body_len = u32::try_from(parts.body.len()).unwrap_or(u32::MAX);
         let index = spec.key.partition;
         let item = ProducePartition { index, head: patch_head(&parts.head, body_len, stamp), body: parts.body };
-        sent.push((topic.clone(), index, *sending));
+        sent.push(((topic.clone(), index), *sending));
         match topics.iter_mut().find(|other| other.topic == topic) {
             Some(found) => found.partitions.push(item),
             None => topics.push(ProduceTopic { topic, partitions: vec![item] }),
@@ -510,24 +529,33 @@ pub(super) fn send(
     Ok(connection.send_raw(RawRequest { api_key: PRODUCE, correlation_id, timeout: None, permit, slices }))
 }
 
-/// The answers by topic and partition; none of a frame that cannot be read, so that each batch counts as lost.
-pub(super) fn read(frame: Bytes, version: i16) -> HashMap<(Topic, i32), PartitionResponse> {
+/// The answers of a frame by topic and partition; none of one that cannot be read, so that each batch counts as lost.
+pub(super) fn read(frame: Bytes, version: i16) -> Answers {
     let header_version = i16::from(version >= FLEXIBLE_SINCE);
     let body = ResponseFrame::parse(frame).and_then(|frame| frame.into_body(header_version));
-    let response = match body.and_then(|body| ProduceResponse::decode(body, version)) {
-        Ok(response) => response,
+    let topics = match body.and_then(|body| ProduceResponse::decode(body, version)) {
+        Ok(response) => response.topics,
         Err(error) => {
             tracing::warn!(%error, "The target's answer to Produce cannot be read.");
-            return HashMap::new();
+            Vec::new()
         }
     };
-    let mut answers = HashMap::new();
-    for topic in response.topics {
-        for partition in topic.partitions {
-            answers.insert((topic.topic.clone(), partition.index), partition);
-        }
+    let key = |topic: &Topic, partition: &PartitionResponse| (topic.clone(), partition.index);
+    let keys = topics.iter().flat_map(|of| of.partitions.iter().map(|partition| key(&of.topic, partition))).collect();
+    Answers { places: InOrder::new(keys), all: topics.into_iter().flat_map(|of| of.partitions).collect() }
+}
+
+/// The answers to the batches of a request.
+#[derive(Debug)]
+pub(super) struct Answers {
+    places: InOrder<(Topic, i32)>,
+    all: Vec<PartitionResponse>,
+}
+
+impl Answers {
+    pub(super) fn of(&mut self, topic: &(Topic, i32)) -> Option<&PartitionResponse> {
+        self.all.get(self.places.place(topic)?)
     }
-    answers
 }
 
 /// What the core is told of one batch.
@@ -541,5 +569,39 @@ pub(super) fn answer(partition: &PartitionResponse) -> Answer {
         // Known to be there, but the broker no longer knows where.
         ..0 => Answer::Refused(ErrorCode::DUPLICATE_SEQUENCE_NUMBER, String::new()),
         base => Answer::Stored { base: TargetOffset(base), log_start: TargetOffset(partition.log_start_offset) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A batch of 100 bytes of a partition; its number is its slot.
+    fn batch(partition: u32, slot: u64) -> Sending {
+        let producer = Producer { id: 1, epoch: 0 };
+        let partition = LanePartition(partition);
+        Sending { partition, slot: Slot(slot), attempt: 1, producer, sequence: 0, bytes: 100 }
+    }
+
+    fn slots<'a>(batches: impl IntoIterator<Item = &'a Sending>) -> Vec<u64> {
+        batches.into_iter().map(|batch| batch.slot.0).collect()
+    }
+
+    #[test]
+    fn a_request_takes_the_oldest_batch_of_each_partition_and_the_others_keep_their_order() {
+        let mut waiting = [batch(1, 1), batch(1, 2), batch(2, 3), batch(1, 4), batch(3, 5), batch(2, 6)].into();
+        assert_eq!(slots(&choose(&mut waiting, 1_000)), [1, 3, 5]);
+        assert_eq!(slots(&waiting), [2, 4, 6]);
+        assert_eq!(slots(&choose(&mut waiting, 1_000)), [2, 6]);
+        assert_eq!(slots(&waiting), [4]);
+    }
+
+    #[test]
+    fn a_full_request_leaves_the_rest_in_its_order_and_holds_one_batch_of_any_size() {
+        let mut waiting = [batch(1, 1), batch(1, 2), batch(2, 3), batch(3, 4), batch(4, 5)].into();
+        assert_eq!(slots(&choose(&mut waiting, 250)), [1, 3]);
+        assert_eq!(slots(&waiting), [2, 4, 5]);
+        assert_eq!(slots(&choose(&mut waiting, 10)), [2]);
+        assert_eq!(slots(&waiting), [4, 5]);
     }
 }

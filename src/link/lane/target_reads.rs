@@ -25,14 +25,14 @@ const READ_BYTES: i32 = 4 << 20;
 /// What was asked for and is not sent yet.
 #[derive(Debug, Default)]
 pub(super) struct TargetReads {
-    probes: Vec<LanePartition>,
+    probes: Vec<(LanePartition, SourceOffset)>,
     reads: Vec<(LanePartition, TargetOffset, i32)>,
     looks: Vec<(LanePartition, TargetOffset, u32)>,
 }
 
 impl TargetReads {
-    pub(super) fn probe(&mut self, partition: LanePartition) {
-        self.probes.push(partition);
+    pub(super) fn probe(&mut self, partition: LanePartition, position: SourceOffset) {
+        self.probes.push((partition, position));
     }
 
     pub(super) fn read(&mut self, partition: LanePartition, from: TargetOffset, epoch: i32) {
@@ -88,13 +88,18 @@ fn offset(listed: &Result<Listed>, at: &TopicPartition) -> Result<i64, Failure> 
     }
 }
 
-fn probe(setup: &LaneSetup, core: &Lane, sender: mpsc::UnboundedSender<Message>, ids: Vec<LanePartition>) {
+fn probe(
+    setup: &LaneSetup,
+    core: &Lane,
+    sender: mpsc::UnboundedSender<Message>,
+    ids: Vec<(LanePartition, SourceOffset)>,
+) {
     let (source, target) = (setup.source.clone(), setup.target.clone());
-    let partitions: Vec<_> =
-        ids.iter().filter_map(|id| Some((*id, source_of(core, *id)?, target_of(core, *id)?))).collect();
+    let named = |(id, position): &(_, _)| Some((*id, *position, source_of(core, *id)?, target_of(core, *id)?));
+    let partitions: Vec<_> = ids.iter().filter_map(named).collect();
     tokio::spawn(async move {
-        let sources: Vec<_> = partitions.iter().map(|(_, at, _)| at.clone()).collect();
-        let targets: Vec<_> = partitions.iter().map(|(_, _, at)| at.clone()).collect();
+        let sources: Vec<_> = partitions.iter().map(|(_, _, at, _)| at.clone()).collect();
+        let targets: Vec<_> = partitions.iter().map(|(_, _, _, at)| at.clone()).collect();
         let (source_start, source_end, target_start, target_end) = tokio::join!(
             list(&source, &sources, OffsetAt::Earliest),
             list(&source, &sources, OffsetAt::Latest),
@@ -109,7 +114,11 @@ fn probe(setup: &LaneSetup, core: &Lane, sender: mpsc::UnboundedSender<Message>,
                 target_end: TargetOffset(offset(&target_end, target_at)?),
             })
         };
-        let inputs = partitions.iter().map(|(id, source, target)| Input::Probed(*id, ends(source, target)));
+        let inputs = partitions.iter().map(|(partition, position, source, target)| Input::Probed {
+            partition: *partition,
+            position: *position,
+            ends: ends(source, target),
+        });
         tell(&sender, Message::Many(inputs.collect()));
     });
 }

@@ -92,3 +92,15 @@ async fn twinlogs_client_goes_on_after_a_cut_and_a_refusal() {
         .unwrap();
     assert_eq!(owner.epoch, 0);
 }
+
+#[tokio::test]
+async fn clients_are_told_the_addresses_of_proxies_in_front() {
+    let sandbox = Sandbox::new(SandboxSpec::new().nodes(2)).unwrap();
+    let advertised = ["127.0.0.1:11".parse().unwrap(), "127.0.0.1:12".parse().unwrap()];
+    let own = sandbox.listen_behind(&advertised).await.unwrap();
+    let bootstrap = vec![own[1].to_string().parse().unwrap()];
+    let cluster = Cluster::new(Side::Target, bootstrap, DialConfig::default()).unwrap();
+    let metadata = cluster.refresh().await.unwrap();
+    let told: Vec<String> = metadata.brokers.values().map(|broker| broker.address.to_string()).collect();
+    assert_eq!(told, ["127.0.0.1:11", "127.0.0.1:12"]);
+}
