@@ -1,0 +1,280 @@
+//! The source: Fetch of the topic is answered from prepared batches, as a broker would that has them in memory.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::{ApiKey, FetchRequest, RequestHeader};
+use kafka_protocol::protocol::Decodable as _;
+use twinlog_sandbox::Sandbox;
+use uuid::Uuid;
+
+use super::super::arena::Arena;
+use super::super::fields::put_count;
+use super::super::net::Stream;
+use super::TOPIC;
+use super::front::{Answer, Broker, Taken};
+use super::offsets;
+use super::requests::Requests;
+
+/// From here on topics are named by id; older requests for the topic are not answered.
+const VERSION_MIN: i16 = 13;
+
+/// The source's side.
+#[derive(Debug)]
+pub(crate) struct Source {
+    arena: Arc<Arena>,
+    topic_id: Uuid,
+    batches_a_partition: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+    sandbox: OnceLock<Sandbox>,
+}
+
+#[derive(Debug)]
+struct State {
+    released: bool,
+    /// Which partitions somebody has fetched, and how many they are.
+    asked: Vec<bool>,
+    asked_count: usize,
+}
+
+/// What an answer has of a partition.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    partition: i32,
+    first: u64,
+    count: u64,
+}
+
+impl Source {
+    pub(crate) fn new(arena: Arc<Arena>, topic_id: Uuid, batches_a_partition: u64) -> Self {
+        let state = State { released: false, asked: vec![false; arena.partitions()], asked_count: 0 };
+        Self {
+            arena,
+            topic_id,
+            batches_a_partition,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            sandbox: OnceLock::new(),
+        }
+    }
+
+    /// Keeps the sandbox alive.
+    pub(super) fn keep(&self, sandbox: Sandbox) {
+        drop(self.sandbox.set(sandbox));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn topic_id(&self) -> Uuid {
+        self.topic_id
+    }
+
+    /// How many batches there are in all.
+    pub(crate) fn batches(&self) -> u64 {
+        self.batches_a_partition * self.arena.partitions() as u64
+    }
+
+    /// Waits until so many partitions were fetched, in vain: for at most so long.
+    pub(crate) fn wait_for_readers(&self, partitions: usize, patience: Duration) -> bool {
+        let waiting = |state: &mut State| state.asked_count < partitions;
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, waiting);
+        waited.unwrap_or_else(PoisonError::into_inner).0.asked_count >= partitions
+    }
+
+    /// Shows all records.
+    pub(crate) fn release(&self) {
+        self.lock().released = true;
+        self.changed.notify_all();
+    }
+
+    fn end(&self, released: bool) -> i64 {
+        let records = self.batches_a_partition * self.arena.records_a_batch();
+        if released { i64::try_from(records).unwrap_or(i64::MAX) } else { 0 }
+    }
+
+    /// What is read now, by the request's limits: whole batches, and the first one whatever its length.
+    fn choose(&self, request: &FetchRequest, released: bool) -> io::Result<Vec<Part>> {
+        let len = self.arena.batch_len();
+        let mut left = usize::try_from(request.max_bytes).unwrap_or_default();
+        let mut is_first = true;
+        let mut parts = Vec::new();
+        for topic in &request.topics {
+            if topic.topic_id != self.topic_id {
+                return Err(unexpected("a Fetch of the topic and of others"));
+            }
+            parts.reserve(topic.partitions.len());
+            for asked in &topic.partitions {
+                let in_range = usize::try_from(asked.partition).is_ok_and(|index| index < self.arena.partitions());
+                let offset = u64::try_from(asked.fetch_offset).ok().filter(|_| in_range);
+                let Some(offset) = offset.filter(|offset| offset.is_multiple_of(self.arena.records_a_batch())) else {
+                    return Err(unexpected("a Fetch of a partition or offset that no batch begins at"));
+                };
+                let first = offset / self.arena.records_a_batch();
+                let there = if released { self.batches_a_partition.saturating_sub(first) } else { 0 };
+                let limit = usize::try_from(asked.partition_max_bytes).unwrap_or_default().min(left);
+                let mut count = ((limit / len) as u64).min(there).min(self.arena.held());
+                if count == 0 && is_first {
+                    count = there.min(1);
+                }
+                is_first &= count == 0;
+                left = left.saturating_sub(count as usize * len);
+                parts.push(Part { partition: asked.partition, first, count });
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Waits as long as the request lets it while there is nothing.
+    fn wait(&self, request: &FetchRequest) -> io::Result<(Vec<Part>, bool)> {
+        let mut state = self.lock();
+        for asked in request.topics.iter().flat_map(|topic| &topic.partitions) {
+            if let Some(was) = usize::try_from(asked.partition).ok().and_then(|index| state.asked.get_mut(index))
+                && !std::mem::replace(was, true)
+            {
+                state.asked_count += 1;
+            }
+        }
+        self.changed.notify_all();
+        let released = state.released;
+        let parts = self.choose(request, released)?;
+        if parts.iter().any(|part| part.count > 0) {
+            return Ok((parts, released));
+        }
+        let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or_default());
+        let waited = self.changed.wait_timeout_while(state, max_wait, |state| state.released == released);
+        let released = waited.unwrap_or_else(PoisonError::into_inner).0.released;
+        Ok((self.choose(request, released)?, released))
+    }
+
+    fn answer(self: &Arc<Self>, frame: &Bytes, version: i16) -> io::Result<Option<Answer>> {
+        let mut body = frame.clone();
+        let header = RequestHeader::decode(&mut body, ApiKey::Fetch.request_header_version(version));
+        let header = header.map_err(|error| unexpected(&error.to_string()))?;
+        let request = FetchRequest::decode(&mut body, version).map_err(|error| unexpected(&error.to_string()))?;
+        if request.topics.iter().all(|topic| topic.topic_id != self.topic_id) {
+            return Ok(None);
+        }
+        if version < VERSION_MIN || request.session_id != 0 || request.session_epoch > 0 {
+            return Err(unexpected("a Fetch by name or in a session"));
+        }
+        let (parts, released) = self.wait(&request)?;
+        let source = Arc::clone(self);
+        Ok(Some(Box::new(move |stream| source.write(stream, header.correlation_id, &parts, source.end(released)))))
+    }
+
+    /// Writes an answer: small fields from one buffer, batches from where they are prepared.
+    fn write(&self, stream: &mut Stream, correlation_id: i32, parts: &[Part], end: i64) -> io::Result<()> {
+        let batch_len = self.arena.batch_len();
+        let mut small = Vec::with_capacity(64 + parts.len() * 64);
+        let mut cuts = Vec::with_capacity(parts.len());
+        small.extend_from_slice(&[0; 4]);
+        small.extend_from_slice(&correlation_id.to_be_bytes());
+        small.push(0);
+        // Not throttled, no error, no session.
+        small.extend_from_slice(&[0; 10]);
+        put_count(&mut small, 1);
+        small.extend_from_slice(self.topic_id.as_bytes());
+        put_count(&mut small, parts.len());
+        for part in parts {
+            small.extend_from_slice(&part.partition.to_be_bytes());
+            small.extend_from_slice(&0i16.to_be_bytes());
+            small.extend_from_slice(&end.to_be_bytes());
+            small.extend_from_slice(&end.to_be_bytes());
+            small.extend_from_slice(&0i64.to_be_bytes());
+            put_count(&mut small, 0);
+            small.extend_from_slice(&(-1i32).to_be_bytes());
+            put_count(&mut small, part.count as usize * batch_len);
+            cuts.push(small.len());
+            small.push(0);
+        }
+        small.extend_from_slice(&[0; 2]);
+        let bodies: usize = parts.iter().map(|part| part.count as usize * batch_len).sum();
+        let len = i32::try_from(small.len() - 4 + bodies).map_err(io::Error::other)?;
+        small[..4].copy_from_slice(&len.to_be_bytes());
+
+        // By partition, so that two connections that ask for the same ones cannot wait for each other.
+        let mut guards = BTreeMap::new();
+        let mut wanted: Vec<&Part> = parts.iter().filter(|part| part.count > 0).collect();
+        wanted.sort_unstable_by_key(|part| part.partition);
+        for part in wanted {
+            let mut bytes = self.arena.lock(part.partition as usize);
+            self.arena.stamp(&mut bytes, part.first, part.count);
+            guards.insert(part.partition, bytes);
+        }
+        let mut slices = Vec::with_capacity(guards.len() * 3 + 1);
+        let mut from = 0;
+        for (part, cut) in parts.iter().zip(cuts) {
+            let Some(bytes) = guards.get(&part.partition).filter(|_| part.count > 0) else { continue };
+            let (front, back) = self.arena.slices(bytes, part.first, part.count);
+            slices.push(IoSlice::new(&small[from..cut]));
+            slices.push(IoSlice::new(front));
+            if !back.is_empty() {
+                slices.push(IoSlice::new(back));
+            }
+            from = cut;
+        }
+        slices.push(IoSlice::new(&small[from..]));
+        stream.write_slices(&mut slices)
+    }
+}
+
+fn unexpected(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("source: {what}"))
+}
+
+impl Broker for Arc<Source> {
+    fn take(&self, requests: &mut Requests, len: usize) -> io::Result<Taken> {
+        let frame = Bytes::from(requests.take(len)?);
+        let (api, version) = offsets::api_of(&frame);
+        let answer = if api == ApiKey::Fetch as i16 { self.answer(&frame, version)? } else { None };
+        Ok(answer.map_or(Taken::Pass(frame), Taken::Answer))
+    }
+
+    fn amend(&self, request: &Bytes, answer: Vec<u8>) -> io::Result<Vec<u8>> {
+        let released = self.lock().released;
+        let end =
+            |topic: &kafka_protocol::messages::TopicName, _| (topic.as_str() == TOPIC).then(|| self.end(released));
+        offsets::amend(request, answer, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+
+    use super::super::super::cells::{self, Cell};
+    use super::*;
+
+    #[test]
+    fn whole_batches_are_chosen_by_the_limits_and_the_first_one_always() {
+        let cell = Cell { partitions: 3, ..cells::all().remove(0) };
+        let arena = Arc::new(Arena::new(&cell));
+        let (len, records) = (arena.batch_len() as i32, arena.records_a_batch() as i64);
+        let source = Source::new(arena, Uuid::from_u128(1), 10);
+        let choose = |max_bytes, partition_max_bytes, offset, released| {
+            let asked = |partition| {
+                FetchPartition::default()
+                    .with_partition(partition)
+                    .with_fetch_offset(offset)
+                    .with_partition_max_bytes(partition_max_bytes)
+            };
+            let topic =
+                FetchTopic::default().with_topic_id(source.topic_id).with_partitions((0..3).map(asked).collect());
+            let request = FetchRequest::default().with_max_bytes(max_bytes).with_topics(vec![topic]);
+            source.choose(&request, released).map(|parts| parts.iter().map(|part| part.count).collect::<Vec<_>>())
+        };
+        assert_eq!(choose(100 * len, 4 * len + 1, 0, true).unwrap(), [4, 4, 4]);
+        assert_eq!(choose(6 * len, 4 * len, 0, true).unwrap(), [4, 2, 0]);
+        assert_eq!(choose(len - 1, 1, 0, true).unwrap(), [1, 0, 0], "the first batch whatever its length");
+        assert_eq!(choose(100 * len, 4 * len, 8 * records, true).unwrap(), [2, 2, 2], "up to the end");
+        assert_eq!(choose(100 * len, 4 * len, 10 * records, true).unwrap(), [0, 0, 0]);
+        assert_eq!(choose(100 * len, 4 * len, 0, false).unwrap(), [0, 0, 0], "nothing is shown yet");
+        assert!(choose(100 * len, 4 * len, 1, true).is_err(), "inside of a batch");
+    }
+}
