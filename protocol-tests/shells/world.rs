@@ -247,7 +247,6 @@ impl World {
                 Ok(end) => return Err(format!("a link ended without being told: {end:?}")),
                 Err(LinkError::Client(_)) if !calm => self.shared.happened("starts that failed"),
                 Err(LinkError::MapTopic(_)) if !calm => self.shared.happened("starts that failed at the map topic"),
-                Err(LinkError::State(_)) if !calm => self.shared.happened("starts that failed at the state"),
                 Err(error) => return Err(format!("a link ended: {error:?}")),
             }
         }
