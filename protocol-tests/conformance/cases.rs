@@ -122,7 +122,7 @@ pub(crate) const CASES: &[Case] = cases![
 
     ("W1", "oldest versions", BOTH, Calm, NOTHING, logs::oldest_versions);
     ("W2", "topic ids", BOTH, Calm, NOTHING, logs::topic_ids);
-    ("W3", "fetch sessions", BOTH, Calm, BEYOND, logs::fetch_session);
+    ("W3", "fetch sessions", BOTH, Calm, NOTHING, logs::fetch_session);
     ("W4", "idle connections", BOTH, Quick, BEYOND, logs::idle);
     ("W5", "a slow partition", BOTH, Three, NOTHING, cluster::slow_partition);
     ("W6", "the leader in answers of others", BOTH, Three, NOTHING, cluster::new_leader_in_answers);

@@ -9,11 +9,12 @@ use crate::instance::LINK;
 use crate::profile::Profile;
 
 /// Passing refusals that leave no trace.
-const REFUSALS: [(&str, ApiKey, ErrorCode); 10] = [
+const REFUSALS: [(&str, ApiKey, ErrorCode); 11] = [
     ("Produce refused", ApiKey::Produce, ErrorCode::NOT_LEADER_OR_FOLLOWER),
     ("Produce refused", ApiKey::Produce, ErrorCode::NOT_ENOUGH_REPLICAS),
     ("Fetch refused", ApiKey::Fetch, ErrorCode::NOT_LEADER_OR_FOLLOWER),
     ("Fetch refused", ApiKey::Fetch, ErrorCode::UNKNOWN_LEADER_EPOCH),
+    ("Fetch session forgotten", ApiKey::Fetch, ErrorCode::FETCH_SESSION_ID_NOT_FOUND),
     ("InitProducerId refused", ApiKey::InitProducerId, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
     ("InitProducerId refused", ApiKey::InitProducerId, ErrorCode::CONCURRENT_TRANSACTIONS),
     ("AddPartitionsToTxn refused", ApiKey::AddPartitionsToTxn, ErrorCode::CONCURRENT_TRANSACTIONS),

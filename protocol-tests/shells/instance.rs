@@ -1,5 +1,6 @@
 //! A run of the link: what a process would be.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -113,7 +114,7 @@ impl Instance {
         self.status.borrow().partitions.iter().any(|row| row.synced.is_some())
     }
 
-    pub(crate) fn rows(&self) -> Vec<PartitionStatus> {
+    pub(crate) fn rows(&self) -> Vec<Arc<PartitionStatus>> {
         self.status.borrow().partitions.clone()
     }
 

@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
-use twinlog_link::environment::{BootClock, Environment, LanePlace, WallClock};
+use twinlog_link::environment::{BootClock, Environment, LanePlace, RequestPartitions, WallClock};
 use twinlog_link::supervisor::LinkError;
 use twinlog_sandbox::{Clock, FaultId, Sandbox, SandboxSpec, TopicSpec};
 
@@ -73,7 +73,9 @@ pub(crate) fn environment(begun: Instant, start_ms: i64) -> Environment {
     let elapsed = move || i64::try_from(begun.elapsed().as_millis()).unwrap();
     let clock = WallClock::new(move || start_ms + elapsed());
     let boot_clock = BootClock::new(move || elapsed().unsigned_abs());
-    Environment { lanes: LanePlace::SameRuntime, clock, boot_clock }
+    // Worlds are small: with so few, requests are in turns, in sessions, and neither.
+    let request_partitions = RequestPartitions(2);
+    Environment { lanes: LanePlace::SameRuntime, clock, boot_clock, request_partitions }
 }
 
 /// Runs the world of a seed.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use comfy_table::CellAlignment::{Left, Right};
@@ -33,6 +34,11 @@ impl Display {
             return Self::Live { live: Live::default(), seen: Seen::default() };
         }
         Self::Lines { seen: Seen::default(), format }
+    }
+
+    /// Whether it shows rates.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self, Self::Live { .. })
     }
 
     /// Shows a snapshot.
@@ -75,23 +81,36 @@ impl Display {
 
 /// The states that were shown last.
 #[derive(Debug, Default)]
-pub(super) struct Seen(BTreeMap<(String, String, i32), (Standing, String)>);
+pub(super) struct Seen {
+    states: BTreeMap<(String, String, i32), (Standing, String)>,
+    /// The rows of each link: what is the same row has not changed.
+    rows: Vec<Vec<Arc<PartitionStatus>>>,
+}
 
 impl Seen {
     /// What is new since the last snapshot. Partitions of a topic that changed alike come as one.
     fn changes(&mut self, links: &[LinkStatus]) -> Vec<Change> {
         let mut changes: Vec<Change> = Vec::new();
-        for (link, partition) in links.iter().flat_map(|link| link.partitions.iter().map(move |one| (link, one))) {
+        let none = Vec::new();
+        let before = self.rows.iter().chain(std::iter::repeat(&none));
+        let rows = links.iter().zip(before).flat_map(|(link, before)| {
+            let before = before.iter().map(Some).chain(std::iter::repeat(None));
+            link.partitions.iter().zip(before).map(move |(row, before)| (link, row, before))
+        });
+        for (link, partition, before) in rows {
+            if before.is_some_and(|before| Arc::ptr_eq(before, partition)) {
+                continue;
+            }
             let key = (link.link.clone(), partition.topic.clone(), partition.partition);
             let state = (partition.standing, partition.state.clone());
-            let shown = self.0.get(&key);
+            let shown = self.states.get(&key);
             // Under light load a partition catches up several times a second, and waits for others' transactions: once
             // it did, or is copying, that is no news.
             let as_before = shown.is_some_and(|(shown, _)| matches!(shown, Standing::CaughtUp | Standing::Copying));
             if shown == Some(&state) || (as_before && partition.standing == Standing::Copying) {
                 continue;
             }
-            self.0.insert(key, state);
+            self.states.insert(key, state);
             match changes.iter_mut().rev().find(|change| change.is_alike(link, partition)) {
                 Some(change) => change.partitions.push(partition.partition),
                 None => changes.push(Change {
@@ -104,6 +123,7 @@ impl Seen {
                 }),
             }
         }
+        self.rows = links.iter().map(|link| link.partitions.clone()).collect();
         changes
     }
 }
@@ -282,6 +302,7 @@ mod tests {
 
     fn link(partitions: Vec<PartitionStatus>) -> Vec<LinkStatus> {
         let (link, source, target) = ("dr".to_owned(), "a".to_owned(), "b".to_owned());
+        let partitions = partitions.into_iter().map(Arc::new).collect();
         vec![LinkStatus { link, source, target, lanes: 4, partitions }]
     }
 

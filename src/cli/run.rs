@@ -1,5 +1,7 @@
 //! `twinlog run`: the links at work, until a signal or until everything is on the target.
 
+use std::time::Duration;
+
 use clap::Args;
 use comfy_table::CellAlignment::{Left, Right};
 use tokio::sync::watch;
@@ -10,6 +12,9 @@ use super::live::Display;
 use super::output::{self, Answer, or_dash};
 use super::{Context, Exit, signals};
 use crate::engine;
+
+/// How often the display is drawn at least where it shows rates.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Mirror topics from source to target
 #[derive(Debug, Args)]
@@ -41,6 +46,8 @@ pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<E
     let end = {
         let work = engine::run(&links, arguments.until_caught_up, stop.clone(), status);
         tokio::pin!(work);
+        // Rates change also while nothing happens.
+        let mut tick = tokio::time::interval(TICK);
         let mut asked_to_stop = false;
         loop {
             tokio::select! {
@@ -51,6 +58,7 @@ pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<E
                     display.say("stopping: what is in flight is waited for; a second signal ends at once");
                 }
                 Ok(()) = snapshots.changed() => display.show(&snapshots.borrow_and_update())?,
+                _ = tick.tick(), if display.is_live() => display.show(&snapshots.borrow())?,
             }
         }
     };

@@ -1,5 +1,7 @@
 //! `twinlog status`: where each partition of a link stands.
 
+use std::sync::Arc;
+
 use clap::Args;
 use comfy_table::CellAlignment::{Left, Right};
 use serde::Serialize;
@@ -41,7 +43,7 @@ pub(super) async fn run(context: &Context, arguments: &StatusArguments) -> Resul
 pub(super) struct Line {
     link: String,
     #[serde(flatten)]
-    partition: PartitionStatus,
+    partition: Arc<PartitionStatus>,
     lag: Option<u64>,
 }
 
@@ -68,9 +70,9 @@ impl Answer for StatusReport {
     fn lines(&self) -> Vec<Line> {
         let of_link = |link: &LinkStatus| {
             let name = link.link.clone();
-            let line = move |partition: &PartitionStatus| Line {
+            let line = move |partition: &Arc<PartitionStatus>| Line {
                 link: name.clone(),
-                partition: partition.clone(),
+                partition: Arc::clone(partition),
                 lag: partition.lag(),
             };
             link.partitions.iter().map(line).collect::<Vec<_>>()
@@ -80,7 +82,7 @@ impl Answer for StatusReport {
 }
 
 fn rows(link: &LinkStatus) -> Vec<Vec<String>> {
-    let row = |partition: &PartitionStatus| {
+    let row = |partition: &Arc<PartitionStatus>| {
         let mut topic = partition.topic.clone();
         if partition.target_topic != partition.topic {
             topic = format!("{topic} > {}", partition.target_topic);

@@ -88,7 +88,7 @@ fn status_has_a_line_a_partition() {
     let renamed = PartitionStatus { target_topic: "orders.replica".to_owned(), ..partition("orders", 0) };
     let unknown = PartitionStatus { synced: None, high_watermark: None, ..partition("payments", 11) };
     let (link, source, target) = ("dr".to_owned(), "a".to_owned(), "b".to_owned());
-    let link = LinkStatus { link, source, target, lanes: 4, partitions: vec![renamed, unknown] };
+    let link = LinkStatus { link, source, target, lanes: 4, partitions: vec![renamed.into(), unknown.into()] };
     let report = StatusReport { links: vec![link] };
     let wanted = "\
 LINK  TOPIC                    PARTITION  LANE  STATE    SYNCED  LAST-STABLE  HIGH-WATERMARK  LAG  DETAIL

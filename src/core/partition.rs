@@ -374,6 +374,11 @@ impl Partition {
         ready.then_some((self.fetch_position, self.fetch_epoch))
     }
 
+    /// Whether the source is known to have more than was fetched.
+    pub fn is_behind(&self) -> bool {
+        self.last_stable.is_some_and(|stable| stable > self.fetch_position)
+    }
+
     /// A fetch was answered.
     pub fn fetched(&mut self, context: &mut Context<'_>, position: SourceOffset, result: FetchResult) {
         let expected = position == self.fetch_position

@@ -4,6 +4,7 @@
 //! them, and the clock is the reader's.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::Serialize;
@@ -19,8 +20,8 @@ pub struct LinkStatus {
     pub target: String,
     /// Number of lanes that the link's partitions are shared among.
     pub lanes: u16,
-    /// Every mirrored partition, by source topic and number.
-    pub partitions: Vec<PartitionStatus>,
+    /// Every mirrored partition, by source topic and number. What has not changed since the last snapshot is the same.
+    pub partitions: Vec<Arc<PartitionStatus>>,
 }
 
 /// A mirrored partition at one moment.

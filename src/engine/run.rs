@@ -10,8 +10,8 @@ use twinlog_link::supervisor::{self, LinkError};
 use super::NamedLink;
 
 /// Runs links until `stop` turns true, until all are caught up if that is asked for, or until one fails. Sends a
-/// snapshot of every link whenever a state changes, and at least once a second. What is in flight when `stop`
-/// turns true is waited for.
+/// snapshot of every link, a few times a second, when something has changed. What is in flight when `stop` turns true
+/// is waited for.
 pub(crate) async fn run(
     links: &[NamedLink<'_>],
     until_caught_up: bool,

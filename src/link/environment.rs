@@ -15,6 +15,20 @@ pub struct Environment {
     pub clock: WallClock,
     /// What has passed, also while the machine slept.
     pub boot_clock: BootClock,
+    /// How its requests to the source are cut.
+    pub request_partitions: RequestPartitions,
+}
+
+/// Partitions with more to read in a request to a source broker that has more to say than fits an answer: others have
+/// their turn next. So few are always named whole, too: for more there is a fetch session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestPartitions(pub usize);
+
+impl Default for RequestPartitions {
+    /// What names and bodies cost is about the same then.
+    fn default() -> Self {
+        Self(64)
+    }
 }
 
 /// Where lanes run.

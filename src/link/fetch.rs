@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use kafka_protocol::messages::fetch_request::{FetchPartition as Wanted, FetchTopic};
+use kafka_protocol::messages::fetch_request::{FetchPartition as Wanted, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use twinlog_client::admin::IsolationLevel;
 use twinlog_client::{Cause, Connection, Error, Outcome, Result, Step};
 use twinlog_core::ids::TopicId;
-use twinlog_wire::fetch_response::{FetchPartition, FetchResponse};
+use twinlog_wire::fetch_response::{FetchPartition, FetchResponse, FetchTopic as Answered};
 use twinlog_wire::topic::Topic;
 use uuid::Uuid;
 
@@ -49,26 +49,42 @@ pub(crate) struct Limits {
     pub(crate) isolation: IsolationLevel,
 }
 
-/// Fetches; one result for each wanted partition that the broker answered, by its place in `wants`, and the bytes of
-/// the frame that all records are slices of.
+/// A request's fetch session (KIP-227).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    /// Its id, or 0.
+    pub(crate) id: i32,
+    /// Its epoch: -1 for none, 0 for a new one.
+    pub(crate) epoch: i32,
+    /// What the broker is to leave out from now on; the positions say nothing.
+    pub(crate) forgotten: Vec<Want>,
+}
+
+impl Session {
+    /// None.
+    pub(crate) const NONE: Self = Self { id: 0, epoch: -1, forgotten: Vec::new() };
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    /// The session that the broker keeps, or 0.
+    pub(crate) session_id: i32,
+    /// What the broker answered, in its order.
+    pub(crate) topics: Vec<Answered>,
+    /// The bytes of the frame that all records are slices of.
+    pub(crate) frame_bytes: usize,
+}
+
+/// Fetches without a session; one result for each wanted partition that the broker answered, by its place in `wants`.
 pub(crate) async fn fetch(
     connection: &Connection,
     wants: &[Want],
     limits: Limits,
-) -> Result<(Vec<(usize, FetchPartition)>, usize)> {
-    let by_id = wants.iter().all(|want| want.topic_id != TopicId::default());
-    let version_max = if by_id { VERSION_MAX } else { TOPIC_ID_SINCE - 1 };
-    let version = connection.require_version::<FetchRequest>(4, version_max)?;
-    let request = request(wants, limits, version);
-    let timeout = limits.max_wait + connection.request_timeout();
-    let body = connection.call_for_body(&request, version, Some(timeout)).await?;
-    let frame = body.len();
-    let error = |cause| Error::new(connection.peer().clone(), Step::of::<FetchRequest>(), Outcome::Answered, cause);
-    let answer = FetchResponse::decode(body, version).map_err(|e| error(Cause::Decode(e.to_string())))?;
-    if !answer.error.is_ok() {
-        return Err(error(Cause::Code { code: answer.error, item: None, message: None }));
-    }
-    let mut places = InOrder::new(wants.iter().map(|want| (topic(want, version), want.partition)).collect());
+) -> Result<Vec<(usize, FetchPartition)>> {
+    let answer = fetch_in(connection, wants, &Session::NONE, limits).await?;
+    let by_id = answer.topics.first().is_some_and(|answered| matches!(answered.topic, Topic::Id(_)));
+    let mut places = InOrder::new(wants.iter().map(|want| (topic(want, by_id), want.partition)).collect());
     let mut found = Vec::with_capacity(wants.len());
     for of_topic in answer.topics {
         for partition in of_topic.partitions {
@@ -77,18 +93,41 @@ pub(crate) async fn fetch(
             }
         }
     }
-    Ok((found, frame))
+    Ok(found)
 }
 
-/// A topic as it is named in this version.
-fn topic(want: &Want, version: i16) -> Topic {
-    match version >= TOPIC_ID_SINCE {
+/// Fetches in a session, or without one.
+pub(crate) async fn fetch_in(
+    connection: &Connection,
+    wants: &[Want],
+    session: &Session,
+    limits: Limits,
+) -> Result<Fetched> {
+    let by_id = wants.iter().chain(&session.forgotten).all(|want| want.topic_id != TopicId::default());
+    let version_max = if by_id { VERSION_MAX } else { TOPIC_ID_SINCE - 1 };
+    let version = connection.require_version::<FetchRequest>(4, version_max)?;
+    let request = request(wants, session, limits, version);
+    let timeout = limits.max_wait + connection.request_timeout();
+    let body = connection.call_for_body(&request, version, Some(timeout)).await?;
+    let frame_bytes = body.len();
+    let error = |cause| Error::new(connection.peer().clone(), Step::of::<FetchRequest>(), Outcome::Answered, cause);
+    let answer = FetchResponse::decode(body, version).map_err(|e| error(Cause::Decode(e.to_string())))?;
+    if !answer.error.is_ok() {
+        return Err(error(Cause::Code { code: answer.error, item: None, message: None }));
+    }
+    Ok(Fetched { session_id: answer.session_id, topics: answer.topics, frame_bytes })
+}
+
+/// A topic as requests and answers name it: by id, or by name.
+fn topic(want: &Want, by_id: bool) -> Topic {
+    match by_id {
         true => Topic::Id(Uuid::from_bytes(want.topic_id)),
         false => Topic::Name(StrBytes::from_string(want.topic.clone())),
     }
 }
 
-fn request(wants: &[Want], limits: Limits, version: i16) -> FetchRequest {
+fn request(wants: &[Want], session: &Session, limits: Limits, version: i16) -> FetchRequest {
+    let by_id = version >= TOPIC_ID_SINCE;
     let mut topics: Vec<FetchTopic> = Vec::new();
     for want in wants {
         let partition = Wanted::default()
@@ -98,7 +137,7 @@ fn request(wants: &[Want], limits: Limits, version: i16) -> FetchRequest {
             .with_last_fetched_epoch(if version >= LAST_EPOCH_SINCE { want.last_epoch } else { -1 })
             .with_log_start_offset(-1)
             .with_partition_max_bytes(limits.partition_max_bytes);
-        let same = |topic: &FetchTopic| match version >= TOPIC_ID_SINCE {
+        let same = |topic: &FetchTopic| match by_id {
             true => topic.topic_id.as_bytes() == &want.topic_id,
             false => topic.topic.as_str() == want.topic,
         };
@@ -106,19 +145,27 @@ fn request(wants: &[Want], limits: Limits, version: i16) -> FetchRequest {
             topic.partitions.push(partition);
             continue;
         }
-        let topic = if version >= TOPIC_ID_SINCE {
-            FetchTopic::default().with_topic_id(Uuid::from_bytes(want.topic_id))
-        } else {
-            FetchTopic::default().with_topic(TopicName(StrBytes::from_string(want.topic.clone())))
+        let topic = match topic(want, by_id) {
+            Topic::Id(id) => FetchTopic::default().with_topic_id(id),
+            Topic::Name(name) => FetchTopic::default().with_topic(TopicName(name)),
         };
         topics.push(topic.with_partitions(vec![partition]));
     }
+    let forgotten = session.forgotten.iter().map(|want| {
+        let topic = match topic(want, by_id) {
+            Topic::Id(id) => ForgottenTopic::default().with_topic_id(id),
+            Topic::Name(name) => ForgottenTopic::default().with_topic(TopicName(name)),
+        };
+        topic.with_partitions(vec![want.partition])
+    });
     FetchRequest::default()
         .with_replica_id(BrokerId(-1))
         .with_max_wait_ms(i32::try_from(limits.max_wait.as_millis()).unwrap_or(i32::MAX))
         .with_min_bytes(1)
         .with_max_bytes(limits.max_bytes)
         .with_isolation_level(limits.isolation as i8)
-        .with_session_epoch(-1)
+        .with_session_id(session.id)
+        .with_session_epoch(session.epoch)
         .with_topics(topics)
+        .with_forgotten_topics_data(forgotten.collect())
 }

@@ -44,7 +44,7 @@ use self::route::Route;
 pub(crate) use self::table::Partitions;
 use self::table::{OtherRead, Table};
 use self::target_reads::TargetReads;
-use crate::environment::WallClock;
+use crate::environment::{RequestPartitions, WallClock};
 use crate::lease::Lease;
 use crate::state::Follower;
 
@@ -58,6 +58,7 @@ pub(crate) struct LaneSetup {
     pub(crate) map_topic_id: TopicId,
     pub(crate) config: LaneConfig,
     pub(crate) fetch: FetchConfig,
+    pub(crate) request_partitions: RequestPartitions,
     pub(crate) share: Share,
     pub(crate) clock: WallClock,
     /// Whether the lane may be written.
@@ -106,12 +107,14 @@ pub(crate) struct LaneShell {
     reads: TargetReads,
     table: Table,
     events: Events,
-    status: watch::Sender<Vec<PartitionStatus>>,
+    status: watch::Sender<Vec<Arc<PartitionStatus>>>,
     status_at: Instant,
+    /// Something has happened since the last snapshot.
+    is_news: bool,
 }
 
 impl LaneShell {
-    pub(crate) fn new(setup: Arc<LaneSetup>, status: watch::Sender<Vec<PartitionStatus>>) -> Self {
+    pub(crate) fn new(setup: Arc<LaneSetup>, status: watch::Sender<Vec<Arc<PartitionStatus>>>) -> Self {
         let (sender, inbox) = mpsc::unbounded_channel();
         let begun = Instant::now();
         let core = Lane::new(setup.config.clone(), now(begun, &setup.clock));
@@ -130,6 +133,7 @@ impl LaneShell {
             sender,
             status,
             status_at: begun,
+            is_news: true,
         }
     }
 
@@ -150,6 +154,7 @@ impl LaneShell {
                 biased;
                 () = sleep_until(wake) => {
                     let now = self.now();
+                    self.is_news |= timer.is_some_and(|timer| timer <= Instant::now());
                     self.core.handle_timeout(now);
                     self.slots.unpin_slow(now.mono_ms);
                 }
@@ -173,11 +178,14 @@ impl LaneShell {
 
     fn take(&mut self, message: Message) {
         let now = self.now();
+        self.is_news |= !matches!(message, Message::Fetched(_));
         match message {
             Message::Core(input) => self.core.handle(now, input),
             Message::Many(inputs) => inputs.into_iter().for_each(|input| self.core.handle(now, input)),
             Message::Fetched(done) => {
                 let (inputs, stale) = self.intake.done(done, &mut self.slots, &self.core, now.mono_ms);
+                // In a fetch session an answer may say nothing.
+                self.is_news |= !inputs.is_empty();
                 if stale {
                     refresh(&self.setup.source);
                 }
@@ -260,6 +268,9 @@ impl LaneShell {
     fn publish(&mut self) {
         self.status_at = Instant::now() + STATUS_PAUSE;
         self.table.look_again(&self.setup);
+        if !std::mem::take(&mut self.is_news) {
+            return;
+        }
         let lane = u16::try_from(self.setup.lane).unwrap_or(u16::MAX);
         // One that was let go of is its new lane's.
         let is_here =
@@ -267,9 +278,28 @@ impl LaneShell {
         let all = (0..).map(LanePartition).zip(self.core.partitions());
         let snapshot = all.filter(is_here).map(|(_, partition)| partition);
         let short_of_budget = self.intake.is_short_of_budget();
-        let snapshot = snapshot.map(|partition| events::status(partition, &self.core, lane, short_of_budget)).collect();
-        self.status.send_replace(snapshot);
+        let rows = snapshot.map(|partition| events::status(partition, &self.core, lane, short_of_budget));
+        self.status.send_if_modified(|shown| replace_changed(shown, rows));
     }
+}
+
+/// Puts new rows in the place of those that differ; whether any does.
+fn replace_changed(shown: &mut Vec<Arc<PartitionStatus>>, rows: impl Iterator<Item = PartitionStatus>) -> bool {
+    let (mut count, mut is_changed) = (0, false);
+    for row in rows {
+        match shown.get_mut(count) {
+            Some(before) if **before == row => {}
+            Some(before) => (*before, is_changed) = (Arc::new(row), true),
+            None => {
+                shown.push(Arc::new(row));
+                is_changed = true;
+            }
+        }
+        count += 1;
+    }
+    is_changed |= shown.len() > count;
+    shown.truncate(count);
+    is_changed
 }
 
 /// Both clocks, as the core wants them.

@@ -78,7 +78,7 @@ impl LogReader {
             max_wait: self.max_wait,
             isolation: self.isolation,
         };
-        let (mut found, _) = fetch(&connection, &[want], limits).await?;
+        let mut found = fetch(&connection, &[want], limits).await?;
         let Some((_, partition)) = found.pop() else {
             return Err(self.error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
         };

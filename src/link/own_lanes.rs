@@ -63,7 +63,7 @@ struct Lane {
     /// What a former task of the same lane says late does not count.
     life: u64,
     commands: mpsc::UnboundedSender<Command>,
-    status: watch::Receiver<Vec<PartitionStatus>>,
+    status: watch::Receiver<Vec<Arc<PartitionStatus>>>,
     begun: Instant,
     /// How often in a row it was taken by somebody else.
     taken: u32,
@@ -247,8 +247,18 @@ impl OwnLanes {
     }
 
     /// What all lanes show.
-    pub(crate) fn rows(&self) -> Vec<PartitionStatus> {
+    pub(crate) fn rows(&self) -> Vec<Arc<PartitionStatus>> {
         self.lanes.values().flat_map(|lane| lane.status.borrow().clone()).collect()
+    }
+
+    /// Whether any lane shows something else than at the last look.
+    pub(crate) fn look_for_news(&mut self) -> bool {
+        let look = |lane: &mut Lane| {
+            let is_news = lane.status.has_changed().unwrap_or_default();
+            lane.status.mark_unchanged();
+            is_news
+        };
+        self.lanes.values_mut().fold(false, |is_news, lane| look(lane) | is_news)
     }
 
     /// Bytes a second of the lanes in the last minute or so, if it is time to measure again. A lane that has just begun

@@ -1,6 +1,7 @@
 //! `status`: where each partition stands, from the clusters alone. No `run` need be up, and the source may be gone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use twinlog_client::admin::{IsolationLevel, ListedOffset, OffsetAt, TopicPartition};
 use twinlog_client::{Cluster, Error, Metadata};
@@ -57,14 +58,14 @@ pub async fn status(setup: &LinkSetup) -> Result<Seen, Failure> {
         rows.entry(key.clone()).or_insert_with(|| not_begun(key, target_topic, lane(), end, halt));
     }
     let lanes = u16::try_from(lanes).unwrap_or(u16::MAX);
-    let status = LinkStatus { lanes, ..setup.status(rows.into_values().collect()) };
+    let status = LinkStatus { lanes, ..setup.status(rows.into_values().map(Arc::new).collect()) };
     Ok(Seen { status, words })
 }
 
 /// What the source says of its topics.
 struct SourceSide {
     cluster: Cluster,
-    metadata: std::sync::Arc<Metadata>,
+    metadata: Arc<Metadata>,
     /// Partitions that the configuration selects now, with the mirrors' names.
     selected: BTreeMap<PartitionKey, String>,
 }

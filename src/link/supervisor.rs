@@ -71,7 +71,7 @@ pub struct LinkSetup {
 
 impl LinkSetup {
     /// What it shows of itself, with these partitions.
-    pub fn status(&self, partitions: Vec<PartitionStatus>) -> LinkStatus {
+    pub fn status(&self, partitions: Vec<Arc<PartitionStatus>>) -> LinkStatus {
         LinkStatus {
             link: self.name.clone(),
             source: self.config.source.clone(),
@@ -148,12 +148,14 @@ pub async fn run(
     status: watch::Sender<LinkStatus>,
 ) -> Result<RunEnd, LinkError> {
     let (mut link, mut ends) = Running::begin(setup, status).await?;
-    let mut next_status = Instant::now();
+    let (mut next_status, mut is_news) = (Instant::now(), true);
     link.wants_ends = until_caught_up;
     let end = loop {
         let now = Instant::now();
         if now >= next_status {
-            link.publish();
+            if link.lanes.look_for_news() | std::mem::take(&mut is_news) {
+                link.publish();
+            }
             next_status = now + STATUS;
             if let Some(rates) = link.lanes.rates() {
                 link.members.rates(rates);
@@ -185,8 +187,9 @@ pub async fn run(
             Some(done) = link.rounds.join_next() => link.round_done(unpanicked(done)),
             Some(rows) = link.looks.join_next() => link.looked(unpanicked(rows)),
             () = link.placing.changed() => link.look_at_state(),
-            () = sleep_until(wake) => {}
+            () = sleep_until(wake) => continue,
         }
+        is_news = true;
     };
     link.drain(&mut ends).await;
     link.publish();
@@ -232,11 +235,11 @@ struct Running {
     wants_ends: bool,
     wanted: Option<BTreeMap<PartitionKey, i64>>,
     /// Looks at how far other instances are, and what the last one saw.
-    looks: JoinSet<Option<Vec<PartitionStatus>>>,
+    looks: JoinSet<Option<Vec<Arc<PartitionStatus>>>>,
     next_look: Instant,
-    elsewhere: BTreeMap<PartitionKey, PartitionStatus>,
+    elsewhere: BTreeMap<PartitionKey, Arc<PartitionStatus>>,
     /// What lanes showed last that were drained at the end.
-    last: Vec<PartitionStatus>,
+    last: Vec<Arc<PartitionStatus>>,
     status: watch::Sender<LinkStatus>,
 }
 
@@ -309,6 +312,7 @@ impl Running {
             map_topic_id,
             config,
             fetch: setup.config.fetch,
+            request_partitions: setup.environment.request_partitions,
             share: Share::of(setup.config.budget_bytes, lanes),
             clock: setup.environment.clock.clone(),
             lease: lease.clone(),
@@ -499,7 +503,7 @@ impl Running {
         self.lanes.set_partitions(&self.partitions);
     }
 
-    fn rows(&self) -> BTreeMap<PartitionKey, PartitionStatus> {
+    fn rows(&self) -> BTreeMap<PartitionKey, Arc<PartitionStatus>> {
         let (mut rows, state) = (BTreeMap::new(), self.placing.state());
         for row in self.last.iter().cloned().chain(self.lanes.rows()) {
             rows.insert(PartitionKey { topic: row.topic.clone(), partition: row.partition }, row);
@@ -507,7 +511,7 @@ impl Running {
         for (key, halt) in self.partitions.stops.iter() {
             rows.entry(key.clone()).or_insert_with(|| {
                 let row = self.row(key, state.place(key), Standing::Halted, halt.name());
-                PartitionStatus { detail: Some(halt.to_string()), ..row }
+                Arc::new(PartitionStatus { detail: Some(halt.to_string()), ..row })
             });
         }
         for key in self.partitions.specs.keys() {
@@ -516,21 +520,21 @@ impl Running {
                 Some(at) if self.shared && !self.lanes.has(at.lane) => self.elsewhere(key, place),
                 Some(Place { from: Some(from), .. }) => {
                     let detail = Some(format!("waits for lane {from} to let go of it"));
-                    PartitionStatus { detail, ..self.row(key, place, Standing::Waiting, "moving") }
+                    Arc::new(PartitionStatus { detail, ..self.row(key, place, Standing::Waiting, "moving") })
                 }
-                _ => self.row(key, place, Standing::Waiting, "beginning"),
+                _ => Arc::new(self.row(key, place, Standing::Waiting, "beginning")),
             });
         }
         rows
     }
 
     /// A partition whose lane another instance has.
-    fn elsewhere(&self, key: &PartitionKey, place: Option<Place>) -> PartitionStatus {
+    fn elsewhere(&self, key: &PartitionKey, place: Option<Place>) -> Arc<PartitionStatus> {
         match self.elsewhere.get(key) {
-            Some(row) if row.standing == Standing::Halted => row.clone(),
+            Some(row) if row.standing == Standing::Halted => Arc::clone(row),
             seen => {
                 let row = self.row(key, place, Standing::Elsewhere, Standing::Elsewhere.name());
-                PartitionStatus { synced: seen.and_then(|row| row.synced), ..row }
+                Arc::new(PartitionStatus { synced: seen.and_then(|row| row.synced), ..row })
             }
         }
     }
@@ -566,7 +570,7 @@ impl Running {
         let wanted = self.wanted.as_ref()?;
         let rows = self.rows();
         let lacks = |(key, end): &(&PartitionKey, &i64)| {
-            let done = |row: &&PartitionStatus| row.standing == Standing::Halted || row.synced >= Some(**end);
+            let done = |row: &&Arc<PartitionStatus>| row.standing == Standing::Halted || row.synced >= Some(**end);
             rows.get(*key).filter(done).is_none()
         };
         let mut lacking = wanted.iter().filter(lacks).peekable();
@@ -590,7 +594,7 @@ impl Running {
         None
     }
 
-    fn looked(&mut self, rows: Option<Option<Vec<PartitionStatus>>>) {
+    fn looked(&mut self, rows: Option<Option<Vec<Arc<PartitionStatus>>>>) {
         self.next_look = Instant::now() + LOOK;
         for row in rows.flatten().into_iter().flatten() {
             self.elsewhere.insert(PartitionKey { topic: row.topic.clone(), partition: row.partition }, row);

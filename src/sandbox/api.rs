@@ -66,8 +66,7 @@ macro_rules! apis {
         ///
         /// - AddPartitionsToTxn up to 3, TxnOffsetCommit and EndTxn up to 4: later ones are for brokers among
         ///   themselves or for transactions by KIP-890, which the sandbox does not have.
-        /// - Fetch up to 17: v18 is for followers. Sessions (KIP-227) are not kept: a request for one is answered in
-        ///   full with session id 0, and clients then go without.
+        /// - Fetch up to 17: v18 is for followers.
         /// - OffsetCommit and OffsetFetch up to 9: v10 names topics by id.
         pub const APIS: &[ApiRange] = &[$(ApiRange { api: ApiKey::$api, min: $min, max: $max },)*];
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::clock::Now;
 use crate::codes;
+use crate::fetch_sessions::FetchSessions;
 use crate::group::Group;
 use crate::log::Log;
 use crate::settings::{self, BrokerSettings, Rules};
@@ -107,6 +108,8 @@ pub(crate) struct Cluster {
     pub(crate) topics: BTreeMap<String, Topic>,
     pub(crate) transactions: Transactions,
     pub(crate) groups: BTreeMap<String, Group>,
+    /// By node.
+    fetch_sessions: BTreeMap<i32, FetchSessions>,
     rng: Rng,
     /// How many topics were ever made: each begins with another node as its first leader.
     made: usize,
@@ -123,6 +126,7 @@ impl Cluster {
             topics: BTreeMap::new(),
             transactions: Transactions::new(marker_delay_ms),
             groups: BTreeMap::new(),
+            fetch_sessions: BTreeMap::new(),
             rng: Rng::with_seed(seed),
             made: 0,
             producers_checked_ms: 0,
@@ -342,8 +346,13 @@ impl Cluster {
         }
     }
 
-    /// What the clean restart of a node does to the partitions that it leads.
+    pub(crate) fn fetch_sessions(&mut self, node: i32) -> &mut FetchSessions {
+        self.fetch_sessions.entry(node).or_default()
+    }
+
+    /// What the clean restart of a node does to the partitions that it leads, and to its fetch sessions.
     pub(crate) fn restart(&mut self, node: i32, now_ms: i64) {
+        self.fetch_sessions(node).forget();
         let expiration_ms = self.settings.number("producer.id.expiration.ms");
         for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
             if partition.leader == Some(node) {

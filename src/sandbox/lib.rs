@@ -23,7 +23,7 @@
 //! - Transactions: as before KIP-890 (AddPartitionsToTxn up to v3, EndTxn up to v4), but that a transactional Produce
 //!   from v12 on adds its partitions itself. Coordinators never move and load at once.
 //! - Groups: the classic protocol. There is no `__consumer_offsets` topic, and nothing of KIP-848.
-//! - Fetch sessions (KIP-227): answered in full with session id 0. Idle connections are never closed.
+//! - Fetch sessions (KIP-227): none makes room for another one. Idle connections are never closed.
 //! - Settings: all of a topic's are listed with Kafka's defaults. Those that do something are the limits on sizes and
 //!   timestamps, `cleanup.policy`, `compression.type`, `message.timestamp.type` and `retention.*`; of brokers those on
 //!   producers, transactions and groups, and the defaults of new topics.
@@ -37,6 +37,7 @@ mod cluster;
 mod codes;
 mod decode;
 mod faults;
+mod fetch_sessions;
 mod group;
 mod incoming;
 mod log;

@@ -9,6 +9,7 @@ use twinlog_client::admin::IsolationLevel;
 use twinlog_client::{Error, ErrorCode, Purpose, Retry};
 use twinlog_core::answer_size::AnswerSize;
 use twinlog_core::batch::{Aborted, BatchKind, FetchedBatch};
+use twinlog_core::fetch_session::{FetchSession, Want};
 use twinlog_core::ids::{Now, SourceOffset};
 use twinlog_core::io::{Failure, FetchResult, Input, LanePartition};
 use twinlog_core::lane::Lane;
@@ -20,7 +21,8 @@ use super::budget::Slots;
 use super::outgoing::Outgoing;
 use super::source_leaders::SourceLeaders;
 use super::{LaneSetup, Message, failure, refresh, refresh_now_and_then, tell};
-use crate::fetch::{Limits, Want, fetch};
+use crate::environment::RequestPartitions;
+use crate::fetch::{self, Fetched, Limits, Session, fetch_in};
 
 /// How long a broker may hold a request that leaves out partitions which will want more in a moment.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
@@ -32,9 +34,6 @@ const LEADERLESS_PAUSE: Duration = Duration::from_secs(1);
 /// others.
 const REQUEST_PART: u64 = 4;
 
-/// Partitions in a request to a broker that has more to say than fits an answer: others have their turn next.
-const PARTITIONS_MAX: usize = 64;
-
 /// The least that a partition may have of an answer, so that batches of usual sizes come several at a time.
 const PARTITION_BYTES_MIN: u64 = 64 << 10;
 
@@ -44,8 +43,22 @@ pub(super) struct FetchDone {
     node: i32,
     reserved: u64,
     took: Duration,
+    /// What is wanted of the broker, in order, whether or not the request named it.
     wanted: Vec<(LanePartition, SourceOffset)>,
-    result: Result<(Vec<(usize, FetchPartition)>, usize), Error>,
+    /// Which answer was asked for.
+    scope: Scope,
+    result: Result<Fetched, Error>,
+}
+
+/// What a request is to the fetch session with its broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// It has none.
+    Alone,
+    /// It begins one: the answer has all partitions.
+    First,
+    /// The answer has what is new.
+    News,
 }
 
 /// The requests under way.
@@ -69,12 +82,17 @@ struct Broker {
     /// Which of its partitions comes first: only the first is sure to get a batch above the limits, and who is left
     /// out has the next turn.
     turn: usize,
+    session: FetchSession,
 }
 
 /// What one broker is asked for.
 #[derive(Debug, Default)]
 struct Choice {
-    wants: Vec<(LanePartition, SourceOffset, i32)>,
+    wants: Vec<Want>,
+    /// How many of them are known to have more.
+    behind: usize,
+    /// Others have their turn after them, so that not all are asked for.
+    takes_turns: bool,
     /// Some of its partitions are left out that want more now, or will in a moment.
     leaves_out: bool,
     /// Whose turn it is after that.
@@ -115,7 +133,8 @@ impl Intake {
         };
         let mut choices = BTreeMap::new();
         for (node, led) in self.leaders.of_each().filter(|(node, _)| !self.busy.contains(node)) {
-            let choice = self.brokers.entry(node).or_default().choose(led, core, now, is_held_up);
+            let broker = self.brokers.entry(node).or_default();
+            let choice = broker.choose(led, setup.request_partitions, core, now, is_held_up);
             if !choice.wants.is_empty() {
                 choices.insert(node, choice);
             }
@@ -137,20 +156,22 @@ impl Intake {
             let max_wait = setup.fetch.max_wait;
             let limits = Limits {
                 max_bytes: i32::try_from(reserved).unwrap_or(i32::MAX),
-                partition_max_bytes: partition_bytes(reserved, choice.wants.len(), slots.largest_batch(), setup),
+                partition_max_bytes: partition_bytes(reserved, choice.behind, slots.largest_batch(), setup),
                 max_wait: if choice.leaves_out { SHORT_WAIT.min(max_wait) } else { max_wait },
                 isolation: IsolationLevel::ReadCommitted,
             };
+            let mut wanted: Vec<_> = choice.wants.iter().map(|(id, position, _)| (*id, *position)).collect();
+            wanted.sort_unstable_by_key(|(id, _)| *id);
+            let (scope, wants, session) = broker.ask(choice, setup.request_partitions, core);
             let (source, lane, sender) = (setup.source.clone(), setup.lane, sender.clone());
-            let (ids, wants): (Vec<_>, Vec<_>) = choice.wants.into_iter().filter_map(|want| named(want, core)).unzip();
             tokio::spawn(async move {
                 let begun = Instant::now();
                 let result = match source.connection(node, Purpose::Fetch, lane).await {
-                    Ok(connection) => fetch(&connection, &wants, limits).await,
+                    Ok(connection) => fetch_in(&connection, &wants, &session, limits).await,
                     Err(error) => Err(error),
                 };
                 let took = begun.elapsed();
-                tell(&sender, Message::Fetched(FetchDone { node, reserved, took, wanted: ids, result }));
+                tell(&sender, Message::Fetched(FetchDone { node, reserved, took, wanted, scope, result }));
             });
         }
     }
@@ -164,95 +185,129 @@ impl Intake {
     pub(super) fn done(&mut self, done: FetchDone, slots: &mut Slots, core: &Lane, now_ms: u64) -> (Vec<Input>, bool) {
         self.busy.remove(&done.node);
         slots.unreserve(done.reserved);
-        let mut stale = false;
-        let input = |(partition, position): (LanePartition, SourceOffset), result| Input::Fetched {
-            partition,
-            position,
-            result,
-        };
-        let (answers, frame_bytes) = match done.result {
+        let broker = self.brokers.entry(done.node).or_default();
+        let answer = match done.result {
             Ok(answer) => answer,
             Err(error) => {
+                broker.session.lost();
+                if error.code().is_some_and(is_about_sessions) {
+                    tracing::debug!(%error, "A fetch session is over.");
+                    return (Vec::new(), false);
+                }
                 tracing::debug!(%error, "Fetch failed.");
                 let failed = FetchResult::Failed(failure(&error));
                 return (done.wanted.into_iter().map(|want| input(want, failed.clone())).collect(), true);
             }
         };
-        if let Some(broker) = self.brokers.get_mut(&done.node) {
-            broker.size.answered(frame_bytes as u64, done.reserved, done.took);
+        broker.size.answered(answer.frame_bytes as u64, done.reserved, done.took);
+        if done.scope != Scope::Alone {
+            broker.session.answered(answer.session_id);
         }
-        let frame = slots.frame(frame_bytes as u64);
-        let mut missing: BTreeSet<usize> = (0..done.wanted.len()).collect();
-        let mut inputs = Vec::with_capacity(done.wanted.len());
-        for (place, partition) in answers {
-            let Some(want) = done.wanted.get(place) else { continue };
-            missing.remove(&place);
-            let error = partition.error;
-            stale |= error.retry() == Retry::AfterMetadata;
-            let result = read(partition, frame, slots, now_ms);
-            if let (FetchResult::Failed(_), Some(partition)) = (&result, core.partition(want.0)) {
-                let key = &partition.spec().key;
-                let (topic, partition) = (&key.topic, key.partition);
-                tracing::debug!(topic, partition, %error, "A partition cannot be fetched.");
+        let frame = slots.frame(answer.frame_bytes as u64);
+        let mut stale = false;
+        let mut answered = vec![done.scope == Scope::News; done.wanted.len()];
+        let mut inputs = Vec::new();
+        for of_topic in answer.topics {
+            let ids = self.leaders.of_topic(&of_topic.topic);
+            for partition in of_topic.partitions {
+                let id = usize::try_from(partition.index).ok().and_then(|index| *ids.get(index)?);
+                let place = id.and_then(|id| done.wanted.binary_search_by_key(&id, |(id, _)| *id).ok());
+                let Some(place) = place else { continue };
+                let want = done.wanted[place];
+                answered[place] = true;
+                let error = partition.error;
+                stale |= error.retry() == Retry::AfterMetadata;
+                let result = read(partition, frame, slots, now_ms);
+                if let (FetchResult::Failed(_), Some(partition)) = (&result, core.partition(want.0)) {
+                    let key = &partition.spec().key;
+                    let (topic, partition) = (&key.topic, key.partition);
+                    tracing::debug!(topic, partition, %error, "A partition cannot be fetched.");
+                }
+                inputs.push(input(want, result));
             }
-            inputs.push(input(*want, result));
         }
         slots.frame_done(frame);
-        for want in missing.into_iter().filter_map(|place| done.wanted.get(place)) {
+        for (want, _) in done.wanted.into_iter().zip(answered).filter(|(_, answered)| !answered) {
             let failed = FetchResult::Failed(Failure::Code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
-            inputs.push(input(*want, failed));
+            inputs.push(input(want, failed));
             stale = true;
         }
         (inputs, stale)
     }
 }
 
+fn input((partition, position): (LanePartition, SourceOffset), result: FetchResult) -> Input {
+    Input::Fetched { partition, position, result }
+}
+
+/// Whether the broker says no more than that the session cannot go on.
+fn is_about_sessions(code: ErrorCode) -> bool {
+    [
+        ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
+        ErrorCode::INVALID_FETCH_SESSION_EPOCH,
+        ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
+    ]
+    .contains(&code)
+}
+
 impl Broker {
     /// Goes through the partitions that it leads, from whose turn it is. Where the last answer was full, some are left
-    /// out: to name them all costs more than it brings.
+    /// out if many have more: to name them all costs more than it brings.
     fn choose(
         &self,
         led: &[LanePartition],
+        most: RequestPartitions,
         core: &Lane,
         now: Now,
         is_held_up: impl Fn(LanePartition) -> bool,
     ) -> Choice {
-        let most = if self.size.was_full() { PARTITIONS_MAX } else { usize::MAX };
         let first = self.turn % led.len().max(1);
         let mut choice = Choice { turn: first + 1, ..Choice::default() };
         let (before, from) = led.split_at(first);
         for (place, id) in (first..).zip(from.iter().chain(before)) {
+            let Some(partition) = core.partition(*id) else { continue };
             let Some((position, epoch)) = core.wants_fetch(now, *id) else {
-                let is_copied = |p: &Partition| matches!(p.phase(), Phase::Active) && p.fetch_at(now).is_none();
-                choice.leaves_out |= core.partition(*id).is_some_and(is_copied);
+                choice.leaves_out |= matches!(partition.phase(), Phase::Active) && partition.fetch_at(now).is_none();
                 continue;
             };
-            if choice.wants.len() == most {
-                (choice.leaves_out, choice.turn) = (true, place);
+            if choice.behind >= most.0 && self.size.was_full() {
+                (choice.takes_turns, choice.leaves_out, choice.turn) = (true, true, place);
                 break;
             }
             if !is_held_up(*id) {
                 choice.wants.push((*id, position, epoch));
+                choice.behind += usize::from(partition.is_behind());
             }
         }
         choice
     }
+
+    /// What a request for these says. Where there are many that are not asked for in turns, it belongs to a session.
+    fn ask(&mut self, choice: Choice, most: RequestPartitions, core: &Lane) -> (Scope, Vec<fetch::Want>, Session) {
+        let alone = choice.takes_turns || choice.wants.len() <= most.0;
+        let asked = if alone { self.session.leave(choice.wants) } else { self.session.next(choice.wants) };
+        let scope = match alone {
+            true => Scope::Alone,
+            false if asked.is_full() => Scope::First,
+            false => Scope::News,
+        };
+        let forgotten = asked.forgotten.into_iter().filter_map(|id| named((id, SourceOffset(0), -1), core)).collect();
+        let session = Session { id: asked.session_id, epoch: asked.session_epoch, forgotten };
+        (scope, asked.named.into_iter().filter_map(|want| named(want, core)).collect(), session)
+    }
 }
 
 /// What is asked for of a partition, by its name.
-fn named(
-    (id, from, last_epoch): (LanePartition, SourceOffset, i32),
-    core: &Lane,
-) -> Option<((LanePartition, SourceOffset), Want)> {
+fn named((id, from, last_epoch): Want, core: &Lane) -> Option<fetch::Want> {
     let spec = core.partition(id)?.spec();
     let (topic, topic_id, partition) = (spec.key.topic.clone(), spec.source_topic_id, spec.key.partition);
-    Some(((id, from), Want { topic, topic_id, partition, from: from.0, last_epoch }))
+    Some(fetch::Want { topic, topic_id, partition, from: from.0, last_epoch })
 }
 
-/// What each partition may have of an answer, so that many have something in it: a Produce request takes one batch of
-/// each. A larger batch comes only where it is the first, so there is room for two of the largest.
-fn partition_bytes(answer_bytes: u64, partitions: usize, largest_batch: u64, setup: &LaneSetup) -> i32 {
-    let fair = answer_bytes / u64::try_from(partitions.max(1)).unwrap_or(u64::MAX);
+/// What each partition may have of an answer, so that all that have more have something in it: a Produce request takes
+/// one batch of each. A larger batch comes only where it is the first, so there is room for two of the largest.
+fn partition_bytes(answer_bytes: u64, behind: usize, largest_batch: u64, setup: &LaneSetup) -> i32 {
+    let fair = answer_bytes / u64::try_from(behind.max(1)).unwrap_or(u64::MAX);
     let least = PARTITION_BYTES_MIN.max(2 * largest_batch);
     i32::try_from(fair.max(least)).unwrap_or(i32::MAX).min(setup.fetch.partition_max_bytes)
 }

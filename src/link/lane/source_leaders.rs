@@ -1,12 +1,16 @@
-//! Who leads each partition of the source, as the metadata say: looked up once for all requests until there are new
-//! metadata.
+//! Who leads each partition of the source, as the metadata say, and which partition of the lane an answer is about:
+//! looked up once for all requests until there are new metadata.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kafka_protocol::protocol::StrBytes;
+use rustc_hash::FxHashMap;
 use twinlog_client::Metadata;
-use twinlog_core::io::LanePartition;
+use twinlog_core::io::{LanePartition, PartitionSpec};
 use twinlog_core::lane::Lane;
+use twinlog_wire::topic::Topic;
+use uuid::Uuid;
 
 /// The partitions of the lane by their leader.
 #[derive(Debug, Default)]
@@ -15,6 +19,8 @@ pub(super) struct SourceLeaders {
     by_node: BTreeMap<i32, Vec<LanePartition>>,
     without: Vec<LanePartition>,
     known: usize,
+    /// By topic, under its id and its name, and by partition.
+    named: FxHashMap<Topic, Vec<Option<LanePartition>>>,
 }
 
 impl SourceLeaders {
@@ -25,6 +31,7 @@ impl SourceLeaders {
         }
         for (id, partition) in (0..).map(LanePartition).zip(core.partitions()).skip(self.known) {
             let key = &partition.spec().key;
+            self.name(id, partition.spec());
             match metadata.leader(&key.topic, key.partition) {
                 Some(node) => self.by_node.entry(node).or_default().push(id),
                 None => self.without.push(id),
@@ -36,6 +43,21 @@ impl SourceLeaders {
     /// Each broker that leads any, with what it leads.
     pub(super) fn of_each(&self) -> impl Iterator<Item = (i32, &[LanePartition])> {
         self.by_node.iter().map(|(node, led)| (*node, led.as_slice()))
+    }
+
+    fn name(&mut self, id: LanePartition, spec: &PartitionSpec) {
+        let Ok(place) = usize::try_from(spec.key.partition) else { return };
+        let topic_id = Topic::Id(Uuid::from_bytes(spec.source_topic_id));
+        for topic in [topic_id, Topic::Name(StrBytes::from_string(spec.key.topic.clone()))] {
+            let partitions = self.named.entry(topic).or_default();
+            partitions.resize(partitions.len().max(place + 1), None);
+            partitions[place] = Some(id);
+        }
+    }
+
+    /// The partitions of a topic, by their numbers.
+    pub(super) fn of_topic(&self, topic: &Topic) -> &[Option<LanePartition>] {
+        self.named.get(topic).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Partitions without a leader.

@@ -196,7 +196,7 @@ async fn read_from(
         },
     };
     let mut results: BTreeMap<usize, FetchPartition> = match answer {
-        Ok((found, _)) => found.into_iter().collect(),
+        Ok(found) => found.into_iter().collect(),
         Err(failure) => {
             refresh(target);
             let failed = |(partition, from, _): &(LanePartition, TargetOffset, Want)| Input::TargetRead {

@@ -19,8 +19,10 @@ impl Api for FetchRequest {
     const READS_ONLY: bool = true;
 
     fn attempt(&mut self, context: &mut Context<'_>) -> Attempt<FetchResponse> {
-        if self.session_id != 0 {
-            return Attempt::Done(self.refusal(ErrorCode::FETCH_SESSION_ID_NOT_FOUND, context.version()));
+        if context.is_first
+            && let Err(code) = self.begin(context)
+        {
+            return Attempt::Done(self.refusal(code, context.version()));
         }
         let until_ms = context.began_ms + wait_ms(self.max_wait_ms);
         let wants_more = context.now.elapsed_ms < until_ms && !self.is_ripe(context);
@@ -38,18 +40,26 @@ impl Api for FetchRequest {
         }
         let responses = self.topics.iter().map(|topic| {
             let refused = |asked: &FetchPartition| empty(asked.partition, code);
-            answered(topic, topic.partitions.iter().map(refused).collect(), version)
+            let partitions = topic.partitions.iter().map(refused).collect();
+            FetchableTopicResponse::default().with_topic(topic.topic.clone()).with_partitions(partitions)
         });
         FetchResponse::default().with_responses(responses.collect())
     }
 }
 
 trait Reads {
+    /// Takes it into its session.
+    fn begin(&mut self, context: &mut Context<'_>) -> Result<(), ErrorCode>;
     fn is_ripe(&self, context: &mut Context<'_>) -> bool;
     fn read(&self, context: &mut Context<'_>) -> FetchResponse;
 }
 
 impl Reads for FetchRequest {
+    fn begin(&mut self, context: &mut Context<'_>) -> Result<(), ErrorCode> {
+        let by_id = context.version() >= TOPIC_ID_SINCE;
+        context.cluster.fetch_sessions(context.node()).begin(self, by_id)
+    }
+
     /// Whether there are as many bytes as wanted, or an error.
     fn is_ripe(&self, context: &mut Context<'_>) -> bool {
         let isolation = Isolation::read(self.isolation_level);
@@ -78,7 +88,7 @@ impl Reads for FetchRequest {
         let mut left = usize::try_from(self.max_bytes).unwrap_or_default();
         let mut is_empty = true;
         let mut moved = Vec::new();
-        let mut response = FetchResponse::default();
+        let mut answers = Vec::with_capacity(self.topics.len());
         for topic in &self.topics {
             let name = name(context, topic);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -92,7 +102,7 @@ impl Reads for FetchRequest {
                 left = left.saturating_sub(len);
                 partitions.push(data);
             }
-            response.responses.push(answered(topic, partitions, context.version()));
+            answers.push((topic, partitions));
         }
         moved.sort_unstable();
         moved.dedup();
@@ -100,7 +110,9 @@ impl Reads for FetchRequest {
             let (host, port) = context.address(node);
             NodeEndpoint::default().with_node_id(BrokerId(node)).with_host(host).with_port(port)
         };
-        response.with_node_endpoints(moved.into_iter().map(endpoint).collect())
+        let endpoints = moved.into_iter().map(endpoint).collect();
+        let by_id = context.version() >= TOPIC_ID_SINCE;
+        context.cluster.fetch_sessions(context.node()).answer(self, by_id, answers).with_node_endpoints(endpoints)
     }
 }
 
@@ -169,12 +181,4 @@ fn empty(index: i32, code: ErrorCode) -> PartitionData {
         .with_log_start_offset(-1)
         .with_preferred_read_replica(BrokerId(-1))
         .with_records(Some(bytes::Bytes::new()))
-}
-
-fn answered(topic: &FetchTopic, partitions: Vec<PartitionData>, version: i16) -> FetchableTopicResponse {
-    let answered = FetchableTopicResponse::default().with_partitions(partitions);
-    match version >= TOPIC_ID_SINCE {
-        true => answered.with_topic_id(topic.topic_id),
-        false => answered.with_topic(topic.topic.clone()),
-    }
 }

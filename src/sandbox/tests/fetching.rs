@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
-use kafka_protocol::messages::fetch_request::FetchTopic;
+use kafka_protocol::messages::fetch_request::{FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{
@@ -213,8 +213,46 @@ async fn topics_have_ids_and_names_and_neither_may_be_wrong() {
     nowhere.topics[0].topic = topic_name("nowhere");
     let code = ErrorCode(client.fetch_with(&nowhere).await.error_code);
     assert_eq!(code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-    let session = client.call(&fetch_request(0).with_session_id(5).with_session_epoch(1), 12).await;
-    assert_eq!(ErrorCode(session.error_code), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_answers_with_what_is_new_until_it_is_closed_or_the_node_restarts() {
+    let (sandbox, _clock, mut client) = simple();
+    let begin = fetch_request(0).with_session_epoch(0);
+    let first = client.call(&begin, 12).await;
+    assert!(first.session_id > 0);
+    let mut next = begin.clone().with_session_id(first.session_id).with_session_epoch(1).with_topics(Vec::new());
+    assert_eq!(client.call(&next, 12).await.responses, Vec::new(), "nothing is new");
+    client.append(plain(1)).await.unwrap();
+    for epoch in [2, 3] {
+        next.session_epoch = epoch;
+        let answer = client.call(&next, 12).await;
+        let records = answer.responses[0].partitions[0].records.clone();
+        assert_eq!(batches(records).len(), 1, "as long as the position is the same");
+    }
+    next.session_epoch = 3;
+    let again = client.call(&next, 12).await;
+    assert_eq!(ErrorCode(again.error_code), ErrorCode::INVALID_FETCH_SESSION_EPOCH);
+    next.session_epoch = 4;
+    let by_id = ErrorCode(client.call(&next, 13).await.error_code);
+    assert_eq!(by_id, ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
+    let mut last = next.clone();
+    let forgotten = fetch_request(0).topics.remove(0);
+    last.forgotten_topics_data = vec![ForgottenTopic::default().with_topic(forgotten.topic).with_partitions(vec![0])];
+    assert_eq!(client.call(&last, 12).await.session_id, 0, "nothing is left in it");
+    let ended = client.call(&next.clone().with_session_epoch(5), 12).await;
+    assert_eq!(ErrorCode(ended.error_code), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+
+    let second = client.call(&begin, 12).await.session_id;
+    assert_eq!(client.call(&begin.clone().with_session_id(second).with_session_epoch(-1), 12).await.session_id, 0);
+    let closed = client.call(&next.clone().with_session_id(second).with_session_epoch(1), 12).await;
+    assert_eq!(ErrorCode(closed.error_code), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+
+    let third = client.call(&begin, 12).await.session_id;
+    sandbox.restart(1).unwrap();
+    let mut client = Client::new(&sandbox, 1);
+    let lost = client.call(&next.with_session_id(third).with_session_epoch(1), 12).await;
+    assert_eq!(ErrorCode(lost.error_code), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
 }
 
 #[tokio::test(start_paused = true)]

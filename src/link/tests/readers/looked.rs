@@ -1,6 +1,6 @@
 //! `translate`, `status` and `verify` with both sides there.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use twinlog_client::admin::TopicPartition;
 use twinlog_core::map_record::{FORMAT, MapRecord, PartitionKey};
@@ -19,7 +19,7 @@ pub(crate) async fn ask(setup: &LinkSetup, side: Side, topic: &str, offset: i64)
     Ok(translate(setup, &question).await?.answer)
 }
 
-async fn row(written: &Written) -> PartitionStatus {
+async fn row(written: &Written) -> Arc<PartitionStatus> {
     let seen = status(&written.setup).await.unwrap();
     assert_eq!(seen.words, [] as [&str; 0]);
     let [row] = seen.status.partitions.try_into().unwrap();
@@ -107,7 +107,7 @@ async fn somebody_elses_record_is_named_by_both_offsets() {
     assert_eq!(written.foreign().await, NEXT_TARGET);
     let row = row(&written).await;
     assert_eq!((row.standing, row.state.as_str()), (Standing::Halted, "diverged"), "{row:?}");
-    assert!(row.detail.unwrap().contains("expected offset 9, found 9"));
+    assert!(row.detail.as_deref().unwrap().contains("expected offset 9, found 9"));
     let verdict = verdict(&written).await;
     let what = "the target has a batch that this link did not write".to_owned();
     let wanted = Difference { source_offset: SYNCED, target_offset: NEXT_TARGET, what };
