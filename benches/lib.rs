@@ -2,3 +2,4 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a benchmark that cannot be run says why and stops")]
 
 pub mod link;
+pub mod marks;

@@ -6,20 +6,20 @@
 //! the source shows its records, to a link that waits for them, to the arrival of the last batch at the target: what
 //! a start costs is no part of it.
 
-mod arena;
+pub(crate) mod arena;
 mod bare;
-mod cells;
-mod child;
-mod contender;
+pub(crate) mod cells;
+pub(crate) mod child;
+pub(crate) mod contender;
 mod fields;
 mod machine;
 mod net;
 mod plot;
-mod program;
+pub(crate) mod program;
 mod progress;
 mod relay;
 mod report;
-mod stub;
+pub(crate) mod stub;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
 use twinlog_sandbox::TopicSpec;
 use twinlog_testcontainers::{Folder, Program};
 
@@ -100,7 +99,7 @@ impl Run<'_> {
         let (peers, child) = match contender {
             Contender::Twinlog => {
                 let stubs = stubs();
-                let child = self.twinlog(&stubs, &folder, tls.as_ref())?;
+                let child = twinlog(self.program, &stubs, &folder, tls.is_some())?;
                 (Peers::Stubs(Box::new(stubs)), child)
             }
             Contender::Bare => {
@@ -190,22 +189,6 @@ impl Run<'_> {
         Ok(Outcome { bytes, cost, calls, refused })
     }
 
-    fn twinlog(&self, stubs: &Stubs, folder: &Folder, tls: Option<&Arc<ServerConfig>>) -> Result<Program, String> {
-        let tls = match tls {
-            Some(_) => format!(", tls: {{ ca_file: {CA_FILE}, server_name: {} }}", net::SERVER_NAME),
-            None => String::new(),
-        };
-        let yaml = format!(
-            "clusters:\n  a: {{ bootstrap: ['{}']{tls} }}\n  b: {{ bootstrap: ['{}']{tls} }}\nlinks:\n  bench:\n    \
-             source: a\n    target: b\n    topics: {{ include: [{TOPIC}] }}\n",
-            stubs.source_address(),
-            stubs.target_address(),
-        );
-        std::fs::write(folder.path().join("twinlog.yaml"), yaml).map_err(|error| error.to_string())?;
-        let words = ["-c", "twinlog.yaml", "run"];
-        Program::start("twinlog", self.program, &words, &[], folder).map_err(|error| error.to_string())
-    }
-
     fn bare(&self, stubs: &Stubs, folder: &Folder) -> Result<Program, String> {
         let partitions = self.arena.partitions();
         let mirror = TopicSpec::new(TOPIC, i32::try_from(partitions).map_err(|error| error.to_string())?);
@@ -231,4 +214,21 @@ impl Run<'_> {
         }
         Program::start(words[0], &own, &words, &[], folder).map_err(|error| error.to_string())
     }
+}
+
+/// Starts the shipped binary between the stubs.
+pub(crate) fn twinlog(program: &Path, stubs: &Stubs, folder: &Folder, has_tls: bool) -> Result<Program, String> {
+    let tls = match has_tls {
+        true => format!(", tls: {{ ca_file: {CA_FILE}, server_name: {} }}", net::SERVER_NAME),
+        false => String::new(),
+    };
+    let yaml = format!(
+        "clusters:\n  a: {{ bootstrap: ['{}']{tls} }}\n  b: {{ bootstrap: ['{}']{tls} }}\nlinks:\n  bench:\n    \
+         source: a\n    target: b\n    topics: {{ include: [{TOPIC}] }}\n",
+        stubs.source_address(),
+        stubs.target_address(),
+    );
+    std::fs::write(folder.path().join("twinlog.yaml"), yaml).map_err(|error| error.to_string())?;
+    let words = ["-c", "twinlog.yaml", "run"];
+    Program::start("twinlog", program, &words, &[], folder).map_err(|error| error.to_string())
 }

@@ -43,14 +43,19 @@ impl Progress {
 
     /// Whether `total` has arrived, after at most `patience`; an error as soon as something went wrong.
     pub(crate) fn wait(&self, total: u64, patience: Duration) -> Result<bool, String> {
+        let done = self.wait_for(total, patience)?;
+        if done > total {
+            return Err(format!("{done} arrived, and there are only {total}"));
+        }
+        Ok(done == total)
+    }
+
+    /// How much has arrived, as soon as it is as much as this, and after at most `patience`.
+    pub(crate) fn wait_for(&self, enough: u64, patience: Duration) -> Result<u64, String> {
         let state = self.lock();
-        let undecided = |state: &mut State| state.done < total && state.trouble.is_none();
+        let undecided = |state: &mut State| state.done < enough && state.trouble.is_none();
         let waited = self.changed.wait_timeout_while(state, patience, undecided);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match &state.trouble {
-            Some(trouble) => Err(trouble.clone()),
-            None if state.done > total => Err(format!("{} arrived, and there are only {total}", state.done)),
-            None => Ok(state.done == total),
-        }
+        state.trouble.clone().map_or(Ok(state.done), Err)
     }
 }

@@ -7,6 +7,7 @@
 pub(crate) mod front;
 mod offsets;
 mod requests;
+mod sessions;
 pub(crate) mod source;
 pub(crate) mod target;
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_protocol::messages::fetch_request::FetchPartition;
 use kafka_protocol::messages::{ApiKey, FetchRequest, RequestHeader};
 use kafka_protocol::protocol::Decodable as _;
 use twinlog_sandbox::Sandbox;
@@ -18,6 +19,7 @@ use super::TOPIC;
 use super::front::{Answer, Broker, Taken};
 use super::offsets;
 use super::requests::Requests;
+use super::sessions::Sessions;
 
 /// From here on topics are named by id; older requests for the topic are not answered.
 const VERSION_MIN: i16 = 13;
@@ -31,6 +33,7 @@ pub(crate) struct Source {
     state: Mutex<State>,
     changed: Condvar,
     sandbox: OnceLock<Sandbox>,
+    sessions: Mutex<Sessions>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,7 @@ impl Source {
             state: Mutex::new(state),
             changed: Condvar::new(),
             sandbox: OnceLock::new(),
+            sessions: Mutex::default(),
         }
     }
 
@@ -99,41 +103,35 @@ impl Source {
     }
 
     /// What is read now, by the request's limits: whole batches, and the first one whatever its length.
-    fn choose(&self, request: &FetchRequest, released: bool) -> io::Result<Vec<Part>> {
+    fn choose(&self, max_bytes: i32, asked: &[FetchPartition], released: bool) -> io::Result<Vec<Part>> {
         let len = self.arena.batch_len();
-        let mut left = usize::try_from(request.max_bytes).unwrap_or_default();
+        let mut left = usize::try_from(max_bytes).unwrap_or_default();
         let mut is_first = true;
-        let mut parts = Vec::new();
-        for topic in &request.topics {
-            if topic.topic_id != self.topic_id {
-                return Err(unexpected("a Fetch of the topic and of others"));
+        let mut parts = Vec::with_capacity(asked.len());
+        for asked in asked {
+            let in_range = usize::try_from(asked.partition).is_ok_and(|index| index < self.arena.partitions());
+            let offset = u64::try_from(asked.fetch_offset).ok().filter(|_| in_range);
+            let Some(offset) = offset.filter(|offset| offset.is_multiple_of(self.arena.records_a_batch())) else {
+                return Err(unexpected("a Fetch of a partition or offset that no batch begins at"));
+            };
+            let first = offset / self.arena.records_a_batch();
+            let there = if released { self.batches_a_partition.saturating_sub(first) } else { 0 };
+            let limit = usize::try_from(asked.partition_max_bytes).unwrap_or_default().min(left);
+            let mut count = ((limit / len) as u64).min(there).min(self.arena.held());
+            if count == 0 && is_first {
+                count = there.min(1);
             }
-            parts.reserve(topic.partitions.len());
-            for asked in &topic.partitions {
-                let in_range = usize::try_from(asked.partition).is_ok_and(|index| index < self.arena.partitions());
-                let offset = u64::try_from(asked.fetch_offset).ok().filter(|_| in_range);
-                let Some(offset) = offset.filter(|offset| offset.is_multiple_of(self.arena.records_a_batch())) else {
-                    return Err(unexpected("a Fetch of a partition or offset that no batch begins at"));
-                };
-                let first = offset / self.arena.records_a_batch();
-                let there = if released { self.batches_a_partition.saturating_sub(first) } else { 0 };
-                let limit = usize::try_from(asked.partition_max_bytes).unwrap_or_default().min(left);
-                let mut count = ((limit / len) as u64).min(there).min(self.arena.held());
-                if count == 0 && is_first {
-                    count = there.min(1);
-                }
-                is_first &= count == 0;
-                left = left.saturating_sub(count as usize * len);
-                parts.push(Part { partition: asked.partition, first, count });
-            }
+            is_first &= count == 0;
+            left = left.saturating_sub(count as usize * len);
+            parts.push(Part { partition: asked.partition, first, count });
         }
         Ok(parts)
     }
 
     /// Waits as long as the request lets it while there is nothing.
-    fn wait(&self, request: &FetchRequest) -> io::Result<(Vec<Part>, bool)> {
+    fn wait(&self, request: &FetchRequest, asked: &[FetchPartition]) -> io::Result<(Vec<Part>, bool)> {
         let mut state = self.lock();
-        for asked in request.topics.iter().flat_map(|topic| &topic.partitions) {
+        for asked in asked {
             if let Some(was) = usize::try_from(asked.partition).ok().and_then(|index| state.asked.get_mut(index))
                 && !std::mem::replace(was, true)
             {
@@ -142,42 +140,64 @@ impl Source {
         }
         self.changed.notify_all();
         let released = state.released;
-        let parts = self.choose(request, released)?;
+        let parts = self.choose(request.max_bytes, asked, released)?;
         if parts.iter().any(|part| part.count > 0) {
             return Ok((parts, released));
         }
         let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or_default());
         let waited = self.changed.wait_timeout_while(state, max_wait, |state| state.released == released);
         let released = waited.unwrap_or_else(PoisonError::into_inner).0.released;
-        Ok((self.choose(request, released)?, released))
+        Ok((self.choose(request.max_bytes, asked, released)?, released))
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn answer(self: &Arc<Self>, frame: &Bytes, version: i16) -> io::Result<Option<Answer>> {
         let mut body = frame.clone();
         let header = RequestHeader::decode(&mut body, ApiKey::Fetch.request_header_version(version));
         let header = header.map_err(|error| unexpected(&error.to_string()))?;
-        let request = FetchRequest::decode(&mut body, version).map_err(|error| unexpected(&error.to_string()))?;
-        if request.topics.iter().all(|topic| topic.topic_id != self.topic_id) {
+        let mut request = FetchRequest::decode(&mut body, version).map_err(|error| unexpected(&error.to_string()))?;
+        let is_other = |id| id != self.topic_id;
+        let is_about_others = request.topics.iter().all(|topic| is_other(topic.topic_id));
+        if is_about_others && request.session_id == 0 {
             return Ok(None);
         }
-        if version < VERSION_MIN || request.session_id != 0 || request.session_epoch > 0 {
-            return Err(unexpected("a Fetch by name or in a session"));
+        if version < VERSION_MIN || request.topics.iter().any(|topic| is_other(topic.topic_id)) {
+            return Err(unexpected("a Fetch by name, or of the topic and of others"));
         }
-        let (parts, released) = self.wait(&request)?;
+        let begun = self.sessions().begin(&mut request);
+        let session_id = begun.map_err(|code| unexpected(&format!("a Fetch in a session: {code}")))?;
+        let asked = self.sessions().asked(session_id);
+        let asked = asked.unwrap_or_else(|| request.topics.drain(..).flat_map(|topic| topic.partitions).collect());
+        let (mut parts, released) = self.wait(&request, &asked)?;
+        let end = self.end(released);
+        if !self.sessions().tell(session_id, end) {
+            parts.retain(|part| part.count > 0);
+        }
         let source = Arc::clone(self);
-        Ok(Some(Box::new(move |stream| source.write(stream, header.correlation_id, &parts, source.end(released)))))
+        Ok(Some(Box::new(move |stream| source.write(stream, header.correlation_id, session_id, &parts, end))))
     }
 
     /// Writes an answer: small fields from one buffer, batches from where they are prepared.
-    fn write(&self, stream: &mut Stream, correlation_id: i32, parts: &[Part], end: i64) -> io::Result<()> {
+    fn write(
+        &self,
+        stream: &mut Stream,
+        correlation_id: i32,
+        session_id: i32,
+        parts: &[Part],
+        end: i64,
+    ) -> io::Result<()> {
         let batch_len = self.arena.batch_len();
         let mut small = Vec::with_capacity(64 + parts.len() * 64);
         let mut cuts = Vec::with_capacity(parts.len());
         small.extend_from_slice(&[0; 4]);
         small.extend_from_slice(&correlation_id.to_be_bytes());
         small.push(0);
-        // Not throttled, no error, no session.
-        small.extend_from_slice(&[0; 10]);
+        // Not throttled, no error.
+        small.extend_from_slice(&[0; 6]);
+        small.extend_from_slice(&session_id.to_be_bytes());
         put_count(&mut small, 1);
         small.extend_from_slice(self.topic_id.as_bytes());
         put_count(&mut small, parts.len());
@@ -246,8 +266,6 @@ impl Broker for Arc<Source> {
 
 #[cfg(test)]
 mod tests {
-    use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-
     use super::super::super::cells::{self, Cell};
     use super::*;
 
@@ -264,10 +282,10 @@ mod tests {
                     .with_fetch_offset(offset)
                     .with_partition_max_bytes(partition_max_bytes)
             };
-            let topic =
-                FetchTopic::default().with_topic_id(source.topic_id).with_partitions((0..3).map(asked).collect());
-            let request = FetchRequest::default().with_max_bytes(max_bytes).with_topics(vec![topic]);
-            source.choose(&request, released).map(|parts| parts.iter().map(|part| part.count).collect::<Vec<_>>())
+            let asked: Vec<_> = (0..3).map(asked).collect();
+            source
+                .choose(max_bytes, &asked, released)
+                .map(|parts| parts.iter().map(|part| part.count).collect::<Vec<_>>())
         };
         assert_eq!(choose(100 * len, 4 * len + 1, 0, true).unwrap(), [4, 4, 4]);
         assert_eq!(choose(6 * len, 4 * len, 0, true).unwrap(), [4, 2, 0]);
