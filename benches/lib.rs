@@ -4,10 +4,12 @@
 mod ask;
 mod bare;
 mod child;
+pub mod comparison;
 mod fields;
 pub mod link;
 mod machine;
 mod net;
+mod plot;
 mod program;
 mod progress;
 mod spread;
