@@ -114,3 +114,22 @@ pub(crate) fn whole_batch(bytes: &[u8]) -> io::Result<Option<BatchMeta>> {
     let meta = BatchMeta::parse(bytes).map_err(io::Error::other)?;
     Ok((meta.len as usize <= bytes.len()).then_some(meta))
 }
+
+#[cfg(test)]
+mod tests {
+    use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_that_is_cut_off_is_none_yet() {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        builder.push(&NewRecord { value: Some(b"value"), ..NewRecord::default() });
+        let batch = builder.finish().unwrap();
+        assert_eq!(whole_batch(&batch).unwrap().map(|batch| batch.record_count), Some(1));
+        for len in [0, HEAD_LEN - 1, HEAD_LEN, batch.len() - 1] {
+            assert!(whole_batch(&batch[..len]).unwrap().is_none(), "{len} bytes");
+        }
+        assert!(whole_batch(&[0; HEAD_LEN]).is_err(), "what is no batch is an error");
+    }
+}

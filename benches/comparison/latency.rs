@@ -200,7 +200,8 @@ mod tests {
             moments.iter().for_each(|ms| line.add(1, Duration::from_millis(*ms)));
             line
         };
-        let sent = Sent { range: vec![0..2], due: vec![line(&[10, 20])], acknowledged: vec![line(&[11, 21])] };
+        let range = std::iter::once(0..2).collect();
+        let sent = Sent { range, due: vec![line(&[10, 20])], acknowledged: vec![line(&[11, 21])] };
         let phase = Phase { load: RATES[0], sent, client_cores: 0.5 };
         let mut seen = Seen { source: vec![line(&[12, 24])], target: Some(vec![line(&[21, 41])]) };
         let result = phase.result(Some(Contender::Bare), &seen).unwrap();
