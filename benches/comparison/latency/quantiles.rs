@@ -31,6 +31,7 @@ mod tests {
     fn a_quantile_is_the_time_that_so_many_were_not_slower_than() {
         let times: Vec<f64> = (1..=1_000).rev().map(f64::from).collect();
         assert_eq!(Quantiles::of(times), Quantiles { p50: 500.0, p99: 990.0, p999: 999.0, max: 1_000.0 });
+        assert_eq!(Quantiles::of(vec![3.0, 1.0, 2.0]), Quantiles { p50: 2.0, p99: 3.0, p999: 3.0, max: 3.0 });
         assert_eq!(Quantiles::of(vec![7.0]), Quantiles { p50: 7.0, p99: 7.0, p999: 7.0, max: 7.0 });
         assert!(Quantiles::of(Vec::new()).p50.is_nan());
     }
