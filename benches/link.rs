@@ -7,16 +7,9 @@
 //! a start costs is no part of it.
 
 pub(crate) mod arena;
-mod bare;
 pub(crate) mod cells;
-pub(crate) mod child;
 pub(crate) mod contender;
-mod fields;
-mod machine;
-mod net;
 mod plot;
-pub(crate) mod program;
-mod progress;
 mod relay;
 mod report;
 pub(crate) mod stub;
@@ -24,15 +17,17 @@ pub(crate) mod stub;
 mod tests;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 
+use crate::bare::{self, BARE, Job};
+use crate::{machine, program, results};
 use arena::Arena;
 use cells::Cell;
-use contender::{BARE, Contender, RELAY, Run};
+use contender::{Contender, RELAY, Run};
 use report::{CellResult, Report};
 
 /// Rounds of a quick run.
@@ -95,16 +90,13 @@ pub fn main() -> ExitCode {
 }
 
 fn child_main(words: &[String]) -> Result<ExitCode, String> {
-    let word = |place: usize| words.get(place).map(String::as_str).ok_or_else(|| "too few words".to_owned());
-    let address = |place| word(place)?.parse().map_err(|_| "not an address".to_owned());
-    let id = |place| uuid::Uuid::parse_str(word(place)?).map(uuid::Uuid::into_bytes).map_err(|e| e.to_string());
-    let (source, target) = (address(1)?, address(2)?);
-    let ended = if word(0)? == RELAY {
-        relay::relay(source, target, words.get(3).map(Path::new))
+    let ended = if words[0] == RELAY {
+        let word = |place: usize| words.get(place).ok_or_else(|| "too few words".to_owned());
+        let address = |place| word(place)?.parse().map_err(|_| "not an address".to_owned());
+        relay::relay(address(1)?, address(2)?, words.get(3).map(Path::new))
     } else {
-        let partitions = word(5)?.parse().map_err(|_| "not a number".to_owned())?;
-        let job = bare::Job { source, target, topic_id: id(3)?, mirror_id: id(4)?, partitions };
-        bare::copy(&job, words.get(6).map(Path::new))
+        let (job, ca_file) = Job::from_words(words)?;
+        bare::copy(&job, ca_file)
     };
     ended.map(|()| ExitCode::SUCCESS).map_err(|error: io::Error| error.to_string())
 }
@@ -134,10 +126,6 @@ fn bench(arguments: &Arguments) -> Result<ExitCode, String> {
         println!("written to {}", written.display());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn results() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("results")
 }
 
 /// A short look at a few cells beside the committed result.

@@ -1,152 +1,225 @@
-//! Who copies.
+//! Who copies: each a child process of the bench.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use twinlog_testcontainers::{MirrorMaker, Program, eventually};
+use twinlog_testcontainers::{Folder, KafkaVersion, Kit, MirrorMaker, Program};
 
-use super::process::Cost;
-use super::{Clusters, PARTITIONS, PATIENCE, TOPIC};
+use super::clusters::Clusters;
+use super::peers;
+use crate::bare::Job;
+use crate::plot::{OWN, RGBColor};
 
-/// Something that copies the topic.
+/// MirrorMaker 2's heap: as large as it wants to be with the largest of the workloads.
+const HEAP_MB: u32 = 1024;
+
+/// The five of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
-    /// This project's binary.
+    /// The shipped binary.
     Twinlog,
-    /// MirrorMaker 2, as it comes or with settings for throughput.
-    MirrorMaker { tuned: bool },
-    /// Any other program: name and command line.
-    Other(String, String),
+    /// The floor.
+    Bare,
+    /// A copier of a hundred lines on a good client.
+    FranzGo,
+    /// MirrorMaker 2 with settings for throughput, or as it comes.
+    MirrorMaker { is_tuned: bool },
+}
+
+/// What is started, as far as it could be found or built.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    twinlog: PathBuf,
+    franz_go: Result<PathBuf, String>,
+}
+
+/// One copy of a topic to a mirror that is not there yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Task<'a> {
+    pub(crate) clusters: &'a Clusters,
+    pub(crate) programs: &'a Programs,
+    pub(crate) topic: &'a str,
+    pub(crate) partitions: u32,
+    /// A name that no copy had before.
+    pub(crate) name: String,
 }
 
 impl Contender {
-    pub(crate) fn all() -> Vec<Self> {
-        let mut all = vec![Self::Twinlog];
-        if let Ok(other) = std::env::var("TWINLOG_BENCH_OTHER") {
-            let (name, command) = other.split_once('=').expect("TWINLOG_BENCH_OTHER is name=program arguments");
-            all.push(Self::Other(name.to_owned(), command.to_owned()));
-        }
-        all.push(Self::MirrorMaker { tuned: true });
-        all.push(Self::MirrorMaker { tuned: false });
-        all
-    }
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Twinlog,
+        Self::Bare,
+        Self::FranzGo,
+        Self::MirrorMaker { is_tuned: true },
+        Self::MirrorMaker { is_tuned: false },
+    ];
 
-    pub(crate) fn name(&self) -> String {
+    /// What `--contender` names it.
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Twinlog => "twinlog".to_owned(),
-            Self::MirrorMaker { tuned: true } => "MirrorMaker 2, tuned".to_owned(),
-            Self::MirrorMaker { tuned: false } => "MirrorMaker 2, defaults".to_owned(),
-            Self::Other(name, _) => name.clone(),
+            Self::Twinlog => "twinlog",
+            Self::Bare => "bare",
+            Self::FranzGo => "franz-go",
+            Self::MirrorMaker { is_tuned: true } => "mm2-tuned",
+            Self::MirrorMaker { is_tuned: false } => "mm2",
         }
     }
 
-    /// Copies everything from nothing, and tells what that cost.
-    pub(crate) fn copy(&self, clusters: &Clusters, records: u64) -> Cost {
+    /// What the result names it.
+    pub(crate) fn title(self) -> &'static str {
         match self {
-            Self::Twinlog => twinlog(clusters, records),
-            Self::MirrorMaker { tuned } => mirror_maker(clusters, records, *tuned),
-            Self::Other(name, command) => other(clusters, records, name, command),
+            Self::Twinlog => "twinlog",
+            Self::Bare => "bare loop",
+            Self::FranzGo => "franz-go copier",
+            Self::MirrorMaker { is_tuned: true } => "MirrorMaker 2, tuned",
+            Self::MirrorMaker { is_tuned: false } => "MirrorMaker 2, defaults",
+        }
+    }
+
+    pub(crate) fn color(self) -> RGBColor {
+        match self {
+            Self::Twinlog => OWN,
+            Self::Bare => RGBColor(150, 150, 150),
+            Self::FranzGo => RGBColor(90, 160, 150),
+            Self::MirrorMaker { is_tuned: true } => RGBColor(222, 150, 70),
+            Self::MirrorMaker { is_tuned: false } => RGBColor(196, 84, 60),
+        }
+    }
+
+    /// How many of the rounds it takes part in: a round of MirrorMaker 2 takes longer than all others together.
+    pub(crate) fn rounds(self, rounds: usize) -> usize {
+        match self {
+            Self::MirrorMaker { .. } => rounds.min(1),
+            _ => rounds,
+        }
+    }
+
+    /// The offset of the first record in its mirrors: twinlog's begin with a marker.
+    pub(crate) fn first_offset(self) -> i64 {
+        i64::from(self == Self::Twinlog)
+    }
+
+    /// Starts it on a task.
+    pub(crate) fn start(self, task: &Task<'_>) -> Result<Running, String> {
+        let folder = Folder::new("comparison").map_err(|error| error.to_string())?;
+        let program = |program: &Path, words: &[&str]| {
+            let started = Program::start(self.name(), program, words, &[], &folder);
+            started.map(Running::Program).map_err(|error| error.to_string())
+        };
+        let Clusters { source, target, .. } = task.clusters;
+        let mirror = self.mirror(task);
+        match self {
+            Self::Twinlog => {
+                let yaml = peers::twinlog(task);
+                std::fs::write(folder.path().join("twinlog.yaml"), yaml).map_err(|error| error.to_string())?;
+                program(&task.programs.twinlog, &["-c", "twinlog.yaml", "run"])
+            }
+            Self::Bare => {
+                let (topic, mirror) = task.clusters.with_mirror(task.topic, task.partitions, &mirror)?;
+                let job = Job {
+                    source: source.broker(0).address(),
+                    target: target.broker(0).address(),
+                    topic_id: topic.id,
+                    mirror_id: mirror.id,
+                    partitions: topic.partitions,
+                    // A broker waits while none of those that are asked for has more.
+                    asked_max: topic.partitions,
+                };
+                let words = job.words();
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                program(&std::env::current_exe().map_err(|error| error.to_string())?, &words)
+            }
+            Self::FranzGo => {
+                let copier = task.programs.franz_go.clone()?;
+                task.clusters.with_mirror(task.topic, task.partitions, &mirror)?;
+                program(&copier, &[&source.bootstrap_text(), &target.bootstrap_text(), task.topic, &mirror])
+            }
+            Self::MirrorMaker { is_tuned } => {
+                let kit = Kit::install(KafkaVersion::default()).map_err(|error| error.to_string())?;
+                let started = MirrorMaker::start(&kit, &peers::mirror_maker(task, is_tuned), HEAP_MB);
+                started.map(Running::MirrorMaker).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// The mirror's name.
+    pub(crate) fn mirror(self, task: &Task<'_>) -> String {
+        match self {
+            // It puts the source's name in front.
+            Self::MirrorMaker { .. } => format!("{}.{}", task.name, task.topic),
+            _ => format!("{}.{}", task.topic, task.name),
         }
     }
 }
 
-/// Waits until the mirror holds so many offsets, then reads what the process has used.
-fn complete(clusters: &Clusters, mirror: &str, offsets: u64, pid: u32, begun: Instant) -> Cost {
-    eventually("the copy is complete", PATIENCE, || {
-        (clusters.copied(mirror)? >= offsets).then(|| Cost::so_far(pid, begun))
-    })
-    .expect("the process is still there")
+/// The contenders of these names, in the order of [`Contender::ALL`]; all if there are none.
+pub(crate) fn named(names: &[String]) -> Result<Vec<Contender>, String> {
+    let all = Contender::ALL;
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|contender| contender.name() != name.as_str())) {
+        return Err(format!("there is no contender `{unknown}`: --list names them"));
+    }
+    let wanted = |contender: &Contender| names.is_empty() || names.iter().any(|name| name == contender.name());
+    Ok(all.into_iter().filter(wanted).collect())
 }
 
-fn twinlog(clusters: &Clusters, records: u64) -> Cost {
-    let yaml = format!(
-        "clusters:\n  a: {{ bootstrap: {:?} }}\n  b: {{ bootstrap: {:?} }}\nlinks:\n  cost:\n    source: a\n    \
-         target: b\n    topics: {{ include: [{TOPIC}], rename: '{{topic}}.twinlog' }}\n",
-        clusters.source.bootstrap(),
-        clusters.target.bootstrap(),
-    );
-    std::fs::write(clusters.folder.path().join("twinlog.yaml"), yaml).expect("the configuration is written");
-    let begun = Instant::now();
-    let args = ["-c", "twinlog.yaml", "run"];
-    let program = Path::new(env!("CARGO_BIN_EXE_twinlog"));
-    let mut program = Program::start("twinlog", program, &args, &[], &clusters.folder).expect("twinlog starts");
-    // Each mirror begins with a marker.
-    let offsets = records + u64::from(PARTITIONS);
-    let cost = complete(clusters, &format!("{TOPIC}.twinlog"), offsets, program.pid(), begun);
-    program.terminate().expect("twinlog is told to end");
-    program.wait(Duration::from_secs(60)).expect("twinlog ends");
-    cost
-}
+impl Programs {
+    /// Builds what is needed. That Go is missing is told where its copier would be measured.
+    pub(crate) fn find(contenders: &[Contender]) -> Result<Self, String> {
+        let franz_go = match contenders.contains(&Contender::FranzGo) {
+            true => peers::build_franz_go().map_err(|error| error.to_string()),
+            false => Err("not asked for".to_owned()),
+        };
+        Ok(Self { twinlog: crate::program::find()?, franz_go })
+    }
 
-fn mirror_maker(clusters: &Clusters, records: u64, tuned: bool) -> Cost {
-    let (source, mirror) = match tuned {
-        true => ("tuned", format!("tuned.{TOPIC}")),
-        false => ("plain", format!("plain.{TOPIC}")),
-    };
-    let mut properties = BTreeMap::from([
-        ("clusters".to_owned(), format!("{source}, b")),
-        (format!("{source}.bootstrap.servers"), clusters.source.bootstrap_text()),
-        ("b.bootstrap.servers".to_owned(), clusters.target.bootstrap_text()),
-        (format!("{source}->b.enabled"), "true".to_owned()),
-        (format!("{source}->b.topics"), TOPIC.to_owned()),
-        (format!("b->{source}.enabled"), "false".to_owned()),
-        ("replication.factor".to_owned(), "1".to_owned()),
-        ("checkpoints.topic.replication.factor".to_owned(), "1".to_owned()),
-        ("heartbeats.topic.replication.factor".to_owned(), "1".to_owned()),
-        ("offset-syncs.topic.replication.factor".to_owned(), "1".to_owned()),
-        ("offset.storage.replication.factor".to_owned(), "1".to_owned()),
-        ("status.storage.replication.factor".to_owned(), "1".to_owned()),
-        ("config.storage.replication.factor".to_owned(), "1".to_owned()),
-        ("emit.heartbeats.enabled".to_owned(), "false".to_owned()),
-        ("emit.checkpoints.enabled".to_owned(), "false".to_owned()),
-    ]);
-    if tuned {
-        for (key, value) in [
-            ("tasks.max", "4"),
-            ("b.producer.compression.type", "zstd"),
-            ("b.producer.batch.size", "524288"),
-            ("b.producer.linger.ms", "20"),
-            ("b.producer.buffer.memory", "134217728"),
-            ("tuned.consumer.max.poll.records", "10000"),
-            ("tuned.consumer.fetch.max.bytes", "52428800"),
-            ("tuned.consumer.max.partition.fetch.bytes", "4194304"),
-        ] {
-            properties.insert(key.to_owned(), value.to_owned());
+    /// Why a contender cannot run.
+    pub(crate) fn missing(&self, contender: Contender) -> Option<&str> {
+        match (contender, &self.franz_go) {
+            (Contender::FranzGo, Err(why)) => Some(why),
+            _ => None,
         }
     }
-    let begun = Instant::now();
-    let mut mirror_maker = MirrorMaker::start(&clusters.kit(), &properties, 1024).expect("MirrorMaker 2 starts");
-    let cost = complete(clusters, &mirror, records, mirror_maker.pid(), begun);
-    mirror_maker.kill().expect("MirrorMaker 2 ends");
-    cost
 }
 
-fn other(clusters: &Clusters, records: u64, name: &str, command: &str) -> Cost {
-    let mirror = format!("{TOPIC}.other");
-    let target = clusters.oracle.at(clusters.target.bootstrap_text());
-    target.create_topic(&mirror, PARTITIONS, &[]).expect("the mirror is created");
-    let filled = command
-        .replace("{source}", &clusters.source.bootstrap_text())
-        .replace("{target}", &clusters.target.bootstrap_text())
-        .replace("{topic}", TOPIC)
-        .replace("{mirror}", &mirror)
-        .replace("{partitions}", &PARTITIONS.to_string())
-        .replace("{records}", &records.to_string());
-    let mut words = filled.split_whitespace();
-    let program = words.next().expect("TWINLOG_BENCH_OTHER names a program").to_owned();
-    let args: Vec<&str> = words.collect();
-    let begun = Instant::now();
-    let mut child =
-        Program::start(name, Path::new(&program), &args, &[], &clusters.folder).expect("the program starts");
-    // It may end by itself before anybody looks: what it used is read while it runs, up to its end.
-    let mut last = None;
-    eventually("the other copy is complete", PATIENCE, || {
-        if let Some(cost) = Cost::so_far(child.pid(), begun) {
-            last = Some(cost);
+/// A contender at work; it ends when it is dropped.
+#[derive(Debug)]
+pub(crate) enum Running {
+    Program(Program),
+    MirrorMaker(MirrorMaker),
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        match self {
+            Self::Program(program) => program.pid(),
+            Self::MirrorMaker(mirror_maker) => mirror_maker.pid(),
         }
-        child.wait(Duration::from_millis(5)).expect("it can be waited for)").is_some().then_some(())
-    });
-    print!("{}", child.stdout());
-    assert!(clusters.copied(&mirror) >= Some(records), "{name} copied too little:\n{}", child.stderr());
-    last.expect("it ran long enough to be looked at")
+    }
+
+    pub(crate) fn is_over(&mut self) -> bool {
+        match self {
+            Self::Program(program) => program.wait(Duration::ZERO).is_ok_and(|ended| ended.is_some()),
+            Self::MirrorMaker(mirror_maker) => mirror_maker.is_running().is_ok_and(|is_running| !is_running),
+        }
+    }
+
+    /// What it has written.
+    pub(crate) fn log(&self) -> String {
+        match self {
+            Self::Program(program) => program.stdout() + &program.stderr(),
+            Self::MirrorMaker(mirror_maker) => mirror_maker.log(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contenders_are_found_by_name() {
+        let found = named(&["mm2".to_owned(), "bare".to_owned()]).unwrap();
+        assert_eq!(found, [Contender::Bare, Contender::MirrorMaker { is_tuned: false }]);
+        assert_eq!(named(&[]).unwrap(), Contender::ALL);
+        assert!(named(&["mm3".to_owned()]).unwrap_err().contains("`mm3`"));
+    }
 }

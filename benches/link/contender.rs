@@ -8,13 +8,13 @@ use twinlog_sandbox::TopicSpec;
 use twinlog_testcontainers::{Folder, Program};
 
 use super::arena::Arena;
-use super::bare;
 use super::cells::Cell;
-use super::child::{CallCounter, Cost, Moment};
-use super::net;
-use super::progress::Progress;
 use super::relay::RawPeers;
 use super::stub::{Stubs, TOPIC};
+use crate::bare::Job;
+use crate::child::{CallCounter, Cost, Moment};
+use crate::net;
+use crate::progress::Progress;
 
 /// A run that takes longer than this is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -22,12 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const START_PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks whether a child is still there.
 const LOOK: Duration = Duration::from_millis(100);
+/// Partitions in a Fetch of the bare loop: more than fill an answer would be asked for in vain.
+pub(crate) const ASKED_MAX: usize = 64;
 /// The file of the stubs' certificate in a run's folder.
 const CA_FILE: &str = "ca.pem";
 
-/// The hidden first words of the bench's own children.
+/// The hidden first word of the relay's command line.
 pub(crate) const RELAY: &str = "child-relay";
-pub(crate) const BARE: &str = "child-bare";
 
 /// The three of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +134,7 @@ impl Run<'_> {
         let is_over = |child: &mut Program| child.wait(Duration::ZERO).is_ok_and(|ended| ended.is_some());
         let begun = Instant::now();
         let readers = match contender {
-            Contender::Bare => self.arena.partitions().min(bare::PARTITIONS_MAX),
+            Contender::Bare => self.arena.partitions().min(ASKED_MAX),
             _ => self.arena.partitions(),
         };
         let is_ready = |patience: Duration| match peers {
@@ -194,15 +195,15 @@ impl Run<'_> {
         let mirror = TopicSpec::new(TOPIC, i32::try_from(partitions).map_err(|error| error.to_string())?);
         stubs.target.sandbox().create_topic(&mirror).map_err(|error| error.to_string())?;
         let mirror_id = stubs.target.sandbox().topic_id(TOPIC).unwrap_or_default();
-        let words = [
-            BARE.to_owned(),
-            stubs.source_address().to_string(),
-            stubs.target_address().to_string(),
-            stubs.source.topic_id().to_string(),
-            mirror_id.to_string(),
-            partitions.to_string(),
-        ];
-        self.own_child(&words, folder)
+        let job = Job {
+            source: stubs.source_address(),
+            target: stubs.target_address(),
+            topic_id: stubs.source.topic_id().into_bytes(),
+            mirror_id: mirror_id.into_bytes(),
+            partitions,
+            asked_max: ASKED_MAX,
+        };
+        self.own_child(&job.words(), folder)
     }
 
     /// The bench itself under a hidden first word.

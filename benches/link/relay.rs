@@ -11,8 +11,8 @@ use std::time::Duration;
 use rustls::ServerConfig;
 
 use super::arena::Arena;
-use super::net::Stream;
-use super::progress::Progress;
+use crate::net::Stream;
+use crate::progress::Progress;
 
 /// As much is read at once.
 const BUFFER_BYTES: usize = 256 << 10;

@@ -21,7 +21,7 @@ use twinlog_sandbox::{Sandbox, SandboxSpec, TopicSpec};
 
 use super::arena::Arena;
 use super::cells::Cell;
-use super::progress::Progress;
+use crate::progress::Progress;
 use front::Front;
 use source::Source;
 use target::Target;

@@ -1,24 +1,23 @@
 //! What the stubs let through, and what they must not.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{
-    ApiKey, BrokerId, ListOffsetsRequest, ListOffsetsResponse, RequestHeader, ResponseHeader, TopicName,
-};
-use kafka_protocol::protocol::{Decodable as _, Encodable as _, StrBytes};
+use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use twinlog_sandbox::TopicSpec;
 
 use super::arena::Arena;
-use super::bare::{self, Job};
 use super::cells::{self, Cell};
+use super::contender::ASKED_MAX;
 use super::report::Report;
 use super::stub::{Stubs, TOPIC};
+use crate::ask::ask;
+use crate::bare::{self, Job};
+use crate::net::Stream;
 
 /// Long enough on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,6 +43,7 @@ fn begin(cell: &Cell, damage: impl FnOnce(&Arena)) -> Stubs {
         topic_id: stubs.source.topic_id().into_bytes(),
         mirror_id: target.topic_id(TOPIC).unwrap().into_bytes(),
         partitions: PARTITIONS,
+        asked_max: ASKED_MAX,
     };
     // It ends with an error when the stubs do.
     thread::spawn(move || drop(bare::copy(&job, None)));
@@ -52,28 +52,12 @@ fn begin(cell: &Cell, damage: impl FnOnce(&Arena)) -> Stubs {
 
 /// The end of a partition, as ListOffsets tells it.
 fn end(address: SocketAddr, partition: i32) -> i64 {
-    let version = 7;
     let asked = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(-1);
     let name = TopicName(StrBytes::from_static_str(TOPIC));
     let topic = ListOffsetsTopic::default().with_name(name).with_partitions(vec![asked]);
     let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
-    let header = RequestHeader::default()
-        .with_request_api_key(ApiKey::ListOffsets as i16)
-        .with_request_api_version(version)
-        .with_client_id(None);
-    let mut frame = BytesMut::new();
-    header.encode(&mut frame, ApiKey::ListOffsets.request_header_version(version)).unwrap();
-    request.encode(&mut frame, version).unwrap();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
-    stream.write_all(&frame).unwrap();
-    let mut prefix = [0; 4];
-    stream.read_exact(&mut prefix).unwrap();
-    let mut answer = vec![0; u32::from_be_bytes(prefix) as usize];
-    stream.read_exact(&mut answer).unwrap();
-    let mut answer = Bytes::from(answer);
-    ResponseHeader::decode(&mut answer, ApiKey::ListOffsets.response_header_version(version)).unwrap();
-    ListOffsetsResponse::decode(&mut answer, version).unwrap().topics[0].partitions[0].offset
+    let mut stream = Stream::dial(address, None).unwrap();
+    ask(&mut stream, 7, &request).unwrap().topics[0].partitions[0].offset
 }
 
 #[test]
@@ -118,7 +102,7 @@ fn cells_are_found_by_name() {
 
 #[test]
 fn the_committed_result_can_be_compared_with() {
-    let committed = Report::newest(&super::results()).unwrap();
+    let committed = Report::newest(&crate::results()).unwrap();
     for cell in cells::all().iter().filter(|cell| cell.quick_bytes.is_some()) {
         let found = committed.cells.iter().find(|found| found.name == cell.name);
         assert!(found.and_then(|found| found.ratio_to_floor()).is_some(), "{}", cell.name);

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use twinlog_testcontainers::Folder;
 
+use crate::child::Moment;
 use crate::link::arena::Arena;
 use crate::link::cells::{self, Cell};
-use crate::link::child::Moment;
 use crate::link::contender::twinlog;
 use crate::link::stub::Stubs;
 

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustls::ServerConfig;
 
-use super::super::net::Stream;
-use super::super::progress::Progress;
 use super::requests::Requests;
+use crate::net::Stream;
+use crate::progress::Progress;
 
 /// Writes an answer when it is due.
 pub(crate) type Answer = Box<dyn FnOnce(&mut Stream) -> io::Result<()> + Send>;

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read as _};
 
-use super::super::net::Stream;
+use crate::net::Stream;
 
 /// As much is read at once.
 const BUFFER_BYTES: usize = 256 << 10;

@@ -13,13 +13,13 @@ use twinlog_sandbox::Sandbox;
 use uuid::Uuid;
 
 use super::super::arena::Arena;
-use super::super::fields::put_count;
-use super::super::net::Stream;
 use super::TOPIC;
 use super::front::{Answer, Broker, Taken};
 use super::offsets;
 use super::requests::Requests;
 use super::sessions::Sessions;
+use crate::fields::put_count;
+use crate::net::Stream;
 
 /// From here on topics are named by id; older requests for the topic are not answered.
 const VERSION_MIN: i16 = 13;

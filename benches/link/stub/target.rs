@@ -17,12 +17,12 @@ use twinlog_wire::batch::{BatchMeta, HEAD_LEN};
 use twinlog_wire::error_code::ErrorCode;
 
 use super::super::arena::Arena;
-use super::super::fields::{Fields, put_count};
-use super::super::net::Stream;
-use super::super::progress::Progress;
 use super::front::{Broker, Taken};
 use super::requests::Requests;
 use super::{TOPIC, offsets};
+use crate::fields::{Fields, put_count};
+use crate::net::Stream;
+use crate::progress::Progress;
 
 /// Of so many batches one is checked in full.
 const SAMPLE: u64 = 64;

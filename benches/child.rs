@@ -26,7 +26,7 @@ pub(crate) struct Moment {
 impl Moment {
     /// Now.
     pub(crate) fn of(pid: u32) -> Option<Self> {
-        Some(Self { cpu: cpu(pid)?, at: Instant::now() })
+        Some(Self { cpu: living_cpu(pid)?, at: Instant::now() })
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -44,9 +44,9 @@ impl Moment {
     }
 }
 
-/// CPU time of all threads in nanoseconds, from /proc/<pid>/task/*/schedstat. /proc/<pid>/stat counts in hundredths of
-/// a second; what a thread that has ended used is in that one alone, but no thread of a child ends while it copies.
-fn cpu(pid: u32) -> Option<Duration> {
+/// CPU time of all living threads, in nanoseconds, from /proc/<pid>/task/*/schedstat. /proc/<pid>/stat counts in
+/// hundredths of a second; what a thread that has ended used is in that one alone.
+pub(crate) fn living_cpu(pid: u32) -> Option<Duration> {
     let mut nanoseconds = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
         // It may have ended since.
