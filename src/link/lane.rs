@@ -61,6 +61,8 @@ pub(crate) struct LaneSetup {
     pub(crate) share: Share,
     pub(crate) clock: WallClock,
     /// Whether the lane may be written.
+    /// Produce requests in flight to one broker.
+    pub(crate) requests_max: usize,
     pub(crate) lease: Lease,
     /// The link's state: which partitions are in which lane.
     pub(crate) state: Arc<Follower>,

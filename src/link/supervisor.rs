@@ -309,6 +309,7 @@ impl Running {
             map_topic_id,
             config,
             fetch: setup.config.fetch,
+            requests_max: usize::from(setup.config.produce.in_flight),
             share: Share::of(setup.config.budget_bytes, lanes),
             clock: setup.environment.clock.clone(),
             lease: lease.clone(),

@@ -43,8 +43,6 @@ pub(super) const PRODUCE: i16 = 0;
 const TOPIC_ID_SINCE: i16 = 13;
 /// From here on answers have tagged fields.
 const FLEXIBLE_SINCE: i16 = 9;
-/// Requests in flight a broker. It works on one at a time; the others are on their way meanwhile.
-const REQUESTS_MAX: usize = 4;
 /// A request grows up to about this many bytes.
 const REQUEST_BYTES: u64 = 4 << 20;
 /// With a small budget, up to this part of it: what is in flight to one broker is a quarter of the budget then.
@@ -306,7 +304,7 @@ impl Outgoing {
         };
         // One broker must not hold more than a part of the budget.
         let bytes_max = REQUEST_BYTES.min(setup.share.bytes() / BUDGET_PARTS);
-        while line.in_flight < REQUESTS_MAX && !line.waiting.is_empty() {
+        while line.in_flight < setup.requests_max && !line.waiting.is_empty() {
             let chosen = choose(&mut line.waiting, bytes_max);
             line.in_flight += 1;
             let begun = Instant::now();
