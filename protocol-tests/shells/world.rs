@@ -73,7 +73,7 @@ pub(crate) fn environment(begun: Instant, start_ms: i64) -> Environment {
     let elapsed = move || i64::try_from(begun.elapsed().as_millis()).unwrap();
     let clock = WallClock::new(move || start_ms + elapsed());
     let boot_clock = BootClock::new(move || elapsed().unsigned_abs());
-    Environment { lanes: LanePlace::SameRuntime, clock, boot_clock }
+    Environment { lanes: LanePlace::SameRuntime, clock, boot_clock, meter: None }
 }
 
 /// Runs the world of a seed.

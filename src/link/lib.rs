@@ -17,6 +17,7 @@ mod map_log;
 mod map_reader;
 pub mod map_topic;
 mod members;
+pub mod meter;
 pub mod mirrors;
 pub mod names;
 mod own_lanes;

@@ -315,6 +315,7 @@ impl Running {
             lease: lease.clone(),
             state: placing.follower(),
             ended: ended_sender,
+            meter: setup.environment.meter.clone(),
         };
         let (own, ends) = OwnLanes::new(template, setup.environment.lanes, usize::try_from(lanes).unwrap_or(1))
             .map_err(LinkError::Thread)?;

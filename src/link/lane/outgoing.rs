@@ -126,6 +126,7 @@ pub(super) struct Outgoing {
     /// Brokers that do not answer, each with the time of the next attempt to connect.
     unreachable: BTreeMap<i32, Instant>,
     changes_of_reach: u64,
+    stored_bytes: u64,
 }
 
 impl Outgoing {
@@ -150,6 +151,16 @@ impl Outgoing {
     /// How often that changed of any broker.
     pub(super) fn changes_of_reach(&self) -> u64 {
         self.changes_of_reach
+    }
+
+    /// Whether requests are in flight.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.lines.values().any(|line| line.in_flight > 0)
+    }
+
+    /// Bytes of all batches that brokers said to have stored.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
     }
 
     /// Connections that hold as much of the budget as they may. More for their partitions would be taken from others.
@@ -379,6 +390,9 @@ impl Outgoing {
                         }
                         None => Answer::Lost,
                     };
+                    if matches!(answer, Answer::Stored { .. }) {
+                        self.stored_bytes += sending.bytes;
+                    }
                     if self.pace.answered(now_ms, sending.partition, &answer, took_ms, alone) {
                         let spec = core.partition(sending.partition).map(Partition::spec);
                         let (topic, node) = (spec.map_or("", |spec| &spec.target_topic), done.route.node);
