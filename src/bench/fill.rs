@@ -55,8 +55,8 @@ pub(crate) async fn fill(
         let (cluster, topic, batch) = (cluster.clone(), topic.to_owned(), batch.clone());
         let written = Arc::clone(&written);
         running.spawn(async move {
-            for batch in (writer..batches).step_by(usize::try_from(writers).unwrap_or(usize::MAX)) {
-                if batch >= writers && Instant::now() >= until {
+            for number in (writer..batches).step_by(usize::try_from(writers).unwrap_or(usize::MAX)) {
+                if number >= writers && Instant::now() >= until {
                     break;
                 }
                 produce(&cluster, &topic, partition, batch.clone()).await?;
