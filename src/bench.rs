@@ -139,8 +139,7 @@ type Run = (Settings, Measured);
 impl<'a> Bench<'a> {
     /// Looks at both clusters.
     pub(crate) async fn look(link: NamedLink<'a>, load: Load, limits: Limits) -> Result<Self, Failure> {
-        let least = u64::from(load.batch_bytes.max(load.record_bytes)) * u64::from(load.partitions) * 2;
-        if limits.bytes < least {
+        if limits.bytes < 2 * load.bytes_min() {
             let what = format!("{} bytes do not suffice for a batch in each partition and its mirror", limits.bytes);
             return Err(Failure::new(FailureKind::Usage, what).advise("raise --max-bytes, or lower --partitions"));
         }
@@ -192,8 +191,7 @@ impl<'a> Bench<'a> {
     }
 
     fn topic_bytes(&self) -> u64 {
-        let least = u64::from(self.load.batch_bytes.max(self.load.record_bytes)) * u64::from(self.load.partitions);
-        (self.limits.bytes / TRIALS).max(least)
+        (self.limits.bytes / TRIALS).max(self.load.bytes_min())
     }
 
     /// Does it. Everything is removed in the end, also after `stop`.

@@ -119,7 +119,7 @@ impl World {
 
     fn bench(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_twinlog"));
-        command.args(["bench", "--partitions", "2", "--batch-bytes", "16KiB"]);
+        command.args(["bench", "--partitions", "2"]);
         if !arguments.contains(&"--max-bytes") {
             command.args(["--max-bytes", "8MB"]);
         }
@@ -168,7 +168,9 @@ async fn it_says_what_is_best_and_leaves_nothing() {
     create(&world.source, "__twinlog-bench.mine").await;
     create(&world.target, &old_map).await;
     create(&world.target, "orders").await;
-    let (code, stdout, stderr) = world.start(&["--yes", "--max-time", "30s", "-o", "json"]).end().await;
+    // Eleven trials, of which one is a rehearsal: so at least three are of what is configured.
+    let (code, stdout, stderr) =
+        world.start(&["--yes", "--max-time", "10m", "--max-bytes", "1600KB", "-o", "json"]).end().await;
     assert_eq!(code, 0, "{stderr}");
     for topic in [&old_source, &old_map] {
         assert!(stderr.contains(&format!("topic {topic}, left by an earlier bench, is removed")), "{stderr}");
@@ -276,7 +278,7 @@ async fn a_second_signal_ends_it_at_once_and_names_what_is_left() {
 async fn what_may_not_be_deleted_is_named_with_the_command() {
     let world = World::new("refused").await;
     world.target_sandbox.fault(Fault::refuse(ErrorCode::TOPIC_AUTHORIZATION_FAILED).on(ApiKey::DeleteTopics));
-    let (code, stdout, stderr) = world.start(&["--yes", "--max-time", "10s"]).end().await;
+    let (code, stdout, stderr) = world.start(&["--yes", "--max-bytes", "1MB"]).end().await;
     assert_eq!(code, 1, "{stderr}");
     assert!(stdout.starts_with("SETTINGS "), "{stdout}");
     let left = topics(&world.target).await;

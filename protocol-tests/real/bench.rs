@@ -10,13 +10,14 @@ use crate::pair::{Link, SHARED};
 #[test]
 fn a_bench_leaves_no_topics_and_no_groups() {
     let link = Link::new(&SHARED, "benched", "{ include: [benched] }", &["lanes: 1"]);
-    let limits = ["--max-time", "16s", "--max-bytes", "200MB", "--partitions", "4"];
+    // A rehearsal and three trials.
+    let limits = ["--max-bytes", "1MB", "--partitions", "3"];
     let ended = link.finish("bench", &[&["bench", "--yes", "-o", "json"][..], &limits].concat());
     assert_eq!(ended.code, 0, "{ended:#?}");
     let report: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:#?}"));
     let settings = report["settings"].as_array().unwrap_or_else(|| panic!("{report}"));
     assert_eq!(settings.first().map(|first| &first["words"]), Some(&"as configured".into()), "{ended:#?}");
-    assert!(settings.iter().all(|one| one["bytes_per_s_median"].as_f64() > Some(1e5)), "{report}");
+    assert!(settings.iter().all(|one| one["bytes_per_s_median"].as_f64() > Some(0.0)), "{report}");
 
     assert!(!ended.stderr.contains("cannot be deleted"), "{ended:#?}");
     for cluster in [&SHARED.source, &SHARED.target] {

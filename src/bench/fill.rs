@@ -33,8 +33,21 @@ pub(crate) struct Load {
     pub(crate) batch_bytes: u32,
 }
 
-/// A topic is made and filled with batches of random bytes, at most so many and not for long beyond a moment. The
-/// bytes that are there.
+/// What a record is more than its value, at the most.
+const RECORD_HEAD: u32 = 16;
+/// What a batch is more than its records, at the most.
+const BATCH_HEAD: u32 = 128;
+
+impl Load {
+    /// No topic is smaller: a batch in each partition.
+    pub(crate) fn bytes_min(self) -> u64 {
+        let batch = self.batch_bytes.max(self.record_bytes + RECORD_HEAD) + BATCH_HEAD;
+        u64::from(batch) * u64::from(self.partitions)
+    }
+}
+
+/// A topic is made and filled with batches of random bytes, at most so many (but [`Load::bytes_min`]) and not for long
+/// beyond a moment. The bytes that are there.
 pub(crate) async fn fill(
     cluster: &Cluster,
     topic: &str,
@@ -46,7 +59,7 @@ pub(crate) async fn fill(
     let batch = batch(load)?;
     let size = batch.len() as u64;
     // Each writer brings its first batch, whatever the time is: so no partition stays empty.
-    let batches = bytes_max / size;
+    let batches = (bytes_max / size).max(load.partitions.into());
     let writers = (u64::from(load.partitions) * IN_FLIGHT).min(batches);
     let written = Arc::new(AtomicU64::new(0));
     let mut running = JoinSet::new();
@@ -102,7 +115,7 @@ fn batch(load: Load) -> Result<Bytes, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let timestamp = i64::try_from(now).unwrap_or_default();
     let mut batch = BatchBuilder::new(BatchOptions::default());
-    for _ in 0..(load.batch_bytes / load.record_bytes).max(1) {
+    for _ in 0..(load.batch_bytes / (load.record_bytes + RECORD_HEAD)).max(1) {
         let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(load.record_bytes as usize).collect();
         batch.push(&NewRecord { timestamp, value: Some(&value), ..Default::default() });
     }
@@ -140,4 +153,19 @@ async fn attempt(cluster: &Cluster, topic: &str, partition: i32, batch: Bytes) -
     let answer = connection.call_at(request, PRODUCE_VERSION, None).await.map_err(failed)?;
     let answer = answer.responses.first().and_then(|topic| topic.partition_responses.first());
     Ok(answer.map_or(ErrorCode::UNKNOWN_SERVER_ERROR, |answer| ErrorCode(answer.error_code)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_as_large_as_it_may_be_and_not_larger() {
+        for (record_bytes, batch_bytes) in [(1 << 10, 64 << 10), (1, 1 << 10), (100, 100), (700 << 10, 1 << 10)] {
+            let load = Load { partitions: 3, record_bytes, batch_bytes };
+            let size = batch(load).expect("a batch").len() as u64;
+            let least = u64::from(batch_bytes.min(record_bytes)) * 3 / 4;
+            assert!((least..=load.bytes_min() / 3).contains(&size), "{load:?}: {size}");
+        }
+    }
 }
