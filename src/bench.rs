@@ -49,6 +49,8 @@ const FILL_PART: u32 = 30;
 /// Of the time this part is kept for removing everything, and no more than this.
 const REMOVE_PART: u32 = 6;
 const REMOVE_MAX: Duration = Duration::from_secs(12);
+/// Where the fastest run with the link's settings is faster than the slowest by more than this factor, it is said.
+const UNSTEADY: f64 = 1.5;
 /// A bench whose time has been over for so long does not run any more, by whichever machine's clock.
 const CLOCKS: Duration = Duration::from_secs(120);
 
@@ -305,7 +307,7 @@ impl<'a> Bench<'a> {
             link: self.link.name.to_string(),
             topic_bytes: bytes,
             partitions: self.load.partitions,
-            verdict: verdict(conclusion, start, &untried),
+            verdict: verdict(conclusion, start, &untried, search.spread()),
             settings,
             yaml: best.map(|best| best.yaml(start, self.link.name.as_str())),
             limit: known.map_or_else(nothing, |known| limit(&known)),
@@ -346,12 +348,17 @@ fn setting(settings: Settings, start: Settings, best: Option<Settings>, runs: &[
     }
 }
 
-fn verdict(conclusion: Conclusion, start: Settings, untried: &[&str]) -> String {
+fn verdict(conclusion: Conclusion, start: Settings, untried: &[&str], spread: f64) -> String {
     let fine = if start == Settings::default() { "the defaults are fine" } else { "your settings are fine" };
-    let rest = match untried {
+    let mut rest = match untried {
         [] => String::new(),
         untried => format!("; the limits did not suffice for {}", untried.join(", ")),
     };
+    if spread > UNSTEADY {
+        rest.push_str(&format!(
+            "; runs with your settings differed by a factor of {spread:.1}, so only a large gain would have been seen"
+        ));
+    }
     match conclusion {
         Conclusion::Better(best) => format!("better by more than the spread: {}{rest}", best.words(start)),
         Conclusion::Fine => format!("{fine}: nothing that was tried is better by more than the spread{rest}"),
@@ -367,12 +374,14 @@ mod tests {
     fn the_verdict_says_whose_settings_are_fine_and_what_was_not_tried() {
         let start = Settings::default();
         let wanted = "the defaults are fine: nothing that was tried is better by more than the spread";
-        assert_eq!(verdict(Conclusion::Fine, start, &[]), wanted);
+        assert_eq!(verdict(Conclusion::Fine, start, &[], 1.4), wanted);
+        let unsteady = verdict(Conclusion::Fine, start, &[], 1.6);
+        assert!(unsteady.contains("; runs with your settings differed by a factor of 1.6, "), "{unsteady}");
         let own = Settings { lanes: 8, ..start };
-        let words = verdict(Conclusion::Fine, own, &["lanes", "fetch size"]);
+        let words = verdict(Conclusion::Fine, own, &["lanes", "fetch size"], 1.0);
         assert!(words.starts_with("your settings are fine: "), "{words}");
         assert!(words.ends_with("; the limits did not suffice for lanes, fetch size"), "{words}");
-        let words = verdict(Conclusion::Better(own), start, &[]);
+        let words = verdict(Conclusion::Better(own), start, &[], 1.0);
         assert_eq!(words, "better by more than the spread: lanes 8");
     }
 }

@@ -83,8 +83,8 @@ impl Drop for Watch {
 }
 
 fn used(samples: &[Sample], begun: Instant, ended: Instant) -> Used {
-    let first = samples.iter().rfind(|sample| sample.at <= begun).or(samples.first());
-    let last = samples.iter().find(|sample| sample.at >= ended).or(samples.last());
+    let first = samples.iter().rfind(|sample| sample.at <= begun).or_else(|| samples.first());
+    let last = samples.iter().find(|sample| sample.at >= ended).or_else(|| samples.last());
     let (Some(first), Some(last)) = (first, last) else { return Used::default() };
     let process = last.process.saturating_sub(first.process);
     let took = last.at.saturating_duration_since(first.at).as_secs_f64();

@@ -225,6 +225,11 @@ impl Search {
         self.axes.is_empty() && self.runs.len() > 1 && self.runs.values().flatten().all(is_alike)
     }
 
+    /// By which factor the fastest run of what the link has is faster than its slowest.
+    pub(crate) fn spread(&self) -> f64 {
+        range(self.runs_of(self.start)).map_or(1.0, |(low, high)| high / low.max(f64::MIN_POSITIVE))
+    }
+
     fn runs_of(&self, settings: Settings) -> &[f64] {
         self.runs.get(&settings).map_or(&[], Vec::as_slice)
     }

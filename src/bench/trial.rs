@@ -57,19 +57,18 @@ pub(crate) async fn run(
     let (stop_link, stopped) = watch::channel(false);
     let (status, _shown) = watch::channel(setup.status(Vec::new()));
     let mut link = Box::pin(supervisor::run(setup, true, stopped, status));
+    let asked_to_stop = async { drop(stop.wait_for(|stop| *stop).await) };
     let end = tokio::select! {
-        end = &mut link => end.map_err(|error| engine::explain(&error))?,
-        _ = stop.wait_for(|stop| *stop) => {
-            stop_link.send_replace(true);
-            drop(timeout(STOP, link).await);
-            return Ok(None);
-        }
-        () = sleep_until(deadline) => {
-            stop_link.send_replace(true);
-            drop(timeout(STOP, link).await);
-            return Ok(None);
-        }
+        end = &mut link => Some(end),
+        () = asked_to_stop => None,
+        () = sleep_until(deadline) => None,
     };
+    let Some(end) = end else {
+        stop_link.send_replace(true);
+        drop(timeout(STOP, link).await);
+        return Ok(None);
+    };
+    let end = end.map_err(|error| engine::explain(&error))?;
     complete(&end)?;
     measured(&meter, &busy, bytes).map(Some)
 }
