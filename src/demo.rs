@@ -19,7 +19,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use twinlog_client::{Cluster, DialConfig};
-use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig, Members};
+use twinlog_core::config::{
+    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig, Members, ProduceConfig, SocketConfig,
+};
 use twinlog_core::report::{Failure, FailureKind, Side, TranslateAnswer, Translation, VerifyProgress};
 use twinlog_core::topics::{Pattern, TopicRules};
 use twinlog_link::environment::Environment;
@@ -191,6 +193,8 @@ fn setup(clusters: &Clusters) -> Result<LinkSetup, Failure> {
         lanes: 2,
         budget_bytes: BUDGET_BYTES_DEFAULT,
         fetch: FetchConfig::default(),
+        produce: ProduceConfig::default(),
+        sockets: SocketConfig::default(),
         intervals: Intervals::default(),
         members: Members { session_timeout: Duration::from_secs(1), ..Members::default() },
     };

@@ -16,7 +16,7 @@ use twinlog_link::status::Seen;
 use twinlog_link::supervisor::LinkSetup;
 pub(crate) use twinlog_link::translate::Question;
 
-pub(crate) use self::run::run;
+pub(crate) use self::run::{explain, run};
 
 /// A link with everything that the configuration says about it.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ impl<'a> NamedLink<'a> {
 
 impl NamedLink<'_> {
     /// The link as the link crate takes it. Nothing is dialled yet; certificate files are read.
-    fn setup(self) -> Result<LinkSetup, Failure> {
+    pub(crate) fn setup(self) -> Result<LinkSetup, Failure> {
         let (source, target) = connect::clusters(self)?;
         Ok(LinkSetup {
             name: self.name.as_str().to_owned(),

@@ -1,5 +1,6 @@
 //! twinlog keeps a second Kafka cluster as an exact twin of a first one.
 
+mod bench;
 mod cli;
 mod config;
 mod demo;

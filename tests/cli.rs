@@ -68,6 +68,7 @@ Move:
 
 Set up:
   check      Look at both clusters before a start; changes nothing
+  bench      Find the settings that copy fastest between your clusters
   demo       Show what twinlog does, on two clusters of its own
 
 Options:

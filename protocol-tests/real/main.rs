@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod ask;
+mod bench;
 mod brokers;
 mod chance;
 mod claims;

@@ -37,6 +37,8 @@ impl Translator {
             lanes: LANES_DEFAULT,
             budget_bytes: BUDGET_BYTES_DEFAULT,
             fetch: FetchConfig::default(),
+            produce: Default::default(),
+            sockets: Default::default(),
             intervals: Intervals::default(),
             members: Members::default(),
         };

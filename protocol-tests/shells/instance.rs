@@ -49,6 +49,8 @@ pub(crate) fn setup(
             partition_max_bytes: profile.fetch_bytes,
             max_wait: Duration::from_millis(profile.fetch_wait_ms),
         },
+        produce: Default::default(),
+        sockets: Default::default(),
         intervals: Intervals { topics: Duration::from_secs(1), mark: Duration::from_millis(profile.mark_ms) },
         members: Members { session_timeout: Duration::from_secs(2), settle: Duration::from_secs(3) },
     };

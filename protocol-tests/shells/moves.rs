@@ -2,6 +2,7 @@
 //! else goes on.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -70,7 +71,7 @@ impl World {
     }
 }
 
-async fn until(what: &str, link: &mut Instance, is_so: impl Fn(&[PartitionStatus]) -> bool) {
+async fn until(what: &str, link: &mut Instance, is_so: impl Fn(&[Arc<PartitionStatus>]) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let rows = link.rows();
@@ -102,7 +103,7 @@ fn a_mirror_that_is_gone_holds_up_no_change_of_lanes() {
                 Instance::start(number, setup, network, false)
             };
             let mut link = start(0);
-            let is_copied = |row: &&PartitionStatus| row.state == "caught-up";
+            let is_copied = |row: &&Arc<PartitionStatus>| row.state == "caught-up";
             until("all is copied", &mut link, |rows| rows.iter().filter(is_copied).count() == 8).await;
 
             assert!(source.delete_topic("topic-gone") && target.delete_topic(&mirror("topic-gone")));
@@ -110,7 +111,7 @@ fn a_mirror_that_is_gone_holds_up_no_change_of_lanes() {
                 link.kill();
                 link = start(1);
             }
-            let is_kept = |row: &&PartitionStatus| row.topic == "topic-kept" && is_copied(row);
+            let is_kept = |row: &&Arc<PartitionStatus>| row.topic == "topic-kept" && is_copied(row);
             until("the others are copied", &mut link, |rows| rows.iter().filter(is_kept).count() == 4).await;
             let asks = setup(&profile, &Network::default(), (&source, &target), environment(begun, START_MS));
             let planned = plan(&asks, &Change::Resize(1)).await.unwrap();

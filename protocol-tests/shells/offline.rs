@@ -1,6 +1,7 @@
 //! Hundreds of partitions of a target broker that is gone, and a budget that they would fill: the others go on, nobody
 //! is asked in vain all the time, and all is copied once when the broker is back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -75,7 +76,7 @@ impl Scene {
         scene
     }
 
-    async fn until(&self, what: &str, mut is_so: impl FnMut(&[PartitionStatus]) -> bool) {
+    async fn until(&self, what: &str, mut is_so: impl FnMut(&[Arc<PartitionStatus>]) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let rows = self.link.rows();
@@ -200,7 +201,7 @@ fn a_broker_that_is_gone_does_not_hold_the_budget() {
         let mut scene = Scene::begin().await;
         // Answers that do not come before the broker goes.
         let slow = scene.target.fault(Fault::delay(Duration::from_secs(2)).on(ApiKey::Produce).at_node(DEAD_NODE));
-        let begun = |rows: &[PartitionStatus]| rows.iter().any(|row| row.topic == ALIVE.0 && row.synced > Some(0));
+        let begun = |rows: &[Arc<PartitionStatus>]| rows.iter().any(|row| row.topic == ALIVE.0 && row.synced > Some(0));
         scene.write().await;
         scene.until("under way", begun).await;
 

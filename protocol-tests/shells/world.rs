@@ -75,7 +75,7 @@ pub(crate) fn environment(begun: Instant, start_ms: i64) -> Environment {
     let boot_clock = BootClock::new(move || elapsed().unsigned_abs());
     // Worlds are small: with so few, requests are in turns, in sessions, and neither.
     let request_partitions = RequestPartitions(2);
-    Environment { lanes: LanePlace::SameRuntime, clock, boot_clock, request_partitions }
+    Environment { lanes: LanePlace::SameRuntime, clock, boot_clock, request_partitions, meter: None }
 }
 
 /// Runs the world of a seed.

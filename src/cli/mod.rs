@@ -1,6 +1,7 @@
 //! Arguments in, exit code out. Each verb has its own file: its arguments, its question to the engine, its
 //! answer as a table or as JSON. Data goes to stdout, words go to stderr.
 
+mod bench;
 mod check;
 mod demo;
 mod exit;
@@ -54,6 +55,7 @@ enum Verb {
     Verify(verify::VerifyArguments),
     Lanes(lanes::LanesArguments),
     Check(check::CheckArguments),
+    Bench(bench::BenchArguments),
     Demo(demo::DemoArguments),
 }
 
@@ -62,7 +64,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Run", &["run"]),
     ("Look", &["status", "translate", "verify"]),
     ("Move", &["lanes"]),
-    ("Set up", &["check", "demo"]),
+    ("Set up", &["check", "bench", "demo"]),
 ];
 
 /// What a verb needs besides its own arguments.
@@ -165,6 +167,7 @@ fn start(arguments: Arguments) -> Result<Exit, Failures> {
             Verb::Verify(arguments) => verify::run(&context()?, arguments).await,
             Verb::Lanes(arguments) => lanes::run(&context()?, arguments).await,
             Verb::Check(arguments) => check::run(&context()?, arguments).await,
+            Verb::Bench(arguments) => bench::run(&context()?, arguments).await,
         }
     })
 }

@@ -8,6 +8,11 @@ use twinlog_core::report::{Failure, FailureKind};
 
 /// Turns true at the first signal.
 pub(super) fn stop_requested() -> Result<watch::Receiver<bool>, Failure> {
+    stop_requested_or(|| {})
+}
+
+/// The same; the second signal does this before the end.
+pub(super) fn stop_requested_or(at_once: impl Fn() + Send + 'static) -> Result<watch::Receiver<bool>, Failure> {
     let refused = |error: io::Error| Failure::new(FailureKind::Refused, format!("cannot listen for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
@@ -19,6 +24,7 @@ pub(super) fn stop_requested() -> Result<watch::Receiver<bool>, Failure> {
                 _ = interrupt.recv() => 2,
             };
             if *stop.borrow() {
+                at_once();
                 // As the shell reports a program that a signal ended: nobody should take this for an orderly end.
                 std::process::exit(128 + number);
             }

@@ -10,12 +10,14 @@ use std::time::Duration;
 use twinlog_core::config::{
     BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX,
     FETCH_MAX_WAIT_MIN, FetchConfig, HostPort, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName, Members,
-    TlsConfig,
+    PRODUCE_IN_FLIGHT_MAX, ProduceConfig, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, SocketConfig, TlsConfig,
 };
 use twinlog_core::topics::TopicRules;
 
 use super::issue::{Issue, Place, suggest};
-use super::raw::{Raw, RawCluster, RawFetch, RawIntervals, RawLink, RawMembers, RawTls, RawTopics};
+use super::raw::{
+    Raw, RawCluster, RawFetch, RawIntervals, RawLink, RawMembers, RawProduce, RawSockets, RawTls, RawTopics,
+};
 use super::reference::Resolver;
 use super::units;
 use super::yaml::{List, Text};
@@ -160,6 +162,8 @@ impl Checker<'_> {
             size_within(text, BUDGET_BYTES_MIN, 1 << 50)
         });
         let fetch = self.fetch(&key("fetch"), &raw.fetch, budget_bytes);
+        let produce = self.produce(&key("produce"), &raw.produce);
+        let sockets = self.sockets(&key("sockets"), &raw.sockets);
         let intervals = self.intervals(&key("intervals"), &raw.intervals);
         let members = self.members(&key("members"), &raw.members);
         let (source, target) = ends?;
@@ -172,6 +176,8 @@ impl Checker<'_> {
             lanes: lanes?,
             budget_bytes: budget_bytes?,
             fetch: fetch?,
+            produce: produce?,
+            sockets: sockets?,
             intervals: intervals?,
             members: members?,
         })
@@ -252,6 +258,23 @@ impl Checker<'_> {
         Some(FetchConfig { max_bytes, partition_max_bytes, max_wait: max_wait? })
     }
 
+    fn produce(&mut self, path: &str, raw: &RawProduce) -> Option<ProduceConfig> {
+        let default = ProduceConfig::default().in_flight;
+        let in_flight = self.parse_or(&format!("{path}.in_flight"), raw.in_flight.as_ref(), default, |text| {
+            number(text, 1, i64::from(PRODUCE_IN_FLIGHT_MAX))
+        });
+        Some(ProduceConfig { in_flight: in_flight? })
+    }
+
+    fn sockets(&mut self, path: &str, raw: &RawSockets) -> Option<SocketConfig> {
+        let mut buffer = |key: &str, text: Option<&Text>| {
+            self.parse_or(&format!("{path}.{key}"), text, None, |text| socket_buffer(text).map(Some))
+        };
+        let receive_buffer = buffer("receive_buffer", raw.receive_buffer.as_ref());
+        let send_buffer = buffer("send_buffer", raw.send_buffer.as_ref());
+        Some(SocketConfig { receive_buffer: receive_buffer?, send_buffer: send_buffer? })
+    }
+
     fn intervals(&mut self, path: &str, raw: &RawIntervals) -> Option<Intervals> {
         let default = Intervals::default();
         let mut interval = |key: &str, text: Option<&Text>, default, (low, high)| {
@@ -315,6 +338,11 @@ fn fetch_size(text: &str) -> Result<i32, String> {
     // Below a kilobyte every batch would come alone; above 1 GiB Kafka's own length fields end.
     let bytes = size_within(text, 1 << 10, 1 << 30)?;
     i32::try_from(bytes).map_err(|error| error.to_string())
+}
+
+fn socket_buffer(text: &str) -> Result<u32, String> {
+    let bytes = size_within(text, u64::from(SOCKET_BUFFER_MIN), u64::from(SOCKET_BUFFER_MAX))?;
+    u32::try_from(bytes).map_err(|error| error.to_string())
 }
 
 fn duration_within(text: &str, low: Duration, high: Duration) -> Result<Duration, String> {

@@ -18,7 +18,7 @@ use twinlog_core::report::{Failure, FailureKind};
 use crate::cli::failure::Failures;
 use issue::Issue;
 use reference::Resolver;
-pub(crate) use units::duration;
+pub(crate) use units::{duration, show_size, size};
 
 /// Environment variable that names the configuration file.
 pub(crate) const CONFIG_VARIABLE: &str = "TWINLOG_CONFIG";

@@ -41,6 +41,10 @@ pub(super) struct RawLink {
     #[serde(default)]
     pub(super) fetch: RawFetch,
     #[serde(default)]
+    pub(super) produce: RawProduce,
+    #[serde(default)]
+    pub(super) sockets: RawSockets,
+    #[serde(default)]
     pub(super) intervals: RawIntervals,
     #[serde(default)]
     pub(super) members: RawMembers,
@@ -60,6 +64,19 @@ pub(super) struct RawFetch {
     pub(super) max_bytes: Option<Text>,
     pub(super) partition_max_bytes: Option<Text>,
     pub(super) max_wait: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawProduce {
+    pub(super) in_flight: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSockets {
+    pub(super) receive_buffer: Option<Text>,
+    pub(super) send_buffer: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,7 +3,9 @@
 use std::env::VarError;
 use std::time::Duration;
 
-use twinlog_core::config::{ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, Members};
+use twinlog_core::config::{
+    ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, Members, ProduceConfig, SocketConfig,
+};
 
 use super::*;
 
@@ -62,6 +64,8 @@ fn the_first_file_works_as_it_stands() {
     assert_eq!(link.existing, ExistingTopics::Refuse);
     assert_eq!(link.replication_factor, None);
     assert_eq!((link.fetch, link.intervals), (FetchConfig::default(), Intervals::default()));
+    assert_eq!(link.produce, ProduceConfig { in_flight: 4 });
+    assert_eq!(link.sockets, SocketConfig { receive_buffer: None, send_buffer: None });
     assert_eq!(link.members, Members { session_timeout: Duration::from_secs(10), settle: Duration::from_secs(30) });
 }
 
@@ -84,6 +88,8 @@ links:
     lanes: "${env:LANES}"
     budget: 128MiB
     fetch: { max_bytes: 16MiB, partition_max_bytes: 2097152, max_wait: 250ms }
+    produce: { in_flight: 8 }
+    sockets: { receive_buffer: 4MiB, send_buffer: 65536 }
     intervals: { topics: 1m, mark: 500ms }
     members: { session_timeout: 6s, settle: 0s }
 "#;
@@ -100,6 +106,8 @@ links:
     assert_eq!(link.budget_bytes, 128 << 20);
     let max_wait = Duration::from_millis(250);
     assert_eq!(link.fetch, FetchConfig { max_bytes: 16 << 20, partition_max_bytes: 2 << 20, max_wait });
+    assert_eq!(link.produce, ProduceConfig { in_flight: 8 });
+    assert_eq!(link.sockets, SocketConfig { receive_buffer: Some(4 << 20), send_buffer: Some(65536) });
     assert_eq!(link.intervals, Intervals { topics: Duration::from_secs(60), mark: Duration::from_millis(500) });
     assert_eq!(link.members, Members { session_timeout: Duration::from_secs(6), settle: Duration::ZERO });
     assert_eq!(link.topics.rename.apply("a", "t"), "a.t");
@@ -186,6 +194,11 @@ fn values_out_of_bounds_are_refused_with_their_bounds() {
         ("    fetch: {max_bytes: 128MiB}\n", "one answer would not fit into the budget of 64MiB"),
         ("    fetch: {max_bytes: 2MiB, partition_max_bytes: 4MiB}\n", "more than the 2MiB of a whole answer"),
         ("    fetch: {max_wait: 31s}\n", "links.dr.fetch.max_wait: `31s` is not from 10ms to 30s"),
+        ("    produce: {in_flight: 0}\n", "links.dr.produce.in_flight: `0` is not a number from 1 to 32"),
+        ("    produce: {in_flight: 33}\n", "`33` is not a number from 1 to 32"),
+        ("    produce: {inflight: 4}\n", "unknown key `inflight`"),
+        ("    sockets: {send_buffer: 4KiB}\n", "links.dr.sockets.send_buffer: `4KiB` is not from 16KiB to 512MiB"),
+        ("    sockets: {receive_buffer: 1GiB}\n", "sockets.receive_buffer: `1GiB` is not from 16KiB to 512MiB"),
         ("    intervals: {topics: 10}\n", "`10` is no duration: write 500ms, 10s, 5m or 1h"),
         ("    intervals: {mark: 10ms}\n", "`10ms` is not from 100ms to 1m"),
         ("    members: {session_timeout: 500ms}\n", "`500ms` is not from 1s to 5m"),
@@ -262,10 +275,11 @@ fn the_readme_shows_a_file_that_works_and_names_every_key() {
     let cluster = "clusters: {a: {zzz: 1}}\n";
     let tls = "clusters: {a: {bootstrap: [a:1], tls: {zzz: 1}}}\n";
     let (link, topics) = (with_link("    zzz: 1\n"), with_link("").replace("include", "zzz"));
-    let (fetch, intervals) = (with_link("    fetch: {zzz: 1}\n"), with_link("    intervals: {zzz: 1}\n"));
-    for (prefix, text) in
-        [("", cluster), ("", tls), ("", &link), ("topics.", &topics), ("fetch.", &fetch), ("intervals.", &intervals)]
-    {
+    let nested = ["fetch", "produce", "sockets", "intervals", "members"]
+        .map(|name| (format!("{name}."), with_link(&format!("    {name}: {{zzz: 1}}\n"))));
+    let nested = nested.iter().map(|(prefix, text)| (prefix.as_str(), text.as_str()));
+    let others = [("", cluster), ("", tls), ("", &link), ("topics.", &topics)];
+    for (prefix, text) in others.into_iter().chain(nested) {
         for key in known(text) {
             let shown = [format!("`{prefix}{key}`"), format!("`{key}."), format!("`{key}: ")];
             assert!(shown.iter().any(|shown| readme.contains(shown)), "README.md says nothing of {prefix}{key}");

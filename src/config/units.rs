@@ -14,7 +14,7 @@ const SIZES: [(&str, u64); 7] = [
 const DURATIONS_MS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
 /// Bytes, from a bare number or one with a unit.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     with_unit(text, &SIZES).ok_or_else(|| format!("`{text}` is no size: write 67108864 or 64MiB"))
 }
 
@@ -44,7 +44,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// The shortest exact way to write a size.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     let binary = SIZES[..3].iter().rev().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
     binary.map_or_else(|| bytes.to_string(), |(name, factor)| format!("{}{name}", bytes / factor))
 }

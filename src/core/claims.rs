@@ -81,6 +81,16 @@ impl Claims {
         self.links.get(topic).map_or(&[], Vec::as_slice)
     }
 
+    /// The links that claim something, once for each topic.
+    pub fn links(&self) -> impl Iterator<Item = &str> {
+        self.links.values().flatten().map(String::as_str)
+    }
+
+    /// The topics that a link claims, whoever has them.
+    pub fn claimed_by(&self, link: &str) -> impl Iterator<Item = &ClaimedTopic> {
+        self.links.iter().filter(move |(_, links)| links.iter().any(|other| other == link)).map(|(topic, _)| topic)
+    }
+
     /// The link that a topic belongs to, given which links exist.
     pub fn owner(&self, topic: &ClaimedTopic, exists: impl Fn(&str) -> bool) -> Option<&str> {
         self.of(topic).iter().map(String::as_str).find(|link| exists(link))
@@ -117,6 +127,16 @@ mod tests {
     fn who_withdraws_comes_last_if_it_comes_again() {
         let claims = claims(&[("a", true), ("b", true), ("a", false), ("a", true)]);
         assert_eq!(owner(&claims, &["a", "b"]).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn what_a_link_claims_is_known_until_it_is_withdrawn() {
+        let topic = ClaimedTopic::new("orders", [7; 16]);
+        let standing = claims(&[("a", true), ("b", true), ("c", true), ("b", false)]);
+        let claims_it = |link: &str| standing.claimed_by(link).eq([&topic]);
+        assert!(claims_it("a") && claims_it("c"));
+        assert_eq!(standing.claimed_by("b").next(), None);
+        assert_eq!(standing.links().collect::<Vec<_>>(), ["a", "c"]);
     }
 
     #[test]

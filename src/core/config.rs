@@ -64,6 +64,10 @@ pub struct LinkConfig {
     pub budget_bytes: u64,
     /// Limits of one Fetch request.
     pub fetch: FetchConfig,
+    /// How mirrors are written.
+    pub produce: ProduceConfig,
+    /// The buffers of connections.
+    pub sockets: SocketConfig,
     /// How often the link looks again at what changes slowly.
     pub intervals: Intervals,
     /// How instances of the link share its lanes.
@@ -116,6 +120,38 @@ pub const FETCH_MAX_WAIT_MIN: Duration = Duration::from_millis(10);
 
 /// The broker holds a waiting Fetch that long; above this a stop would take as long as the wait.
 pub const FETCH_MAX_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How mirrors are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProduceConfig {
+    /// Produce requests of a lane that may be in flight to one broker, 1 to [`PRODUCE_IN_FLIGHT_MAX`]. A broker works
+    /// on one at a time; the others are on their way meanwhile. Default: 4.
+    pub in_flight: u16,
+}
+
+impl Default for ProduceConfig {
+    fn default() -> Self {
+        Self { in_flight: 4 }
+    }
+}
+
+/// A connection takes no more requests at once than twice this.
+pub const PRODUCE_IN_FLIGHT_MAX: u16 = 32;
+
+/// The kernel's buffers of connections, in bytes, from [`SOCKET_BUFFER_MIN`] to [`SOCKET_BUFFER_MAX`]. Default: the
+/// kernel sizes them. Linux gives no more than `net.core.rmem_max` and `net.core.wmem_max`, and says nothing of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketConfig {
+    /// Receive buffer of connections to the source.
+    pub receive_buffer: Option<u32>,
+    /// Send buffer of connections to the target.
+    pub send_buffer: Option<u32>,
+}
+
+/// Below 16 KiB a batch of the usual size would be many writes.
+pub const SOCKET_BUFFER_MIN: u32 = 16 << 10;
+/// Enough for 10 Gbit/s over half a second.
+pub const SOCKET_BUFFER_MAX: u32 = 512 << 20;
 
 /// How often the link looks again at what changes slowly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use twinlog_client::{Address, Cluster, DialConfig, Side, TlsConfig};
-use twinlog_core::config::ClusterConfig;
+use twinlog_core::config::{ClusterConfig, SocketConfig};
 use twinlog_core::report::{Failure, FailureKind};
 
 use super::NamedLink;
@@ -16,17 +16,18 @@ const USER_TIMEOUT_MAX: Duration = Duration::from_secs(20);
 pub(crate) fn clusters(link: NamedLink<'_>) -> Result<(Cluster, Cluster), Failure> {
     // What was written must not wait in the kernel until the lease of this instance is over.
     let user_timeout = link.link.members.session_timeout.mul_f32(0.75).min(USER_TIMEOUT_MAX);
-    let target = cluster(Side::Target, link.target, user_timeout)?;
-    Ok((cluster(Side::Source, link.source, USER_TIMEOUT_MAX)?, target))
+    let SocketConfig { receive_buffer, send_buffer } = link.link.sockets;
+    let source = DialConfig { user_timeout: Some(USER_TIMEOUT_MAX), receive_buffer, ..DialConfig::default() };
+    let target = DialConfig { user_timeout: Some(user_timeout), send_buffer, ..DialConfig::default() };
+    Ok((cluster(Side::Source, link.source, source)?, cluster(Side::Target, link.target, target)?))
 }
 
-fn cluster(side: Side, config: &ClusterConfig, user_timeout: Duration) -> Result<Cluster, Failure> {
+fn cluster(side: Side, config: &ClusterConfig, dial: DialConfig) -> Result<Cluster, Failure> {
     let tls = config.tls.as_ref().map(|tls| TlsConfig {
         ca_file: tls.ca_file.as_ref().map(PathBuf::from),
         server_name: tls.server_name.clone(),
     });
-    let user_timeout = Some(user_timeout);
-    let dial = DialConfig { tls, client_id: config.client_id.clone(), user_timeout, ..DialConfig::default() };
+    let dial = DialConfig { tls, client_id: config.client_id.clone(), ..dial };
     Cluster::new(side, addresses(config), dial).map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))
 }
 

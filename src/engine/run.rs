@@ -65,7 +65,7 @@ pub(crate) async fn run(
 }
 
 /// A link's end as a verb's end.
-fn explain(error: &LinkError) -> Failure {
+pub(crate) fn explain(error: &LinkError) -> Failure {
     let what = error.to_string();
     match error {
         LinkError::Client(error) => out_of_reach(error),

@@ -181,13 +181,23 @@ impl Claims {
     }
 }
 
+/// Withdraws all that a link has claimed: for one that is over for good, with its mirrors. It must not run.
+pub async fn withdraw(target: &Cluster, link: &str, clock: &WallClock) -> Result<(), Error> {
+    let Some(standing) = read(target).await? else { return Ok(()) };
+    let withdrawn: Vec<_> = standing.claimed_by(link).map(|topic| (topic.key(link), None)).collect();
+    if withdrawn.is_empty() {
+        return Ok(());
+    }
+    write(target, clock.now_ms(), withdrawn).await
+}
+
 fn hold_back(round: &mut Round, topics: BTreeMap<String, ClaimedTopic>) {
     round.partitions.retain(|spec| !topics.contains_key(&spec.key.topic));
     round.held.extend(topics.into_keys());
 }
 
 /// The claims that stand now; none if the topic is not there.
-pub(crate) async fn read(target: &Cluster) -> Result<Option<Standing>, Error> {
+pub async fn read(target: &Cluster) -> Result<Option<Standing>, Error> {
     let metadata = target.refresh().await?;
     let topic = metadata.topics.get(CLAIMS_TOPIC).filter(|topic| topic.error != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     let Some(topic) = topic else { return Ok(None) };

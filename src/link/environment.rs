@@ -1,10 +1,12 @@
-//! What a link has from the machine: threads for its lanes, and the wall clock. A simulation gives it others.
+//! What a link has from outside: threads for its lanes, clocks, and who measures it. A simulation gives it others.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::meter::Meter;
 
 /// Where a link runs and by which clock. The default is what a program wants.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +19,8 @@ pub struct Environment {
     pub boot_clock: BootClock,
     /// How its requests to the source are cut.
     pub request_partitions: RequestPartitions,
+    /// Who wants to know what its lanes spend their time on.
+    pub meter: Option<Meter>,
 }
 
 /// Partitions with more to read in a request to a source broker that has more to say than fits an answer: others have

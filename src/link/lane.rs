@@ -14,6 +14,7 @@ mod route;
 mod source_leaders;
 mod table;
 mod target_reads;
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,8 +45,10 @@ use self::route::Route;
 pub(crate) use self::table::Partitions;
 use self::table::{OtherRead, Table};
 use self::target_reads::TargetReads;
+use self::times::Times;
 use crate::environment::{RequestPartitions, WallClock};
 use crate::lease::Lease;
+use crate::meter::Meter;
 use crate::state::Follower;
 
 /// Everything that a lane's shell needs.
@@ -59,6 +62,8 @@ pub(crate) struct LaneSetup {
     pub(crate) config: LaneConfig,
     pub(crate) fetch: FetchConfig,
     pub(crate) request_partitions: RequestPartitions,
+    /// Produce requests in flight to one broker.
+    pub(crate) requests_max: usize,
     pub(crate) share: Share,
     pub(crate) clock: WallClock,
     /// Whether the lane may be written.
@@ -67,6 +72,8 @@ pub(crate) struct LaneSetup {
     pub(crate) state: Arc<Follower>,
     /// Where is told which partitions have come to the lane, by which moves.
     pub(crate) ended: mpsc::UnboundedSender<(PartitionKey, u64)>,
+    /// Who wants to know what the lane's time went into.
+    pub(crate) meter: Option<Meter>,
 }
 
 /// What a lane is told from outside.
@@ -107,6 +114,7 @@ pub(crate) struct LaneShell {
     reads: TargetReads,
     table: Table,
     events: Events,
+    times: Option<Times>,
     status: watch::Sender<Vec<Arc<PartitionStatus>>>,
     status_at: Instant,
     /// Something has happened since the last snapshot.
@@ -126,6 +134,7 @@ impl LaneShell {
             reads: TargetReads::default(),
             table: Table::default(),
             events: Events::new(&setup.link, setup.lane),
+            times: setup.meter.is_some().then(Times::default),
             setup,
             core,
             begun,
@@ -142,7 +151,13 @@ impl LaneShell {
         loop {
             if let Some(over) = self.carry_out() {
                 self.publish();
+                if let (Some(meter), Some(times)) = (&self.setup.meter, self.times) {
+                    meter.tell(times.measured());
+                }
                 return over;
+            }
+            if let Some(times) = &mut self.times {
+                times.worked(self.intake.is_waiting(), self.outgoing.is_waiting(), self.outgoing.stored_bytes());
             }
             if Instant::now() >= self.status_at {
                 self.publish();
@@ -160,6 +175,9 @@ impl LaneShell {
                 }
                 command = commands.recv() => self.command(command.unwrap_or(Command::Drain)),
                 Some(message) = self.inbox.recv() => {
+                    if let Some(times) = &mut self.times {
+                        times.waited();
+                    }
                     self.take(message);
                     while let Ok(message) = self.inbox.try_recv() {
                         self.take(message);

@@ -3,7 +3,7 @@
 //! This crate does what `twinlog_core` decides: it moves bytes, keeps the time and talks to both clusters.
 
 pub mod check;
-mod claims;
+pub mod claims;
 pub mod environment;
 mod failpoint;
 mod fetch;
@@ -17,6 +17,7 @@ mod map_log;
 mod map_reader;
 pub mod map_topic;
 mod members;
+pub mod meter;
 pub mod mirrors;
 pub mod names;
 mod own_lanes;

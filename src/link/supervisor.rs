@@ -313,11 +313,13 @@ impl Running {
             config,
             fetch: setup.config.fetch,
             request_partitions: setup.environment.request_partitions,
+            requests_max: usize::from(setup.config.produce.in_flight),
             share: Share::of(setup.config.budget_bytes, lanes),
             clock: setup.environment.clock.clone(),
             lease: lease.clone(),
             state: placing.follower(),
             ended: ended_sender,
+            meter: setup.environment.meter.clone(),
         };
         let (own, ends) = OwnLanes::new(template, setup.environment.lanes, usize::try_from(lanes).unwrap_or(1))
             .map_err(LinkError::Thread)?;

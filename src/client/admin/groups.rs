@@ -239,12 +239,12 @@ impl Cluster {
         Ok(found)
     }
 
-    async fn group_coordinator(&self, group: &str, purpose: Purpose) -> Result<Arc<Connection>> {
+    pub(super) async fn group_coordinator(&self, group: &str, purpose: Purpose) -> Result<Arc<Connection>> {
         self.coordinator(group, CoordinatorType::Group, purpose, 0).await
     }
 
     /// After an answer that says "not here", or a connection that failed, the next call looks for the coordinator anew.
-    fn note_group_coordinator<T>(&self, group: &str, result: Result<T>) -> Result<T> {
+    pub(super) fn note_group_coordinator<T>(&self, group: &str, result: Result<T>) -> Result<T> {
         if let Err(error) = &result
             && error.retry() == Retry::AfterMetadata
         {

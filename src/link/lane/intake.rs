@@ -176,6 +176,11 @@ impl Intake {
         }
     }
 
+    /// Whether requests are under way.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
     /// Whether somebody was not asked for want of budget the last time.
     pub(super) fn is_short_of_budget(&self) -> bool {
         self.short_of_budget

@@ -43,8 +43,6 @@ pub(super) const PRODUCE: i16 = 0;
 const TOPIC_ID_SINCE: i16 = 13;
 /// From here on answers have tagged fields.
 const FLEXIBLE_SINCE: i16 = 9;
-/// Requests in flight a broker. It works on one at a time; the others are on their way meanwhile.
-const REQUESTS_MAX: usize = 4;
 /// A request grows up to about this many bytes.
 const REQUEST_BYTES: u64 = 4 << 20;
 /// With a small budget, up to this part of it: what is in flight to one broker is a quarter of the budget then.
@@ -128,6 +126,7 @@ pub(super) struct Outgoing {
     /// Brokers that do not answer, each with the time of the next attempt to connect.
     unreachable: BTreeMap<i32, Instant>,
     changes_of_reach: u64,
+    stored_bytes: u64,
 }
 
 impl Outgoing {
@@ -152,6 +151,16 @@ impl Outgoing {
     /// How often that changed of any broker.
     pub(super) fn changes_of_reach(&self) -> u64 {
         self.changes_of_reach
+    }
+
+    /// Whether requests are in flight.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.lines.values().any(|line| line.in_flight > 0)
+    }
+
+    /// Bytes of all batches that brokers said to have stored.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
     }
 
     /// Connections that hold as much of the budget as they may. More for their partitions would be taken from others.
@@ -306,7 +315,7 @@ impl Outgoing {
         };
         // One broker must not hold more than a part of the budget.
         let bytes_max = REQUEST_BYTES.min(setup.share.bytes() / BUDGET_PARTS);
-        while line.in_flight < REQUESTS_MAX && !line.waiting.is_empty() {
+        while line.in_flight < setup.requests_max && !line.waiting.is_empty() {
             let chosen = choose(&mut line.waiting, bytes_max);
             line.in_flight += 1;
             let begun = Instant::now();
@@ -381,6 +390,9 @@ impl Outgoing {
                         }
                         None => Answer::Lost,
                     };
+                    if matches!(answer, Answer::Stored { .. }) {
+                        self.stored_bytes += sending.bytes;
+                    }
                     if self.pace.answered(now_ms, sending.partition, &answer, took_ms, alone) {
                         let spec = core.partition(sending.partition).map(Partition::spec);
                         let (topic, node) = (spec.map_or("", |spec| &spec.target_topic), done.route.node);

@@ -77,6 +77,8 @@ pub(crate) fn link(include: &[&str], rename: &str) -> LinkConfig {
         lanes: 2,
         budget_bytes: 64 << 20,
         fetch: FetchConfig::default(),
+        produce: Default::default(),
+        sockets: Default::default(),
         intervals: Intervals::default(),
         members: Members::default(),
     }

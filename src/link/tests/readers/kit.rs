@@ -47,6 +47,8 @@ pub(crate) fn setup(link: &str, topic: &str) -> LinkSetup {
         lanes: 2,
         budget_bytes: BUDGET_BYTES_DEFAULT,
         fetch: FetchConfig::default(),
+        produce: Default::default(),
+        sockets: Default::default(),
         intervals: Intervals::default(),
         members: Members::default(),
     };
