@@ -31,8 +31,8 @@ impl Usage {
     }
 }
 
-/// User and system time of all threads. Those that have ended are in the whole process's count alone, which is in ticks;
-/// of a process whose threads live on, their own counts are exact.
+/// User and system time of all threads. Those that have ended are in the whole process's count alone, which is in
+/// ticks; of a process whose threads live on, their own counts are exact.
 pub(crate) fn cpu(pid: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some((TICK * ticks(&stat)?).max(living_cpu(pid)?))
