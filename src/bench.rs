@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The links are those that `twinlog run` runs. Which settings come next and what follows from them is decided in
-//! [`search`], what held the copy back in [`limit`]; what is made in the clusters is noted in [`traces`] first.
+//! [`search`], what held the copy back in [`limit()`]; what is made in the clusters is noted in [`traces`] first.
 
 mod fill;
 mod limit;
