@@ -4,6 +4,7 @@
 //! `cargo bench -p twinlog-benches --bench marks` runs the shipped binary between the stub peers of the link bench.
 
 mod idle;
+mod line;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,6 +18,8 @@ use crate::program;
 enum Mark {
     /// 10 000 partitions to which nothing is written: CPU, and how soon the first record is there after a start
     Idle,
+    /// A source at the end of a line of 100 MB/s and 100 ms, with 32 MiB of budget: how much of the line is used
+    Line,
 }
 
 /// What a link costs and does where a ratio of CPU says nothing
@@ -58,5 +61,9 @@ fn run(arguments: &Arguments) -> Result<(), String> {
 fn measure(mark: Mark, program: &Path) -> Result<String, String> {
     match mark {
         Mark::Idle => idle::measure(program).map(|idle| idle.to_string()),
+        Mark::Line => {
+            let lines = [1, 16].map(|partitions| line::measure(program, partitions).map(|line| line.to_string()));
+            lines.into_iter().collect::<Result<Vec<_>, _>>().map(|lines| lines.join("\n"))
+        }
     }
 }

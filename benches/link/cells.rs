@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::stub::front::Way;
+
 /// What one row of the result is about.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
@@ -18,10 +20,19 @@ pub(crate) struct Cell {
     /// Round trips that the stubs add.
     pub(crate) source_delay: Duration,
     pub(crate) target_delay: Duration,
+    /// What the source's side carries, if there is a limit.
+    pub(crate) source_bytes_per_s: Option<f64>,
     /// About how many bytes a run copies, so that it takes a second or some.
     pub(crate) bytes: u64,
     /// And in a quick run, of which the cell is a part only if there is such a number.
     pub(crate) quick_bytes: Option<u64>,
+}
+
+impl Cell {
+    /// The way from the source.
+    pub(super) fn source_way(&self) -> Way {
+        Way { delay: self.source_delay, bytes_per_s: self.source_bytes_per_s }
+    }
 }
 
 const MB: u64 = 1_000_000;
@@ -36,6 +47,7 @@ const BASE: Cell = Cell {
     tls: false,
     source_delay: Duration::ZERO,
     target_delay: Duration::ZERO,
+    source_bytes_per_s: None,
     bytes: 2_000 * MB,
     quick_bytes: Some(1_000 * MB),
 };

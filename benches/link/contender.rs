@@ -100,7 +100,7 @@ impl Run<'_> {
         let (peers, child) = match contender {
             Contender::Twinlog => {
                 let stubs = stubs();
-                let child = twinlog(self.program, &stubs, &folder, tls.is_some())?;
+                let child = twinlog(self.program, &stubs, &folder, tls.is_some(), "")?;
                 (Peers::Stubs(Box::new(stubs)), child)
             }
             Contender::Bare => {
@@ -217,15 +217,21 @@ impl Run<'_> {
     }
 }
 
-/// Starts the shipped binary between the stubs.
-pub(crate) fn twinlog(program: &Path, stubs: &Stubs, folder: &Folder, has_tls: bool) -> Result<Program, String> {
+/// Starts the shipped binary between the stubs, with more lines of the link's configuration.
+pub(crate) fn twinlog(
+    program: &Path,
+    stubs: &Stubs,
+    folder: &Folder,
+    has_tls: bool,
+    settings: &str,
+) -> Result<Program, String> {
     let tls = match has_tls {
         true => format!(", tls: {{ ca_file: {CA_FILE}, server_name: {} }}", net::SERVER_NAME),
         false => String::new(),
     };
     let yaml = format!(
         "clusters:\n  a: {{ bootstrap: ['{}']{tls} }}\n  b: {{ bootstrap: ['{}']{tls} }}\nlinks:\n  bench:\n    \
-         source: a\n    target: b\n    topics: {{ include: [{TOPIC}] }}\n",
+         source: a\n    target: b\n    topics: {{ include: [{TOPIC}] }}\n{settings}",
         stubs.source_address(),
         stubs.target_address(),
     );

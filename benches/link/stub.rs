@@ -22,7 +22,7 @@ use twinlog_sandbox::{Sandbox, SandboxSpec, TopicSpec};
 use super::arena::Arena;
 use super::cells::Cell;
 use crate::progress::Progress;
-use front::Front;
+use front::{Front, Way};
 use source::Source;
 use target::Target;
 
@@ -68,11 +68,17 @@ impl Stubs {
         let source = Arc::new(Source::new(Arc::clone(arena), topic_id, batches));
         let (listener, behind) = listen(&at_source);
         let source_front =
-            Front::start(listener, behind, Arc::clone(&source), tls.cloned(), cell.source_delay, Arc::clone(&progress));
+            Front::start(listener, behind, Arc::clone(&source), tls.cloned(), cell.source_way(), Arc::clone(&progress));
         let (listener, behind) = listen(&at_target);
         let target = Arc::new(Target::new(at_target, arena, batches, Arc::clone(&progress)));
-        let target_front =
-            Front::start(listener, behind, Arc::clone(&target), tls.cloned(), cell.target_delay, Arc::clone(&progress));
+        let target_front = Front::start(
+            listener,
+            behind,
+            Arc::clone(&target),
+            tls.cloned(),
+            Way { delay: cell.target_delay, bytes_per_s: None },
+            Arc::clone(&progress),
+        );
         // The source's sandbox lives as long as its runtime: its tasks have it.
         source.keep(at_source);
         Self { source, target, progress, source_front, target_front, _runtime: runtime }

@@ -41,7 +41,7 @@ pub(super) fn measure(program: &Path) -> Result<Idle, String> {
     let stubs = Stubs::start(&cell, &arena, bytes, None);
     let folder = Folder::new("idle").map_err(words)?;
     let begun = Instant::now();
-    let mut child = twinlog(program, &stubs, &folder, false)?;
+    let mut child = twinlog(program, &stubs, &folder, false, "")?;
     let failed = |what: &str, stderr: String| format!("idle: {what}\n{stderr}");
     if !stubs.source.wait_for_readers(PARTITIONS, PATIENCE) {
         return Err(failed("it does not ask for all partitions", child.stderr()));
@@ -57,7 +57,7 @@ pub(super) fn measure(program: &Path) -> Result<Idle, String> {
     let stubs = Stubs::start(&cell, &arena, bytes, None);
     stubs.source.release();
     let begun = Instant::now();
-    let mut child = twinlog(program, &stubs, &folder, false)?;
+    let mut child = twinlog(program, &stubs, &folder, false, "")?;
     if stubs.progress.wait_for(1, PATIENCE)? == 0 {
         return Err(failed("no record arrives", child.stderr()));
     }

@@ -1,12 +1,12 @@
-//! What stands in front of a sandbox: takes connections, cuts requests, and answers in order after the delay that a
-//! network would add. A delay does not limit what is on the way.
+//! What stands in front of a sandbox: takes connections, cuts requests, and answers in order after the time that a
+//! network would take.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,21 @@ use super::requests::Requests;
 use crate::net::Stream;
 use crate::progress::Progress;
 
-/// Writes an answer when it is due.
-pub(crate) type Answer = Box<dyn FnOnce(&mut Stream) -> io::Result<()> + Send>;
+/// An answer that is written when it is due.
+pub(crate) struct Answer {
+    /// About how long it is.
+    pub(crate) bytes: usize,
+    pub(crate) write: Box<dyn FnOnce(&mut Stream) -> io::Result<()> + Send>,
+}
+
+/// The way from a side to its clients.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Way {
+    /// A round trip. It does not limit what is on the way.
+    pub(crate) delay: Duration,
+    /// What all connections together carry, if there is a limit.
+    pub(crate) bytes_per_s: Option<f64>,
+}
 
 /// What becomes of a request.
 pub(crate) enum Taken {
@@ -50,9 +63,21 @@ struct Shared<B> {
     broker: B,
     behind: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
-    delay: Duration,
+    way: Way,
+    /// When the way has carried all that was given to it.
+    free_at: Mutex<Instant>,
     progress: Arc<Progress>,
     closed: AtomicBool,
+}
+
+impl<B> Shared<B> {
+    /// When an answer of so many bytes is there, whose request came at that time.
+    fn due(&self, came: Instant, bytes: usize) -> Instant {
+        let Some(bytes_per_s) = self.way.bytes_per_s else { return came + self.way.delay };
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *free_at = Instant::now().max(*free_at) + Duration::from_secs_f64(bytes as f64 / bytes_per_s);
+        *free_at + self.way.delay
+    }
 }
 
 /// A listener; it ends when this is dropped, and its connections when their clients do.
@@ -77,11 +102,12 @@ impl Front {
         behind: SocketAddr,
         broker: B,
         tls: Option<Arc<ServerConfig>>,
-        delay: Duration,
+        way: Way,
         progress: Arc<Progress>,
     ) -> Self {
         let address = listener.local_addr().expect("a listener has an address");
-        let shared = Arc::new(Shared { broker, behind, tls, delay, progress, closed: AtomicBool::new(false) });
+        let (free_at, closed) = (Mutex::new(Instant::now()), AtomicBool::new(false));
+        let shared = Arc::new(Shared { broker, behind, tls, way, free_at, progress, closed });
         let closing = Arc::clone(&shared);
         let close = CloseHandle(Box::new(move || closing.closed.store(true, Ordering::Relaxed)));
         let accepting = thread::spawn(move || {
@@ -123,28 +149,31 @@ fn serve<B: Broker>(stream: TcpStream, shared: &Shared<B>) {
 }
 
 fn connection<B: Broker>(stream: Stream, shared: &Shared<B>) -> io::Result<()> {
-    let late = match shared.delay {
-        Duration::ZERO => None,
-        _ => Some(Late::start(stream.second()?)),
-    };
+    let is_slow = shared.way.delay > Duration::ZERO || shared.way.bytes_per_s.is_some();
+    let late = if is_slow { Some(Late::start(stream.second()?)) } else { None };
     let mut requests = Requests::new(stream);
     let mut behind = None;
     while let Some(len) = requests.next_len()? {
-        let due = Instant::now() + shared.delay;
+        let came = Instant::now();
         let answer = match shared.broker.take(&mut requests, len)? {
             Taken::Answer(answer) => answer,
             Taken::Pass(request) => {
                 let answer = exchange(&mut behind, shared.behind, &request)?;
                 let answer = shared.broker.amend(&request, answer)?;
-                Box::new(move |stream: &mut Stream| {
+                let bytes = answer.len();
+                let write = move |stream: &mut Stream| {
                     let len = u32::try_from(answer.len()).map_err(io::Error::other)?;
                     stream.write_slices(&mut [io::IoSlice::new(&len.to_be_bytes()), io::IoSlice::new(&answer)])
-                })
+                };
+                Answer { bytes, write: Box::new(write) }
             }
         };
         match &late {
-            None => answer(requests.stream())?,
-            Some(late) => late.0.send((due, answer)).map_err(|_| io::ErrorKind::BrokenPipe)?,
+            None => (answer.write)(requests.stream())?,
+            Some(late) => {
+                let due = shared.due(came, answer.bytes);
+                late.0.send((due, answer)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            }
         }
     }
     Ok(())
@@ -178,7 +207,7 @@ impl Late {
         thread::spawn(move || {
             for (due, answer) in queue {
                 thread::sleep(due.saturating_duration_since(Instant::now()));
-                if answer(&mut stream).is_err() {
+                if (answer.write)(&mut stream).is_err() {
                     return;
                 }
             }

@@ -177,7 +177,9 @@ impl Source {
             parts.retain(|part| part.count > 0);
         }
         let source = Arc::clone(self);
-        Ok(Some(Box::new(move |stream| source.write(stream, header.correlation_id, session_id, &parts, end))))
+        let bytes = parts.iter().map(|part| part.count as usize * self.arena.batch_len()).sum();
+        let write = move |stream: &mut Stream| source.write(stream, header.correlation_id, session_id, &parts, end);
+        Ok(Some(Answer { bytes, write: Box::new(write) }))
     }
 
     /// Writes an answer: small fields from one buffer, batches from where they are prepared.

@@ -17,7 +17,7 @@ use twinlog_wire::batch::{BatchMeta, HEAD_LEN};
 use twinlog_wire::error_code::ErrorCode;
 
 use super::super::arena::Arena;
-use super::front::{Broker, Taken};
+use super::front::{Answer, Broker, Taken};
 use super::requests::Requests;
 use super::{TOPIC, offsets};
 use crate::fields::{Fields, put_count};
@@ -275,9 +275,9 @@ impl Broker for Arc<Target> {
         {
             requests.advance(used);
             let answer = self.produce(requests, len - used, correlation_id)?;
-            return Ok(Taken::Answer(Box::new(move |stream: &mut Stream| {
-                stream.write_slices(&mut [io::IoSlice::new(&answer)])
-            })));
+            let bytes = answer.len();
+            let write = move |stream: &mut Stream| stream.write_slices(&mut [io::IoSlice::new(&answer)]);
+            return Ok(Taken::Answer(Answer { bytes, write: Box::new(write) }));
         }
         let frame = Bytes::from(requests.take(len)?);
         if api == ApiKey::Fetch as i16 {
