@@ -51,7 +51,7 @@ impl Oracle {
         let dialogue = Dialogue::launch(Launch {
             program: kit.java().to_owned(),
             args: vec![
-                "-Xmx384m".into(),
+                "-Xmx768m".into(),
                 "-Xshare:auto".into(),
                 "-XX:-UsePerfData".into(),
                 "-XX:+UseSerialGC".into(),
