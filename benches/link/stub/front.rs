@@ -21,8 +21,10 @@ use crate::progress::Progress;
 pub(crate) struct Answer {
     /// About how long it is.
     pub(crate) bytes: usize,
-    pub(crate) write: Box<dyn FnOnce(&mut Stream) -> io::Result<()> + Send>,
+    pub(crate) write: Write,
 }
+
+type Write = Box<dyn FnOnce(&mut Stream) -> io::Result<()> + Send>;
 
 /// The way from a side to its clients.
 #[derive(Clone, Copy, Debug, Default)]
