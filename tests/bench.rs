@@ -2,25 +2,24 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests to a reader, if not to the lint")]
 
+mod kit;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kafka_protocol::messages::ListGroupsRequest;
-use rustix::fs::{Mode, OFlags, open};
-use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use twinlog_client::admin::NewTopic;
-use twinlog_client::{Address, Cluster, DialConfig, Purpose, Side};
+use twinlog_client::{Cluster, Purpose, Side};
 use twinlog_link::claims;
 use twinlog_link::names::CLAIMS_TOPIC;
-use twinlog_sandbox::{ApiKey, ErrorCode, Fault, Sandbox, SandboxSpec};
+use twinlog_sandbox::{ApiKey, ErrorCode, Fault, Sandbox};
+
+use kit::{cluster, read, run_on_a_terminal};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Of a bench that was over in 2001.
@@ -68,21 +67,6 @@ impl Drop for Running {
     }
 }
 
-fn read(Output { status, stdout, stderr }: Output) -> (i32, String, String) {
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    (status.code().expect("no signal"), text(stdout), text(stderr))
-}
-
-async fn cluster(side: Side) -> (Sandbox, String, Cluster) {
-    // Of one seed both would give their topics the same ids.
-    let spec = SandboxSpec::new().nodes(2).cluster_id(side.name()).seed(side as u64);
-    let sandbox = Sandbox::new(spec).expect("a sandbox");
-    let addresses = sandbox.listen(&[]).await.expect("it listens");
-    let bootstrap: Vec<Address> = addresses.iter().map(|at| at.to_string().parse().expect("an address")).collect();
-    let client = Cluster::new(side, bootstrap, DialConfig::default()).expect("a client");
-    (sandbox, addresses[0].to_string(), client)
-}
-
 async fn topics(cluster: &Cluster) -> BTreeSet<String> {
     cluster.refresh().await.expect("metadata").topics.keys().cloned().collect()
 }
@@ -105,8 +89,8 @@ async fn groups(cluster: &Cluster) -> Vec<String> {
 
 impl World {
     async fn new(name: &str) -> Self {
-        let (source_sandbox, source_at, source) = cluster(Side::Source).await;
-        let (target_sandbox, target_at, target) = cluster(Side::Target).await;
+        let (source_sandbox, source_at, source) = cluster(Side::Source, 2).await;
+        let (target_sandbox, target_at, target) = cluster(Side::Target, 2).await;
         let folder = std::env::temp_dir().join(format!("twinlog-bench-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a temporary folder");
         let config = format!(
@@ -214,28 +198,8 @@ async fn without_a_terminal_and_without_yes_nothing_is_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_terminal_it_asks_and_no_is_no() {
     let world = World::new("terminal").await;
-    let mut command = world.bench(&[]);
-    let ran = tokio::task::spawn_blocking(move || {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        grantpt(&terminal).expect("granted");
-        unlockpt(&terminal).expect("unlocked");
-        let path = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("UTF-8");
-        // It must not become the terminal of whoever runs the tests.
-        let flags = OFlags::RDWR | OFlags::NOCTTY;
-        let other = || File::from(open(path.as_str(), flags, Mode::empty()).expect("opened"));
-        let mut terminal = File::from(terminal);
-        let child = command.stdin(other()).stderr(other()).spawn().expect("the binary runs");
-        // It holds the other end of the terminal, too.
-        drop(command);
-        terminal.write_all(b"n\n").expect("typed");
-        let mut shown = Vec::new();
-        // Reading ends with an error when nobody has the other end any more.
-        let end = terminal.read_to_end(&mut shown).expect_err("no end of file");
-        assert_eq!(end.raw_os_error(), Some(Errno::IO.raw_os_error()), "{end}");
-        (child.wait_with_output().expect("waited for"), String::from_utf8(shown).expect("UTF-8"))
-    });
-    let (output, shown) = ran.await.expect("no panic");
-    assert_eq!(read(output).0, 0, "{shown}");
+    let (code, _, shown) = run_on_a_terminal(world.bench(&[]), b"n\n").await;
+    assert_eq!(code, 0, "{shown}");
     assert!(shown.contains("Do it? [y/N] "), "{shown}");
     assert!(shown.trim_end().ends_with("nothing was written"), "{shown}");
     assert_eq!((topics(&world.source).await, topics(&world.target).await), Default::default());

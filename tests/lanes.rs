@@ -2,22 +2,20 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests to a reader, if not to the lint")]
 
+mod kit;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use rustix::io::Errno;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use twinlog_client::admin::{GroupJoin, GroupJoined, GroupMember, NewTopic};
-use twinlog_client::{Address, Cluster, DialConfig, Purpose, Side};
+use twinlog_client::{Cluster, Purpose, Side};
 use twinlog_core::map_record::PartitionKey;
 use twinlog_core::members::{MemberKey, Plan, Share};
 use twinlog_core::moves::Place;
@@ -25,8 +23,10 @@ use twinlog_core::state_record::{Lanes, StateRecord};
 use twinlog_link::environment::WallClock;
 use twinlog_link::map_topic::ensure_map_topic;
 use twinlog_link::state::StateTopic;
-use twinlog_sandbox::{Sandbox, SandboxSpec};
+use twinlog_sandbox::Sandbox;
 use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
+
+use kit::{cluster, read, run_on_a_terminal};
 
 const GROUP: &str = "twinlog.dr";
 const LIMIT: Duration = Duration::from_secs(30);
@@ -64,16 +64,6 @@ fn rests(lane: u32) -> Place {
     Place { lane, from: None, number: 0 }
 }
 
-async fn cluster(side: Side) -> (Sandbox, String, Cluster) {
-    // Of one seed both would give their topics the same ids.
-    let spec = SandboxSpec::new().nodes(3).cluster_id(side.name()).seed(side as u64);
-    let sandbox = Sandbox::new(spec).expect("a sandbox");
-    let addresses = sandbox.listen(&[]).await.expect("it listens");
-    let bootstrap: Vec<Address> = addresses.iter().map(|at| at.to_string().parse().expect("an address")).collect();
-    let client = Cluster::new(side, bootstrap, DialConfig::default()).expect("a client");
-    (sandbox, addresses[0].to_string(), client)
-}
-
 /// Makes the topic `orders`, with `n` batches of 1 000 bytes in partition `n`.
 async fn fill(cluster: &Cluster, partitions: i32) {
     let topic = NewTopic { name: "orders".into(), partitions, replication_factor: 1, configs: BTreeMap::default() };
@@ -98,8 +88,8 @@ async fn fill(cluster: &Cluster, partitions: i32) {
 impl World {
     /// Nothing is written yet but the link's topics.
     async fn new(name: &str) -> Self {
-        let (source_sandbox, source_at, source) = cluster(Side::Source).await;
-        let (target_sandbox, target_at, target) = cluster(Side::Target).await;
+        let (source_sandbox, source_at, source) = cluster(Side::Source, 3).await;
+        let (target_sandbox, target_at, target) = cluster(Side::Target, 3).await;
         let folder = std::env::temp_dir().join(format!("twinlog-lanes-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a temporary folder");
         let config = format!(
@@ -137,32 +127,12 @@ impl World {
     async fn lanes(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = self.twinlog(&[&["lanes"], arguments].concat());
         let output = tokio::task::spawn_blocking(move || command.output().expect("the binary runs")).await;
-        let Output { status, stdout, stderr } = output.expect("no panic");
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        (status.code().expect("no signal"), text(stdout), text(stderr))
+        read(output.expect("no panic"))
     }
 
     /// The same with a terminal as stderr; what it shows comes in place of stderr.
     async fn lanes_on_a_terminal(&self, arguments: &[&str]) -> (i32, String, String) {
-        let mut command = self.twinlog(&[&["lanes"], arguments].concat());
-        let ran = tokio::task::spawn_blocking(move || {
-            let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-            grantpt(&terminal).expect("granted");
-            unlockpt(&terminal).expect("unlocked");
-            let path = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("UTF-8");
-            let stderr = File::options().read(true).write(true).open(path).expect("opened");
-            let child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the binary runs");
-            // It holds the other end of the terminal, too.
-            drop(command);
-            let mut shown = Vec::new();
-            // Reading ends with an error when nobody has the other end any more.
-            let end = File::from(terminal).read_to_end(&mut shown).expect_err("no end of file");
-            assert_eq!(end.raw_os_error(), Some(Errno::IO.raw_os_error()), "{end}");
-            (child.wait_with_output().expect("waited for"), shown)
-        });
-        let (Output { status, stdout, .. }, shown) = ran.await.expect("no panic");
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        (status.code().expect("no signal"), text(stdout), text(shown).replace("\r\n", "\n"))
+        run_on_a_terminal(self.twinlog(&[&["lanes"], arguments].concat()), b"").await
     }
 
     async fn json(&self, arguments: &[&str]) -> Value {
