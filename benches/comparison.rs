@@ -40,7 +40,7 @@ const QUICK_PART: u64 = 100;
     name = "comparison",
     after_help = "\
 It needs Java 17, Maven, and Go; where Go is missing, the copier on franz-go is named as not run. A full run takes
-about 25 minutes on two cores, and writes comparison-<date>.json and its pictures to benches/results.
+about half an hour on two cores, and writes comparison-<date>.json and its pictures to benches/results.
 TWINLOG_BENCH_PROGRAM names a binary to be measured instead of the one that is built."
 )]
 struct Arguments {
@@ -77,13 +77,7 @@ pub fn main() -> ExitCode {
             .and_then(|(job, ca_file)| bare::copy(&job, ca_file).map_err(|error| error.to_string())),
         _ => bench(&Arguments::parse()),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(words) => {
-            eprintln!("error: {words}");
-            ExitCode::FAILURE
-        }
-    }
+    crate::exit(done.map(|()| ExitCode::SUCCESS))
 }
 
 fn bench(arguments: &Arguments) -> Result<(), String> {
@@ -126,14 +120,10 @@ fn bench(arguments: &Arguments) -> Result<(), String> {
 
 /// The workloads of these names in the order of [`workload::all`], and whether latency is one; all if there are none.
 fn chosen(names: &[String]) -> Result<(Vec<Workload>, bool), String> {
-    let all = workload::all();
-    let is_known = |name: &str| name == latency::NAME || all.iter().any(|workload| workload.name == name);
-    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
-        return Err(format!("there is no workload `{unknown}`: --list names them"));
-    }
-    let is_wanted = |wanted: &str| names.is_empty() || names.iter().any(|name| name == wanted);
-    let with_latency = is_wanted(latency::NAME);
-    Ok((all.into_iter().filter(|workload| is_wanted(workload.name)).collect(), with_latency))
+    let all = workload::all().into_iter().map(Some).chain([None]);
+    let chosen = crate::named("workload", all, |one| one.as_ref().map_or(latency::NAME, |one| one.name), names)?;
+    let with_latency = chosen.iter().any(Option::is_none);
+    Ok((chosen.into_iter().flatten().collect(), with_latency))
 }
 
 /// What is measured on what.

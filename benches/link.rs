@@ -80,13 +80,7 @@ pub fn main() -> ExitCode {
         Some(RELAY | BARE) => child_main(&words),
         _ => bench(&Arguments::parse()),
     };
-    match done {
-        Ok(code) => code,
-        Err(words) => {
-            eprintln!("error: {words}");
-            ExitCode::FAILURE
-        }
-    }
+    crate::exit(done)
 }
 
 fn child_main(words: &[String]) -> Result<ExitCode, String> {

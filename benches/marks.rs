@@ -1,5 +1,5 @@
-//! What a ratio of CPU does not show: what a link costs that has nothing to do, how soon it begins, how late a record
-//! is, and how much of a long line it fills.
+//! What a ratio of CPU does not show: what a link costs that has nothing to do, how soon it begins, and how much of a
+//! long line it fills.
 //!
 //! `cargo bench -p twinlog-benches --bench marks` runs the shipped binary between the stub peers of the link bench.
 
@@ -8,10 +8,17 @@ mod line;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use twinlog_testcontainers::{Folder, Program};
 
+use crate::link::contender::twinlog;
+use crate::link::stub::Stubs;
 use crate::program;
+
+/// How long a start may take.
+const START_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,13 +44,7 @@ struct Arguments {
 
 /// Runs the bench.
 pub fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(words) => {
-            eprintln!("error: {words}");
-            ExitCode::FAILURE
-        }
-    }
+    crate::exit(run(&Arguments::parse()).map(|()| ExitCode::SUCCESS))
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
@@ -65,5 +66,35 @@ fn measure(mark: Mark, program: &Path) -> Result<String, String> {
             let lines = [1, 16].map(|partitions| line::measure(program, partitions).map(|line| line.to_string()));
             lines.into_iter().collect::<Result<Vec<_>, _>>().map(|lines| lines.join("\n"))
         }
+    }
+}
+
+/// A link between stubs, in a folder of its own.
+struct Running {
+    child: Program,
+    _folder: Folder,
+}
+
+impl Running {
+    fn start(program: &Path, stubs: &Stubs, settings: &str) -> Result<Self, String> {
+        let folder = Folder::new("marks").map_err(|error| error.to_string())?;
+        Ok(Self { child: twinlog(program, stubs, &folder, false, settings)?, _folder: folder })
+    }
+
+    /// Waits until it has asked for records of so many partitions.
+    fn wait_until_it_reads(&self, stubs: &Stubs, partitions: usize) -> Result<(), String> {
+        match stubs.source.wait_for_readers(partitions, START_PATIENCE) {
+            true => Ok(()),
+            false => Err(self.failed("it does not ask for all partitions")),
+        }
+    }
+
+    /// What is not as it must be, with the link's own words.
+    fn failed(&self, what: &str) -> String {
+        format!("{what}\n{}", self.child.stderr())
+    }
+
+    fn end(mut self) -> Result<(), String> {
+        self.child.kill().map_err(|error| error.to_string())
     }
 }

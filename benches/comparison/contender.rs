@@ -153,12 +153,7 @@ impl Contender {
 
 /// The contenders of these names, in the order of [`Contender::ALL`]; all if there are none.
 pub(crate) fn named(names: &[String]) -> Result<Vec<Contender>, String> {
-    let all = Contender::ALL;
-    if let Some(unknown) = names.iter().find(|name| all.iter().all(|contender| contender.name() != name.as_str())) {
-        return Err(format!("there is no contender `{unknown}`: --list names them"));
-    }
-    let wanted = |contender: &Contender| names.is_empty() || names.iter().any(|name| name == contender.name());
-    Ok(all.into_iter().filter(wanted).collect())
+    crate::named("contender", Contender::ALL, |contender| contender.name(), names)
 }
 
 impl Programs {

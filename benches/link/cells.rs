@@ -104,10 +104,5 @@ pub(crate) fn all() -> Vec<Cell> {
 
 /// The cells of these names, in the order of [`all`]; all if there are none. An unknown name is given back.
 pub(crate) fn named(names: &[String]) -> Result<Vec<Cell>, String> {
-    let cells = all();
-    if let Some(unknown) = names.iter().find(|name| cells.iter().all(|cell| cell.name != name.as_str())) {
-        return Err(format!("there is no cell `{unknown}`: --list names them"));
-    }
-    let wanted = |cell: &Cell| names.is_empty() || names.iter().any(|name| name == cell.name);
-    Ok(cells.into_iter().filter(wanted).collect())
+    crate::named("cell", all(), |cell| cell.name, names)
 }

@@ -5,20 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use twinlog_testcontainers::{Folder, peak_resident_bytes};
+use twinlog_testcontainers::peak_resident_bytes;
 
+use super::Running;
 use crate::link::arena::Arena;
 use crate::link::cells::{self, Cell};
-use crate::link::contender::twinlog;
 use crate::link::stub::Stubs;
 
 const BYTES_PER_S: f64 = 100e6;
 const DELAY: Duration = Duration::from_millis(100);
 const BUDGET: &str = "32MiB";
+/// How long a copy may take.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// About how many bytes are copied.
 const BYTES: u64 = 1_000_000_000;
-/// How long a start and a copy may take.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
@@ -32,22 +32,17 @@ pub(super) fn measure(program: &Path, partitions: usize) -> Result<Line, String>
     let base = cells::all().remove(0);
     let cell = Cell { partitions, source_delay: DELAY, source_bytes_per_s: Some(BYTES_PER_S), ..base };
     let arena = Arc::new(Arena::new(&cell));
-    let words = |error: twinlog_testcontainers::Error| error.to_string();
     let stubs = Stubs::start(&cell, &arena, BYTES, None);
-    let folder = Folder::new("line").map_err(words)?;
-    let mut child = twinlog(program, &stubs, &folder, false, &format!("    budget: {BUDGET}\n"))?;
-    let failed = |what: &str, stderr: String| format!("line: {what}\n{stderr}");
-    if !stubs.source.wait_for_readers(partitions, PATIENCE) {
-        return Err(failed("it does not ask for all partitions", child.stderr()));
-    }
+    let link = Running::start(program, &stubs, &format!("    budget: {BUDGET}\n"))?;
+    link.wait_until_it_reads(&stubs, partitions)?;
     let begun = Instant::now();
     stubs.source.release();
     if !stubs.wait(PATIENCE)? {
-        return Err(failed("not all records arrive", child.stderr()));
+        return Err(link.failed("not all records arrive"));
     }
     let wall = begun.elapsed();
-    let resident_bytes = peak_resident_bytes(child.pid()).ok_or_else(|| failed("it has ended", child.stderr()))?;
-    child.kill().map_err(words)?;
+    let resident_bytes = peak_resident_bytes(link.child.pid()).ok_or_else(|| link.failed("it has ended"))?;
+    link.end()?;
     let bytes = stubs.source.batches() * arena.batch_len() as u64;
     Ok(Line { partitions, bytes_per_s: bytes as f64 / wall.as_secs_f64(), resident_bytes })
 }
