@@ -195,7 +195,7 @@ impl Intake {
             Ok(answer) => answer,
             Err(error) => {
                 broker.session.lost();
-                if error.code().is_some_and(is_about_sessions) {
+                if done.scope == Scope::News && error.code().is_some_and(is_about_sessions) {
                     tracing::debug!(%error, "A fetch session is over.");
                     return (Vec::new(), false);
                 }
