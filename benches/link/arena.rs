@@ -1,6 +1,7 @@
 //! The source's records: prepared batches of one length, which repeat. Only their base offsets are written as they are
 //! sent; those lie in front of what the checksum covers.
 
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,8 +16,8 @@ const RECORD_BYTES: usize = 1 << 10;
 const OVERHEAD_BYTES: usize = 61 + 10;
 /// A partition repeats after this many bytes, as a fetch of it has no more.
 const PARTITION_BYTES: usize = 1 << 20;
-/// All partitions together, but for one batch in each.
-const ARENA_BYTES: usize = 128 << 20;
+/// All partitions together, but for one batch in each, have at least and at most so many bytes.
+const ARENA_BYTES: RangeInclusive<usize> = 8 << 20..=128 << 20;
 
 /// The batches of all partitions. Batch `n` of a partition stands at place `n` modulo [`Arena::held`].
 #[derive(Debug)]
@@ -44,7 +45,8 @@ impl Arena {
             builder.finish().expect("a batch of records of one length")
         };
         let batch_len = batch().len();
-        let held = (PARTITION_BYTES.min(ARENA_BYTES / cell.partitions) / batch_len).max(1);
+        let (least, most) = (ARENA_BYTES.start() / cell.partitions, ARENA_BYTES.end() / cell.partitions);
+        let held = (PARTITION_BYTES.clamp(least, most) / batch_len).max(1);
         let mut partition = || {
             let mut bytes = Vec::with_capacity(held * batch_len);
             for _ in 0..held {
