@@ -45,7 +45,7 @@ pub(crate) fn setup(
         lanes: profile.lanes,
         budget_bytes: BUDGET_BYTES_MIN,
         fetch: FetchConfig {
-            max_bytes: profile.fetch_bytes * 4,
+            max_bytes: profile.fetch_bytes * profile.fetch_parts,
             partition_max_bytes: profile.fetch_bytes,
             max_wait: Duration::from_millis(profile.fetch_wait_ms),
         },

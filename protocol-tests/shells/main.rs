@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 #![allow(clippy::future_not_send, reason = "a world lives on one thread")]
 
+mod ahead;
 mod chaos;
 mod faults;
 mod instance;
@@ -31,7 +32,7 @@ const SEEDS_LONG: u64 = 20_000;
 const SEEDS_MISTAKE: u64 = 200;
 
 /// What must happen in some world, or the simulation tests less than it seems to.
-const HAPPENS: [&str; 36] = [
+const HAPPENS: [&str; 38] = [
     "AddPartitionsToTxn refused",
     "AddPartitionsToTxn refused after it",
     "EndTxn refused",
@@ -46,6 +47,8 @@ const HAPPENS: [&str; 36] = [
     "cuts after a request",
     "cuts before a request",
     "ends in order",
+    "fetches ahead",
+    "fetches ahead in vain",
     "kills",
     "lanes shared by two",
     "leader moves",

@@ -43,6 +43,10 @@ pub(crate) struct Profile {
     pub(crate) expiration_ms: u64,
     pub(crate) mark_ms: u64,
     pub(crate) fetch_bytes: i32,
+    /// An answer may have so many times the bytes of a partition.
+    pub(crate) fetch_parts: i32,
+    /// How far away the source is.
+    pub(crate) far_ms: u64,
     pub(crate) fetch_wait_ms: u64,
     pub(crate) pipe_bytes: usize,
     pub(crate) marker_delay_ms: u64,
@@ -105,6 +109,8 @@ impl Profile {
             expiration_ms,
             mark_ms: pick(rng, &[100, 500, 2_000]),
             fetch_bytes: pick(rng, &[100, 2_000, 1 << 20]),
+            fetch_parts: 4,
+            far_ms: some(rng, 200, [20, 100]).into(),
             fetch_wait_ms: pick(rng, &[20, 100, 500]),
             pipe_bytes: pick(rng, &[97, 4_096, 1 << 20]),
             marker_delay_ms: pick(rng, &[0, 5, 200]),
@@ -135,6 +141,17 @@ impl Profile {
         // refused only as long as the broker remembers who came after it. Brokers here forget within moments, not
         // minutes.
         let profile = if forgets { Self { late: false, pauses_ms: 0, ..profile } } else { profile };
+        // There is always more than one answer holds, so that the next ones are asked for ahead.
+        let crowded = Self {
+            partitions_max: 1,
+            write_pause_ms: 30,
+            records_max: 5,
+            value_bytes_max: 50,
+            fetch_bytes: 1_000,
+            fetch_parts: 1,
+            ..profile
+        };
+        let profile = if profile.far_ms > 0 { crowded } else { profile };
         // What the mirror lost must still be at the source, or it is a gap, and said to be one.
         let profile = if profile.losses_ms > 0 { Self { trims_ms: 0, ..profile } } else { profile };
         match mistake {

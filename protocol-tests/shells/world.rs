@@ -12,12 +12,13 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 use twinlog_link::environment::{BootClock, Environment, LanePlace, RequestPartitions, WallClock};
 use twinlog_link::supervisor::LinkError;
-use twinlog_sandbox::{Clock, FaultId, Sandbox, SandboxSpec, TopicSpec};
+use twinlog_sandbox::{ApiKey, Clock, Fault, FaultId, Sandbox, SandboxSpec, TopicSpec};
 
 use twinlog_protocol_tests::seeds::{Coverage, Outcome};
 
+use crate::ahead::Ahead;
 use crate::faults::arm;
-use crate::instance::{Instance, setup};
+use crate::instance::{Instance, LINK, setup};
 use crate::judge::{Audit, judge, verify_all};
 use crate::network::Network;
 use crate::profile::{Mistake, Profile};
@@ -83,22 +84,30 @@ pub(crate) fn run(seed: u64, mistake: Option<Mistake>) -> Outcome {
     // The client's pauses and its choice of brokers.
     fastrand::seed(seed);
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    LocalSet::new().block_on(&runtime, async {
-        let mut rng = Rng::with_seed(seed);
-        let profile = Profile::of(&mut rng, mistake);
-        let shared = Rc::new(Shared {
-            begun: Instant::now(),
-            number: Cell::new(0),
-            coverage: RefCell::default(),
-            trace: RefCell::default(),
-        });
-        shared.trace(format!("{profile:?}"));
-        let mut world = World::new(seed, mistake, profile, rng, Rc::clone(&shared));
-        let result = timeout(WORLD, world.live()).await;
-        let failure = result.unwrap_or_else(|_| Err("the world does not end".to_owned())).err();
-        let (coverage, trace) = (shared.coverage.take(), shared.trace.take());
-        Outcome { failure, coverage, trace }
-    })
+    let ahead = Ahead::default();
+    let mut outcome = ahead.count(|| {
+        LocalSet::new().block_on(&runtime, async {
+            let mut rng = Rng::with_seed(seed);
+            let profile = Profile::of(&mut rng, mistake);
+            let shared = Rc::new(Shared {
+                begun: Instant::now(),
+                number: Cell::new(0),
+                coverage: RefCell::default(),
+                trace: RefCell::default(),
+            });
+            shared.trace(format!("{profile:?}"));
+            let mut world = World::new(seed, mistake, profile, rng, Rc::clone(&shared));
+            let result = timeout(WORLD, world.live()).await;
+            let failure = result.unwrap_or_else(|_| Err("the world does not end".to_owned())).err();
+            let (coverage, trace) = (shared.coverage.take(), shared.trace.take());
+            Outcome { failure, coverage, trace }
+        })
+    });
+    let fetches = [("fetches ahead", ahead.held()), ("fetches ahead in vain", ahead.failed())];
+    for (what, times) in fetches.into_iter().filter(|(_, times)| *times > 0) {
+        *outcome.coverage.entry(what).or_default() += times;
+    }
+    outcome
 }
 
 pub(crate) struct World {
@@ -192,6 +201,14 @@ impl World {
         self.instances.push(instance);
     }
 
+    /// That the source is far away is no fault.
+    fn take_far_away(&self) {
+        if self.profile.far_ms > 0 {
+            let way = Duration::from_millis(self.profile.far_ms);
+            self.source.fault(Fault::delay(way).on(ApiKey::Fetch).from_client(LINK));
+        }
+    }
+
     async fn live(&mut self) -> Result<(), String> {
         for _ in 0..self.profile.topics {
             self.add_topic();
@@ -201,12 +218,14 @@ impl World {
             let faults = arm(&sandbox, &self.profile, &mut self.rng);
             armed.extend(faults.into_iter().map(|(name, id)| (name, sandbox.clone(), id)));
         }
+        self.take_far_away();
         self.faulty_time().await?;
         for (name, sandbox, id) in armed {
             self.shared.count(name, sandbox.hits(id));
         }
         self.source.clear_faults();
         self.target.clear_faults();
+        self.take_far_away();
         self.shared.trace("no more faults");
         // What is written now is what a link that was fenced finds out by.
         sleep(Duration::from_secs(1)).await;

@@ -7,6 +7,8 @@ use core::time::Duration;
 const BYTES_MIN: u64 = 512 << 10;
 /// Full answers that come more slowly, in bytes a millisecond, are mostly waited for.
 const SLOW: u64 = 128 << 10;
+/// So much larger is the next answer then.
+const STEP: u64 = 4;
 /// Those that come faster are large enough.
 const FAST: u64 = 512 << 10;
 /// An answer with this part of what it may have, in quarters, is full.
@@ -17,11 +19,12 @@ const FULL_QUARTERS: u64 = 3;
 pub struct AnswerSize {
     bytes: u64,
     full: bool,
+    slow: bool,
 }
 
 impl Default for AnswerSize {
     fn default() -> Self {
-        Self { bytes: BYTES_MIN, full: false }
+        Self { bytes: BYTES_MIN, full: false, slow: false }
     }
 }
 
@@ -36,13 +39,24 @@ impl AnswerSize {
         self.full
     }
 
+    /// Whether the last answer was mostly waited for.
+    pub fn is_slow(&self) -> bool {
+        self.slow
+    }
+
+    /// Whether full answers are mostly waited for, although they are as large as they may be.
+    pub fn is_too_small(&self, bytes_max: u64) -> bool {
+        self.full && self.slow && self.bytes >= bytes_max
+    }
+
     /// An answer of `got` bytes came `took` after it was asked for; it might have had `limit`.
     pub fn answered(&mut self, got: u64, limit: u64, took: Duration) {
         self.full = got.saturating_mul(4) >= limit.saturating_mul(FULL_QUARTERS);
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let rate = got.saturating_mul(1_000) / took_us;
-        if self.full && rate < SLOW {
-            self.bytes = limit.saturating_mul(2).max(BYTES_MIN);
+        self.slow = rate < SLOW;
+        if self.full && self.slow {
+            self.bytes = limit.saturating_mul(STEP).max(BYTES_MIN);
         } else if rate > FAST {
             self.bytes = (limit / 2).max(BYTES_MIN);
         }
@@ -69,10 +83,23 @@ mod tests {
     fn a_long_way_makes_answers_larger_up_to_the_limit_and_a_short_one_keeps_them_small() {
         let (long, short) = (Duration::from_millis(100), Duration::from_micros(500));
         assert_eq!(after(0, long), BYTES_MIN);
-        assert_eq!(after(2, long), 4 * BYTES_MIN);
+        assert_eq!(after(1, long), STEP * BYTES_MIN);
         assert_eq!(after(20, long), MAX);
         assert_eq!(after(20, short), BYTES_MIN);
         assert_eq!(AnswerSize::default().bytes(1_000), 1_000);
+    }
+
+    #[test]
+    fn answers_are_too_small_where_the_largest_are_mostly_waited_for() {
+        let mut size = AnswerSize::default();
+        let slow = Duration::from_millis(100);
+        size.answered(BYTES_MIN, BYTES_MIN, slow);
+        assert!(!size.is_too_small(MAX), "they may be larger");
+        assert!(size.is_too_small(BYTES_MIN));
+        size.answered(BYTES_MIN / 2, BYTES_MIN, slow);
+        assert!(!size.is_too_small(BYTES_MIN), "there is no more");
+        size.answered(BYTES_MIN, BYTES_MIN, Duration::from_millis(1));
+        assert!(!size.is_too_small(BYTES_MIN), "it came fast");
     }
 
     #[test]
@@ -90,7 +117,7 @@ mod tests {
 
     #[test]
     fn answers_get_smaller_again_when_they_come_fast() {
-        let mut size = AnswerSize { bytes: MAX, full: true };
+        let mut size = AnswerSize { bytes: MAX, full: true, slow: false };
         size.answered(MAX, MAX, Duration::from_millis(10));
         assert_eq!(size.bytes(MAX), MAX / 2);
         assert!(size.was_full());

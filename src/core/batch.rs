@@ -38,6 +38,16 @@ pub enum BatchKind {
     },
 }
 
+impl BatchKind {
+    /// The header, where the format has one.
+    pub fn meta(&self) -> Option<&BatchMeta> {
+        match self {
+            Self::Records(meta) | Self::Control { meta, .. } => Some(meta),
+            Self::Legacy { .. } => None,
+        }
+    }
+}
+
 /// A transaction that a read-committed fetch answer names as aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Aborted {

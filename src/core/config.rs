@@ -103,7 +103,7 @@ impl ExistingTopics {
 pub struct FetchConfig {
     /// Bytes of one answer, all partitions together; at most the link's budget. Default: 8 MiB.
     pub max_bytes: i32,
-    /// Bytes of one partition in an answer; at most `max_bytes`. Default: 1 MiB. A larger batch still comes whole.
+    /// Bytes of one partition in an answer; at most `max_bytes`. Default: 8 MiB. A larger batch still comes whole.
     pub partition_max_bytes: i32,
     /// How long a broker may wait for the first byte, up to 30 s. Default: 500 ms.
     pub max_wait: Duration,
@@ -111,7 +111,7 @@ pub struct FetchConfig {
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { max_bytes: 8 << 20, partition_max_bytes: 1 << 20, max_wait: Duration::from_millis(500) }
+        Self { max_bytes: 8 << 20, partition_max_bytes: 8 << 20, max_wait: Duration::from_millis(500) }
     }
 }
 

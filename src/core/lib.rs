@@ -9,6 +9,7 @@ pub mod claims;
 pub mod codec;
 pub mod config;
 pub mod cut_back;
+pub mod fetch_ahead;
 pub mod fetch_session;
 pub mod halt;
 pub mod ids;

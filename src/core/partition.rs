@@ -30,7 +30,7 @@ pub(crate) use self::scanning::MARKER_WAIT_MS;
 pub(crate) use self::watch::LOOK_MS;
 use self::watch::Watch;
 use crate::backoff;
-use crate::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
+use crate::batch::{FetchedBatch, Repacked, Run, Slot};
 use crate::config::ExistingTopics;
 use crate::cut_back::Search;
 use crate::halt::Halt;
@@ -376,7 +376,17 @@ impl Partition {
 
     /// Whether the source is known to have more than was fetched.
     pub fn is_behind(&self) -> bool {
-        self.last_stable.is_some_and(|stable| stable > self.fetch_position)
+        self.has_more_from(self.fetch_position)
+    }
+
+    /// Whether the source is known to have records at a position or behind it.
+    pub fn has_more_from(&self, position: SourceOffset) -> bool {
+        self.last_stable.is_some_and(|stable| stable > position)
+    }
+
+    /// What is fetched next, and the leader epoch before it.
+    pub fn fetch_position(&self) -> (SourceOffset, i32) {
+        (self.fetch_position, self.fetch_epoch)
     }
 
     /// A fetch was answered.
@@ -419,7 +429,7 @@ impl Partition {
     /// Decides on the batches that came, up to one that must be opened first.
     fn decide(&mut self, context: &mut Context<'_>) {
         while let Some((batch, verdict)) = self.intake.next(self.fetch_position) {
-            if let BatchKind::Records(meta) | BatchKind::Control { meta, .. } = batch.kind {
+            if let Some(meta) = batch.kind.meta() {
                 self.fetch_epoch = meta.leader_epoch;
             }
             match verdict {

@@ -201,13 +201,18 @@ impl LaneShell {
             Message::Core(input) => self.core.handle(now, input),
             Message::Many(inputs) => inputs.into_iter().for_each(|input| self.core.handle(now, input)),
             Message::Fetched(done) => {
-                let (inputs, stale) = self.intake.done(done, &mut self.slots, &self.core, now.mono_ms);
-                // In a fetch session an answer may say nothing.
-                self.is_news |= !inputs.is_empty();
-                if stale {
-                    refresh(&self.setup.source);
+                let node = done.node;
+                self.intake.came(done);
+                while let Some((inputs, stale)) =
+                    self.intake.next_answered(node, &mut self.slots, &self.core, now.mono_ms)
+                {
+                    // In a fetch session an answer may say nothing.
+                    self.is_news |= !inputs.is_empty();
+                    if stale {
+                        refresh(&self.setup.source);
+                    }
+                    inputs.into_iter().for_each(|input| self.core.handle(now, input));
                 }
-                inputs.into_iter().for_each(|input| self.core.handle(now, input));
             }
             Message::Connected(route, result) => {
                 let inputs = self.outgoing.connected(route, result, &self.setup.target);
@@ -294,7 +299,8 @@ impl LaneShell {
         let is_here =
             |(id, partition): &(LanePartition, &Partition)| self.core.find(&partition.spec().key) == Some(*id);
         let all = (0..).map(LanePartition).zip(self.core.partitions());
-        let snapshot = all.filter(is_here).map(|(_, partition)| partition);
+        let mut snapshot = all.filter(is_here).map(|(_, partition)| partition).peekable();
+        self.slots.take_part(snapshot.peek().is_some());
         let short_of_budget = self.intake.is_short_of_budget();
         let rows = snapshot.map(|partition| events::status(partition, &self.core, lane, short_of_budget));
         self.status.send_if_modified(|shown| replace_changed(shown, rows));

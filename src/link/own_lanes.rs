@@ -105,9 +105,8 @@ impl OwnLanes {
         Ok((Self { template, place, workers, lanes: BTreeMap::new(), lives: 0, ends, measured: None }, ended))
     }
 
-    /// There are as many lanes now, which share the budget.
-    pub(crate) fn share(&mut self, lanes: u32, budget_bytes: u64) {
-        self.template.share.set(budget_bytes, lanes);
+    /// There are as many lanes now.
+    pub(crate) fn make_room(&mut self, lanes: u32) {
         let lanes = usize::try_from(lanes).unwrap_or(1);
         match workers(self.place, self.workers.len(), lanes) {
             Ok(more) => self.workers.extend(more),

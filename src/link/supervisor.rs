@@ -314,7 +314,7 @@ impl Running {
             fetch: setup.config.fetch,
             request_partitions: setup.environment.request_partitions,
             requests_max: usize::from(setup.config.produce.in_flight),
-            share: Share::of(setup.config.budget_bytes, lanes),
+            share: Share::of(setup.config.budget_bytes),
             clock: setup.environment.clock.clone(),
             lease: lease.clone(),
             state: placing.follower(),
@@ -380,7 +380,7 @@ impl Running {
                 "The number of lanes changes."
             );
             self.count = lanes.count;
-            self.lanes.share(lanes.count, self.setup.config.budget_bytes);
+            self.lanes.make_room(lanes.count);
             self.members.lanes(lanes.count);
         }
     }

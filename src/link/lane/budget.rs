@@ -39,31 +39,54 @@ struct Frame {
     slice_bytes: u64,
 }
 
-/// The bytes of frames that each lane may hold. All lanes of an instance have it together: it is less when there are
-/// more of them.
+/// The bytes of frames that each lane may hold. The lanes of an instance that copy something have it together, in equal
+/// parts.
 #[derive(Clone, Debug)]
-pub(crate) struct Share(Arc<AtomicU64>);
+pub(crate) struct Share(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    budget_bytes: u64,
+    /// Lanes that copy something.
+    lanes: AtomicU64,
+}
 
 impl Share {
-    /// An equal part of a budget for each lane.
-    pub(crate) fn of(budget_bytes: u64, lanes: u32) -> Self {
-        let share = Self(Arc::default());
-        share.set(budget_bytes, lanes);
-        share
-    }
-
-    pub(crate) fn set(&self, budget_bytes: u64, lanes: u32) {
-        self.0.store(budget_bytes / u64::from(lanes.max(1)), Ordering::Relaxed);
+    /// Of a budget that nobody uses.
+    pub(crate) fn of(budget_bytes: u64) -> Self {
+        Self(Arc::new(Shared { budget_bytes, lanes: AtomicU64::new(0) }))
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.budget_bytes / self.0.lanes.load(Ordering::Relaxed).max(1)
+    }
+}
+
+/// A lane's part of the budget.
+struct Part {
+    share: Share,
+    is_taken: bool,
+}
+
+impl Part {
+    fn set(&mut self, taken: bool) {
+        match (std::mem::replace(&mut self.is_taken, taken), taken) {
+            (false, true) => self.share.0.lanes.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.share.0.lanes.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.set(false);
     }
 }
 
 /// The batches of a lane and their frames.
 pub(super) struct Slots {
-    share: Share,
+    part: Part,
     used: u64,
     reserved: u64,
     /// Counts the batches, so that each has a slot of its own, whichever place it takes.
@@ -77,7 +100,7 @@ pub(super) struct Slots {
 impl Slots {
     pub(super) fn new(share: Share) -> Self {
         Self {
-            share,
+            part: Part { share, is_taken: false },
             used: 0,
             reserved: 0,
             count: 0,
@@ -88,12 +111,17 @@ impl Slots {
         }
     }
 
+    /// Whether the lane copies something: only then it has a part of the budget.
+    pub(super) fn take_part(&mut self, copies: bool) {
+        self.part.set(copies);
+    }
+
     /// Reserves up to `wanted` bytes for an answer; none if too little is left to be worth it. With nothing held there
     /// is always room: one batch may be larger than the budget.
     pub(super) fn reserve(&mut self, wanted: u64) -> Option<u64> {
-        let left = self.share.bytes().saturating_sub(self.used + self.reserved);
+        let left = self.part.share.bytes().saturating_sub(self.used + self.reserved);
         let grant = wanted.min(left);
-        if grant < wanted.min(self.share.bytes() / 4) && self.used + self.reserved > 0 {
+        if grant < wanted.min(self.part.share.bytes() / 4) && self.used + self.reserved > 0 {
             return None;
         }
         let grant = grant.max(1);
@@ -253,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_frame_counts_until_its_last_slice_is_released() {
-        let mut slots = Slots::new(Share::of(1_000, 1));
+        let mut slots = Slots::new(Share::of(1_000));
         let frame = slots.frame(600);
         let (first, second) =
             (slots.hold(frame, Bytes::from_static(&[0; 200]), 0), slots.hold(frame, Bytes::from_static(&[0; 300]), 0));
@@ -267,8 +295,24 @@ mod tests {
     }
 
     #[test]
+    fn lanes_that_copy_something_have_the_budget_in_equal_parts() {
+        let share = Share::of(1_000);
+        let mut lanes = [0; 3].map(|_| Slots::new(share.clone()));
+        assert_eq!(share.bytes(), 1_000);
+        lanes.iter_mut().for_each(|lane| lane.take_part(true));
+        lanes[0].take_part(true);
+        assert_eq!(share.bytes(), 333);
+        assert_eq!((lanes[0].reserve(400), lanes[1].reserve(300)), (Some(333), Some(300)));
+        lanes[2].take_part(false);
+        assert_eq!(share.bytes(), 500);
+        assert_eq!(lanes[0].reserve(400), Some(167), "what is left of its part");
+        drop(lanes);
+        assert_eq!(share.bytes(), 1_000, "lanes that are gone have none");
+    }
+
+    #[test]
     fn a_batch_above_the_budget_is_let_in_alone() {
-        let mut slots = Slots::new(Share::of(1_000, 1));
+        let mut slots = Slots::new(Share::of(1_000));
         let frame = slots.frame(5_000);
         let slot = slots.hold(frame, Bytes::from_static(&[0; 5_000]), 0);
         slots.frame_done(frame);
@@ -279,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_slot_that_was_released_is_nobody_elses() {
-        let mut slots = Slots::new(Share::of(1_000, 1));
+        let mut slots = Slots::new(Share::of(1_000));
         let frame = slots.frame(300);
         let first = slots.hold(frame, Bytes::from_static(&[0; 100]), 0);
         slots.release(first);
@@ -293,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_slow_slice_leaves_a_frame_that_is_mostly_free() {
-        let mut slots = Slots::new(Share::of(10_000, 1));
+        let mut slots = Slots::new(Share::of(10_000));
         let frame = slots.frame(5_000);
         let slow = slots.hold(frame, Bytes::from_static(&[7; 100]), 0);
         let fast = slots.hold(frame, Bytes::from_static(&[0; 4_900]), 0);

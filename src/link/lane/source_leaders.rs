@@ -24,8 +24,9 @@ pub(super) struct SourceLeaders {
 }
 
 impl SourceLeaders {
-    /// Looks up what is new: all partitions in other metadata, or those that came to the lane.
-    pub(super) fn look_up(&mut self, metadata: &Arc<Metadata>, core: &Lane) {
+    /// Looks up what is new: all partitions in other metadata, or those that came to the lane. Whether there is any.
+    pub(super) fn look_up(&mut self, metadata: &Arc<Metadata>, core: &Lane) -> bool {
+        let is_new = core.partitions().len() > self.known;
         if !self.metadata.as_ref().is_some_and(|before| Arc::ptr_eq(before, metadata)) {
             *self = Self { metadata: Some(Arc::clone(metadata)), ..Self::default() };
         }
@@ -38,6 +39,7 @@ impl SourceLeaders {
             }
         }
         self.known = core.partitions().len();
+        is_new
     }
 
     /// Each broker that leads any, with what it leads.
