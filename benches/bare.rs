@@ -90,7 +90,8 @@ pub(crate) struct Partition {
     next_sequence: i32,
 }
 
-fn init_producer_id(target: &mut Stream) -> io::Result<(i64, i16)> {
+/// A producer id of the target's, and its epoch.
+pub(crate) fn init_producer_id(target: &mut Stream) -> io::Result<(i64, i16)> {
     let request = InitProducerIdRequest::default()
         .with_transactional_id(None)
         .with_transaction_timeout_ms(60_000)

@@ -13,6 +13,7 @@ mod net;
 mod plot;
 mod program;
 mod progress;
+mod quantiles;
 mod spread;
 
 use std::path::{Path, PathBuf};

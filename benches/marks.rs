@@ -1,9 +1,10 @@
-//! What a ratio of CPU does not show: what a link costs that has nothing to do, how soon it begins, and how much of a
-//! long line it fills.
+//! What a ratio of CPU does not show: what a link costs that has nothing to do, how soon it begins, how late it makes
+//! records, and how much of a long line it fills.
 //!
 //! `cargo bench -p twinlog-benches --bench marks` runs the shipped binary between the stub peers of the link bench.
 
 mod idle;
+mod latency;
 mod line;
 
 use std::path::Path;
@@ -25,6 +26,8 @@ const START_PATIENCE: Duration = Duration::from_secs(120);
 enum Mark {
     /// 10 000 partitions to which nothing is written: CPU, and how soon the first record is there after a start
     Idle,
+    /// 1 000 records a second: how much later they come than from a producer at the target
+    Latency,
     /// A source at the end of a line of 100 MB/s and 100 ms, with 32 MiB of budget: how much of the line is used
     Line,
 }
@@ -62,6 +65,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
 fn measure(mark: Mark, program: &Path) -> Result<String, String> {
     match mark {
         Mark::Idle => idle::measure(program).map(|idle| idle.to_string()),
+        Mark::Latency => latency::measure(program).map(|latency| latency.to_string()),
         Mark::Line => {
             let lines = [1, 16].map(|partitions| line::measure(program, partitions).map(|line| line.to_string()));
             lines.into_iter().collect::<Result<Vec<_>, _>>().map(|lines| lines.join("\n"))

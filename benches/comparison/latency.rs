@@ -15,7 +15,6 @@
 
 mod follower;
 mod load;
-mod quantiles;
 mod timeline;
 
 use std::net::SocketAddr;
@@ -26,9 +25,9 @@ use super::client::{Client, Topic};
 use super::clusters::Clusters;
 use super::contender::{Contender, Programs, Running, Task};
 use super::cost;
+use crate::quantiles::Quantiles;
 use follower::Follower;
 use load::{Load, Producer, Sent};
-pub(crate) use quantiles::Quantiles;
 use serde::Serialize;
 use timeline::Timeline;
 

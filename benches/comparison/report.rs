@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::contender::Contender;
 use super::copying::{Cost, Filled};
-use super::latency::{Latency, Quantiles};
+use super::latency::Latency;
 use crate::machine::Machine;
+use crate::quantiles::Quantiles;
 use crate::spread::Spread;
 
 const SCHEMA: &str = "twinlog.bench.comparison/1";

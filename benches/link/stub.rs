@@ -70,7 +70,11 @@ impl Stubs {
         let source_front =
             Front::start(listener, behind, Arc::clone(&source), tls.cloned(), cell.source_way(), Arc::clone(&progress));
         let (listener, behind) = listen(&at_target);
-        let target = Arc::new(Target::new(at_target, arena, batches, Arc::clone(&progress)));
+        let mut target = Target::new(at_target, arena, batches, Arc::clone(&progress));
+        if cell.notes_arrivals {
+            target.note_arrivals();
+        }
+        let target = Arc::new(target);
         let target_front = Front::start(
             listener,
             behind,

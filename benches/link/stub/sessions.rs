@@ -18,8 +18,8 @@ struct Session {
     epoch: i32,
     /// By partition.
     asked: BTreeMap<i32, FetchPartition>,
-    /// The end of all partitions, as it was told last.
-    end: i64,
+    /// How much was shown when it was told last.
+    shown: Option<u64>,
 }
 
 impl Sessions {
@@ -33,7 +33,7 @@ impl Sessions {
                 return Ok(0);
             }
             self.last_id += 1;
-            self.open.insert(self.last_id, Session { epoch: 1, asked: named.collect(), end: -1 });
+            self.open.insert(self.last_id, Session { epoch: 1, asked: named.collect(), shown: None });
             return Ok(self.last_id);
         }
         let session = self.open.get_mut(&request.session_id).ok_or(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)?;
@@ -53,8 +53,8 @@ impl Sessions {
         self.open.get(&id).map(|session| session.asked.values().cloned().collect())
     }
 
-    /// Whether the end of the partitions is new to a session; it is told now.
-    pub(super) fn tell(&mut self, id: i32, end: i64) -> bool {
-        self.open.get_mut(&id).is_none_or(|session| std::mem::replace(&mut session.end, end) != end)
+    /// Whether the ends of partitions may be new to a session; they are told now.
+    pub(super) fn tell(&mut self, id: i32, shown: u64) -> bool {
+        self.open.get_mut(&id).is_none_or(|session| session.shown.replace(shown) != Some(shown))
     }
 }

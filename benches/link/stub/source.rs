@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::FetchPartition;
-use kafka_protocol::messages::{ApiKey, FetchRequest, RequestHeader};
+use kafka_protocol::messages::{ApiKey, FetchRequest, RequestHeader, TopicName};
 use kafka_protocol::protocol::Decodable as _;
 use twinlog_sandbox::Sandbox;
 use uuid::Uuid;
@@ -38,7 +38,8 @@ pub(crate) struct Source {
 
 #[derive(Debug)]
 struct State {
-    released: bool,
+    /// Batches that are shown: partitions get them in turn.
+    shown: u64,
     /// Which partitions somebody has fetched, and how many they are.
     asked: Vec<bool>,
     asked_count: usize,
@@ -50,11 +51,12 @@ struct Part {
     partition: i32,
     first: u64,
     count: u64,
+    end: i64,
 }
 
 impl Source {
     pub(crate) fn new(arena: Arc<Arena>, topic_id: Uuid, batches_a_partition: u64) -> Self {
-        let state = State { released: false, asked: vec![false; arena.partitions()], asked_count: 0 };
+        let state = State { shown: 0, asked: vec![false; arena.partitions()], asked_count: 0 };
         Self {
             arena,
             topic_id,
@@ -93,17 +95,32 @@ impl Source {
 
     /// Shows all records.
     pub(crate) fn release(&self) {
-        self.lock().released = true;
+        self.show(self.batches());
+    }
+
+    /// Shows so many batches, one of each partition in turn.
+    pub(crate) fn show(&self, batches: u64) {
+        self.lock().shown = batches;
         self.changed.notify_all();
     }
 
-    fn end(&self, released: bool) -> i64 {
-        let records = self.batches_a_partition * self.arena.records_a_batch();
-        if released { i64::try_from(records).unwrap_or(i64::MAX) } else { 0 }
+    /// How many batches a partition has, of so many in all.
+    fn batches_of(&self, partition: i32, shown: u64) -> u64 {
+        let partitions = self.arena.partitions() as u64;
+        let before = u64::try_from(partition).map_or(u64::MAX, |partition| partition.saturating_add(1));
+        (shown + partitions).saturating_sub(before) / partitions
+    }
+
+    fn end(&self, partition: i32, shown: u64) -> i64 {
+        i64::try_from(self.batches_of(partition, shown) * self.arena.records_a_batch()).unwrap_or(i64::MAX)
+    }
+
+    fn has_more(&self, asked: &[FetchPartition], shown: u64) -> bool {
+        asked.iter().any(|asked| asked.fetch_offset < self.end(asked.partition, shown))
     }
 
     /// What is read now, by the request's limits: whole batches, and the first one whatever its length.
-    fn choose(&self, max_bytes: i32, asked: &[FetchPartition], released: bool) -> io::Result<Vec<Part>> {
+    fn choose(&self, max_bytes: i32, asked: &[FetchPartition], shown: u64) -> io::Result<Vec<Part>> {
         let len = self.arena.batch_len();
         let mut left = usize::try_from(max_bytes).unwrap_or_default();
         let mut is_first = true;
@@ -116,7 +133,7 @@ impl Source {
             };
             // A batch comes whole, wherever in it the offset is.
             let first = offset / self.arena.records_a_batch();
-            let there = if released { self.batches_a_partition.saturating_sub(first) } else { 0 };
+            let there = self.batches_of(asked.partition, shown).saturating_sub(first);
             let limit = usize::try_from(asked.partition_max_bytes).unwrap_or_default().min(left);
             let mut count = ((limit / len) as u64).min(there).min(self.arena.held());
             if count == 0 && is_first {
@@ -124,13 +141,13 @@ impl Source {
             }
             is_first &= count == 0;
             left = left.saturating_sub(count as usize * len);
-            parts.push(Part { partition: asked.partition, first, count });
+            parts.push(Part { partition: asked.partition, first, count, end: self.end(asked.partition, shown) });
         }
         Ok(parts)
     }
 
-    /// Waits as long as the request lets it while there is nothing.
-    fn wait(&self, request: &FetchRequest, asked: &[FetchPartition]) -> io::Result<(Vec<Part>, bool)> {
+    /// Waits as long as the request lets it while there is nothing. What is read, and how much is shown by then.
+    fn wait(&self, request: &FetchRequest, asked: &[FetchPartition]) -> io::Result<(Vec<Part>, u64)> {
         let mut state = self.lock();
         for asked in asked {
             if let Some(was) = usize::try_from(asked.partition).ok().and_then(|index| state.asked.get_mut(index))
@@ -140,15 +157,17 @@ impl Source {
             }
         }
         self.changed.notify_all();
-        let released = state.released;
-        let parts = self.choose(request.max_bytes, asked, released)?;
-        if parts.iter().any(|part| part.count > 0) {
-            return Ok((parts, released));
+        if !self.has_more(asked, state.shown) {
+            let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or_default());
+            let mut seen = state.shown;
+            let is_in_vain = |state: &mut State| {
+                std::mem::replace(&mut seen, state.shown) == state.shown || !self.has_more(asked, state.shown)
+            };
+            let waited = self.changed.wait_timeout_while(state, max_wait, is_in_vain);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or_default());
-        let waited = self.changed.wait_timeout_while(state, max_wait, |state| state.released == released);
-        let released = waited.unwrap_or_else(PoisonError::into_inner).0.released;
-        Ok((self.choose(request.max_bytes, asked, released)?, released))
+        let shown = state.shown;
+        Ok((self.choose(request.max_bytes, asked, shown)?, shown))
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
@@ -172,26 +191,18 @@ impl Source {
         let session_id = begun.map_err(|code| unexpected(&format!("a Fetch in a session: {code}")))?;
         let asked = self.sessions().asked(session_id);
         let asked = asked.unwrap_or_else(|| request.topics.drain(..).flat_map(|topic| topic.partitions).collect());
-        let (mut parts, released) = self.wait(&request, &asked)?;
-        let end = self.end(released);
-        if !self.sessions().tell(session_id, end) {
+        let (mut parts, shown) = self.wait(&request, &asked)?;
+        if !self.sessions().tell(session_id, shown) {
             parts.retain(|part| part.count > 0);
         }
         let source = Arc::clone(self);
         let bytes = parts.iter().map(|part| part.count as usize * self.arena.batch_len()).sum();
-        let write = move |stream: &mut Stream| source.write(stream, header.correlation_id, session_id, &parts, end);
+        let write = move |stream: &mut Stream| source.write(stream, header.correlation_id, session_id, &parts);
         Ok(Some(Answer { bytes, write: Box::new(write) }))
     }
 
     /// Writes an answer: small fields from one buffer, batches from where they are prepared.
-    fn write(
-        &self,
-        stream: &mut Stream,
-        correlation_id: i32,
-        session_id: i32,
-        parts: &[Part],
-        end: i64,
-    ) -> io::Result<()> {
+    fn write(&self, stream: &mut Stream, correlation_id: i32, session_id: i32, parts: &[Part]) -> io::Result<()> {
         let batch_len = self.arena.batch_len();
         let mut small = Vec::with_capacity(64 + parts.len() * 64);
         let mut cuts = Vec::with_capacity(parts.len());
@@ -207,8 +218,8 @@ impl Source {
         for part in parts {
             small.extend_from_slice(&part.partition.to_be_bytes());
             small.extend_from_slice(&0i16.to_be_bytes());
-            small.extend_from_slice(&end.to_be_bytes());
-            small.extend_from_slice(&end.to_be_bytes());
+            small.extend_from_slice(&part.end.to_be_bytes());
+            small.extend_from_slice(&part.end.to_be_bytes());
             small.extend_from_slice(&0i64.to_be_bytes());
             put_count(&mut small, 0);
             small.extend_from_slice(&(-1i32).to_be_bytes());
@@ -260,9 +271,8 @@ impl Broker for Arc<Source> {
     }
 
     fn amend(&self, request: &Bytes, answer: Vec<u8>) -> io::Result<Vec<u8>> {
-        let released = self.lock().released;
-        let end =
-            |topic: &kafka_protocol::messages::TopicName, _| (topic.as_str() == TOPIC).then(|| self.end(released));
+        let shown = self.lock().shown;
+        let end = |topic: &TopicName, partition| (topic.as_str() == TOPIC).then(|| self.end(partition, shown));
         offsets::amend(request, answer, end)
     }
 }
@@ -278,7 +288,7 @@ mod tests {
         let arena = Arc::new(Arena::new(&cell));
         let (len, records) = (arena.batch_len() as i32, arena.records_a_batch() as i64);
         let source = Source::new(arena, Uuid::from_u128(1), 10);
-        let choose = |max_bytes, partition_max_bytes, offset, released| {
+        let choose = |max_bytes, partition_max_bytes, offset, shown| {
             let asked = |partition| {
                 FetchPartition::default()
                     .with_partition(partition)
@@ -286,17 +296,16 @@ mod tests {
                     .with_partition_max_bytes(partition_max_bytes)
             };
             let asked: Vec<_> = (0..3).map(asked).collect();
-            source
-                .choose(max_bytes, &asked, released)
-                .map(|parts| parts.iter().map(|part| part.count).collect::<Vec<_>>())
+            source.choose(max_bytes, &asked, shown).map(|parts| parts.iter().map(|part| part.count).collect::<Vec<_>>())
         };
-        assert_eq!(choose(100 * len, 4 * len + 1, 0, true).unwrap(), [4, 4, 4]);
-        assert_eq!(choose(6 * len, 4 * len, 0, true).unwrap(), [4, 2, 0]);
-        assert_eq!(choose(len - 1, 1, 0, true).unwrap(), [1, 0, 0], "the first batch whatever its length");
-        assert_eq!(choose(100 * len, 4 * len, 8 * records, true).unwrap(), [2, 2, 2], "up to the end");
-        assert_eq!(choose(100 * len, 4 * len, 10 * records, true).unwrap(), [0, 0, 0]);
-        assert_eq!(choose(100 * len, 4 * len, 0, false).unwrap(), [0, 0, 0], "nothing is shown yet");
-        assert_eq!(choose(100 * len, 4 * len, 8 * records + 1, true).unwrap(), [2, 2, 2], "inside of a batch");
-        assert!(choose(100 * len, 4 * len, -1, true).is_err());
+        assert_eq!(choose(100 * len, 4 * len + 1, 0, 30).unwrap(), [4, 4, 4]);
+        assert_eq!(choose(6 * len, 4 * len, 0, 30).unwrap(), [4, 2, 0]);
+        assert_eq!(choose(len - 1, 1, 0, 30).unwrap(), [1, 0, 0], "the first batch whatever its length");
+        assert_eq!(choose(100 * len, 4 * len, 8 * records, 30).unwrap(), [2, 2, 2], "up to the end");
+        assert_eq!(choose(100 * len, 4 * len, 10 * records, 30).unwrap(), [0, 0, 0]);
+        assert_eq!(choose(100 * len, 4 * len, 0, 0).unwrap(), [0, 0, 0], "nothing is shown yet");
+        assert_eq!(choose(100 * len, 4 * len, 8 * records + 1, 30).unwrap(), [2, 2, 2], "inside of a batch");
+        assert_eq!(choose(100 * len, 4 * len, 0, 4).unwrap(), [2, 1, 1], "in turn");
+        assert!(choose(100 * len, 4 * len, -1, 30).is_err());
     }
 }

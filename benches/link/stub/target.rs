@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, FetchRequest, RequestHeader, TopicName};
@@ -45,6 +46,8 @@ pub(crate) struct Target {
     batches_a_partition: u64,
     progress: Arc<Progress>,
     refused: AtomicU64,
+    /// When batches were taken in, by partition, if somebody wants to know.
+    arrivals: Option<Vec<Mutex<Vec<Instant>>>>,
 }
 
 /// What becomes of a batch.
@@ -77,7 +80,19 @@ impl Target {
             batches_a_partition,
             progress,
             refused: AtomicU64::new(0),
+            arrivals: None,
         }
+    }
+
+    /// Notes from now on when batches are taken in.
+    pub(super) fn note_arrivals(&mut self) {
+        self.arrivals = Some(self.partitions.iter().map(|_| Mutex::default()).collect());
+    }
+
+    /// When the batches of each partition were taken in.
+    pub(crate) fn arrivals(&self) -> Vec<Vec<Instant>> {
+        let of = |noted: &Mutex<Vec<Instant>>| noted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.arrivals.iter().flatten().map(of).collect()
     }
 
     pub(crate) fn sandbox(&self) -> &Sandbox {
@@ -152,6 +167,9 @@ impl Target {
         }
         let base = mirrored.markers + self.acknowledged(&mirrored);
         mirrored.batches += 1;
+        if let Some(noted) = self.arrivals.as_ref().and_then(|all| all.get(usize::try_from(index).ok()?)) {
+            noted.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+        }
         // Sequences go from 2^31 - 1 to 0.
         mirrored.next_sequence = meta.base_sequence.wrapping_add(meta.record_count) & i32::MAX;
         Ok(Appended::Stored { base, is_sample: mirrored.batches % SAMPLE == 1 })
