@@ -11,6 +11,8 @@ const SLOW: u64 = 128 << 10;
 const STEP: u64 = 4;
 /// Those that come faster are large enough.
 const FAST: u64 = 512 << 10;
+/// A broker is far away if none of its answers came within this time: one that is near and has much to do is not.
+const FAR: Duration = Duration::from_millis(5);
 /// An answer with this part of what it may have, in quarters, is full.
 const FULL_QUARTERS: u64 = 3;
 
@@ -20,11 +22,13 @@ pub struct AnswerSize {
     bytes: u64,
     full: bool,
     slow: bool,
+    /// What the fastest answer took.
+    fastest: Duration,
 }
 
 impl Default for AnswerSize {
     fn default() -> Self {
-        Self { bytes: BYTES_MIN, full: false, slow: false }
+        Self { bytes: BYTES_MIN, full: false, slow: false, fastest: Duration::MAX }
     }
 }
 
@@ -44,18 +48,20 @@ impl AnswerSize {
         self.slow
     }
 
-    /// Whether full answers are mostly waited for, although they are as large as they may be.
+    /// Whether full answers of a broker that is far away are mostly waited for, although they are as large as they may
+    /// be.
     pub fn is_too_small(&self, bytes_max: u64) -> bool {
-        self.full && self.slow && self.bytes >= bytes_max
+        self.full && self.slow && self.fastest >= FAR && self.bytes >= bytes_max
     }
 
     /// An answer of `got` bytes came `took` after it was asked for; it might have had `limit`.
     pub fn answered(&mut self, got: u64, limit: u64, took: Duration) {
+        self.fastest = self.fastest.min(took);
         self.full = got.saturating_mul(4) >= limit.saturating_mul(FULL_QUARTERS);
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let rate = got.saturating_mul(1_000) / took_us;
         self.slow = rate < SLOW;
-        if self.full && self.slow {
+        if self.full && self.slow && self.fastest >= FAR {
             self.bytes = limit.saturating_mul(STEP).max(BYTES_MIN);
         } else if rate > FAST {
             self.bytes = (limit / 2).max(BYTES_MIN);
@@ -98,8 +104,12 @@ mod tests {
         assert!(size.is_too_small(BYTES_MIN));
         size.answered(BYTES_MIN / 2, BYTES_MIN, slow);
         assert!(!size.is_too_small(BYTES_MIN), "there is no more");
+        size.answered(BYTES_MIN, BYTES_MIN, slow);
+        assert!(size.is_too_small(BYTES_MIN));
         size.answered(BYTES_MIN, BYTES_MIN, Duration::from_millis(1));
         assert!(!size.is_too_small(BYTES_MIN), "it came fast");
+        size.answered(BYTES_MIN, BYTES_MIN, slow);
+        assert!(!size.is_too_small(BYTES_MIN), "it is near, and has much to do");
     }
 
     #[test]
@@ -117,7 +127,7 @@ mod tests {
 
     #[test]
     fn answers_get_smaller_again_when_they_come_fast() {
-        let mut size = AnswerSize { bytes: MAX, full: true, slow: false };
+        let mut size = AnswerSize { bytes: MAX, full: true, ..AnswerSize::default() };
         size.answered(MAX, MAX, Duration::from_millis(10));
         assert_eq!(size.bytes(MAX), MAX / 2);
         assert!(size.was_full());
