@@ -75,7 +75,7 @@ pub struct LinkConfig {
 }
 
 /// Lanes of a link that names no number.
-pub const LANES_DEFAULT: u16 = 4;
+pub const LANES_DEFAULT: u16 = 2;
 /// Each lane is a partition of the map topic and a producer id: more than this helps no machine.
 pub const LANES_MAX: u16 = 256;
 /// Memory budget of a link that names none: 64 MiB.
