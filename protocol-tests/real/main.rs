@@ -9,6 +9,7 @@ mod claims;
 mod codecs;
 mod compaction;
 mod epochs;
+mod far;
 mod fleet;
 mod growth;
 mod kills;

@@ -1,11 +1,13 @@
 //! A TCP relay in front of a broker that loses answers (it hands a Produce request on and cuts the connection before
-//! the answer comes back), or everything, as a network that is cut.
+//! the answer comes back), or everything, as a network that is cut, or makes the way long.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// The API key of Produce.
 const PRODUCE: [u8; 2] = [0, 0];
@@ -25,6 +27,8 @@ struct Shared {
     cuts: AtomicU64,
     /// Odd while the network is cut. What a connection of an earlier number has to say is lost.
     network: AtomicU64,
+    /// What an answer takes, in ms.
+    way_ms: AtomicU64,
 }
 
 impl Relay {
@@ -73,6 +77,11 @@ impl Relay {
         self.shared.network.store(now + u64::from((now % 2 == 1) != is_cut), Ordering::SeqCst);
     }
 
+    /// From now on answers take so long, however many are on the way.
+    pub(crate) fn lengthen(&self, way: Duration) {
+        self.shared.way_ms.store(u64::try_from(way.as_millis()).expect("a short time"), Ordering::Relaxed);
+    }
+
     /// How many answers were lost.
     pub(crate) fn lost(&self) -> u64 {
         self.shared.cuts.load(Ordering::Relaxed)
@@ -87,20 +96,24 @@ fn relay(client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     broker.set_nodelay(true)?;
     let swallow = Arc::new(AtomicBool::new(false));
     let answers = {
-        let (mut from, mut to, swallow) = (broker.try_clone()?, client.try_clone()?, Arc::clone(&swallow));
-        let shared = Arc::clone(shared);
+        let (mut from, to, swallow) = (broker.try_clone()?, client.try_clone()?, Arc::clone(&swallow));
+        let (shared, passing) = (Arc::clone(shared), Arc::clone(shared));
         thread::spawn(move || {
-            let mut buffer = vec![0; 64 << 10];
-            while let Ok(count @ 1..) = from.read(&mut buffer) {
-                match shared.passes(network) {
-                    // With the first byte of the lost answer the request was carried out.
-                    Passes::Yes if swallow.load(Ordering::SeqCst) || to.write_all(&buffer[..count]).is_err() => break,
-                    Passes::Never => break,
-                    Passes::Yes | Passes::NotNow => {}
+            let (late, due) = channel();
+            let read = thread::spawn(move || {
+                let mut buffer = vec![0; 64 << 10];
+                while let Ok(count @ 1..) = from.read(&mut buffer) {
+                    let way = Duration::from_millis(shared.way_ms.load(Ordering::Relaxed));
+                    if late.send((Instant::now() + way, buffer[..count].to_vec())).is_err() {
+                        break;
+                    }
                 }
-            }
-            close(&from);
+                close(&from);
+            });
+            hand_on(&due, &to, &passing, network, &swallow);
+            drop(due);
             close(&to);
+            drop(read.join());
         })
     };
     let ended = requests(&client, &broker, shared, network, &swallow);
@@ -110,6 +123,25 @@ fn relay(client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     }
     drop(answers.join());
     ended
+}
+
+/// Hands answers on when they are due, until one is not to get through.
+fn hand_on(
+    due: &Receiver<(Instant, Vec<u8>)>,
+    mut to: &TcpStream,
+    shared: &Shared,
+    network: u64,
+    swallow: &AtomicBool,
+) {
+    for (at, bytes) in due {
+        thread::sleep(at.saturating_duration_since(Instant::now()));
+        match shared.passes(network) {
+            // With the first byte of the lost answer the request was carried out.
+            Passes::Yes if swallow.load(Ordering::SeqCst) || to.write_all(&bytes).is_err() => return,
+            Passes::Never => return,
+            Passes::Yes | Passes::NotNow => {}
+        }
+    }
 }
 
 /// Hands requests on until the client is through or an answer is to be lost.
