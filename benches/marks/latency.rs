@@ -114,8 +114,8 @@ impl fmt::Display for Latency {
         let median = |all: &[Quantiles], of: fn(&Quantiles) -> f64| Spread::of(all.iter().map(of)).median;
         write!(
             f,
-            "{RECORDS_PER_S} records/s, {ROUNDS} rounds of {} s: p50 / p99 in ms {:.2} / {:.2} by direct produce, {:.2} / \
-             {:.2} by the link; added at p50 {}, at p99 {} (least, median, most)",
+            "{RECORDS_PER_S} records/s, {ROUNDS} rounds of {} s: p50 / p99 in ms {:.2} / {:.2} by direct produce, \
+             {:.2} / {:.2} by the link; added at p50 {}, at p99 {} (least, median, most)",
             DURATION.as_secs(),
             median(&self.direct, |of| of.p50),
             median(&self.direct, |of| of.p99),

@@ -4,9 +4,14 @@ use super::*;
 
 const BOUNDS: Bounds = Bounds { partitions: 16, cores: 4, budget_bytes: 64 << 20 };
 
+/// What the made-up link has.
+fn link() -> Settings {
+    Settings { lanes: 4, max_bytes: 8 << 20, partition_max_bytes: 1 << 20, ..Settings::default() }
+}
+
 /// Runs a search to its end, or for so many runs; `rate` is asked with the number of the run.
 fn search(most: usize, rate: impl Fn(usize, Settings) -> f64) -> (Search, Vec<Settings>) {
-    let (mut search, mut ran) = (Search::new(Settings::default(), BOUNDS), Vec::new());
+    let (mut search, mut ran) = (Search::new(link(), BOUNDS), Vec::new());
     while ran.len() < most
         && let Some(settings) = search.next()
     {
@@ -29,7 +34,7 @@ fn where_nothing_matters_nothing_is_recommended_and_the_end_comes_soon() {
     assert_eq!(search.untried(), []);
     // One run of what is there for each axis, and one of each neighbour.
     assert_eq!(ran.len(), 12);
-    assert_eq!(ran.iter().filter(|settings| **settings == Settings::default()).count(), 4);
+    assert_eq!(ran.iter().filter(|settings| **settings == link()).count(), 4);
 }
 
 #[test]
@@ -42,7 +47,7 @@ fn noise_is_no_gain() {
 #[test]
 fn an_axis_is_followed_as_long_as_it_gets_better() {
     let (search, ran) = search(100, |run, settings| f64::from(settings.lanes) * noise(run, 0.1));
-    let wanted = Settings { lanes: 16, ..Settings::default() };
+    let wanted = Settings { lanes: 16, ..link() };
     assert_eq!(search.conclusion(), Conclusion::Better(wanted));
     assert!(!search.made_no_difference());
     assert!(ran.iter().all(|settings| settings.lanes <= 16), "more lanes than partitions");
@@ -72,7 +77,7 @@ fn what_is_found_on_one_axis_is_kept_on_the_next() {
 fn a_gain_within_5_percent_is_none_however_sure_it_is() {
     let gain = |gain: f64| search(100, move |_, s| if s.in_flight == 8 { gain } else { 1.0 }).0.conclusion();
     assert_eq!(gain(1.04), Conclusion::Fine);
-    assert_eq!(gain(1.06), Conclusion::Better(Settings { in_flight: 8, ..Settings::default() }));
+    assert_eq!(gain(1.06), Conclusion::Better(Settings { in_flight: 8, ..link() }));
 }
 
 #[test]
@@ -97,19 +102,11 @@ fn what_was_broken_off_says_so_and_recommends_nothing() {
 #[test]
 fn neighbours_stay_within_their_bounds() {
     for (settings, bounds) in [
-        (Settings::default(), BOUNDS),
-        (Settings { lanes: 1, in_flight: 1, ..Settings::default() }, Bounds { partitions: 1, cores: 1, ..BOUNDS }),
-        (Settings { lanes: 256, in_flight: 32, ..Settings::default() }, BOUNDS),
-        (Settings { max_bytes: 1 << 30, receive_buffer: Some(512 << 20), ..Settings::default() }, BOUNDS),
-        (
-            Settings {
-                max_bytes: 1 << 10,
-                partition_max_bytes: 1 << 10,
-                send_buffer: Some(16 << 10),
-                ..Settings::default()
-            },
-            BOUNDS,
-        ),
+        (link(), BOUNDS),
+        (Settings { lanes: 1, in_flight: 1, ..link() }, Bounds { partitions: 1, cores: 1, ..BOUNDS }),
+        (Settings { lanes: 256, in_flight: 32, ..link() }, BOUNDS),
+        (Settings { max_bytes: 1 << 30, receive_buffer: Some(512 << 20), ..link() }, BOUNDS),
+        (Settings { max_bytes: 1 << 10, partition_max_bytes: 1 << 10, send_buffer: Some(16 << 10), ..link() }, BOUNDS),
     ] {
         for axis in Axis::ALL {
             for found in axis.neighbours(settings, bounds) {
@@ -126,9 +123,7 @@ fn neighbours_stay_within_their_bounds() {
 
 #[test]
 fn a_larger_answer_than_the_budget_allows_is_not_tried() {
-    let sizes = |lanes| {
-        Axis::FetchSize.neighbours(Settings { lanes, partition_max_bytes: 4 << 20, ..Settings::default() }, BOUNDS)
-    };
+    let sizes = |lanes| Axis::FetchSize.neighbours(Settings { lanes, partition_max_bytes: 4 << 20, ..link() }, BOUNDS);
     // A quarter of a lane's part is 16 MiB and 64 KiB.
     assert!(sizes(1).iter().any(|found| found.max_bytes == 32 << 20));
     assert!(sizes(256).iter().all(|found| found.max_bytes < 8 << 20));
