@@ -7,7 +7,7 @@ use crate::pair::{LONG, SHARED, assert_runs, drain};
 /// is lost, doubled or out of order. How long that takes is what the bench `takeover` measures.
 #[test]
 fn the_lanes_of_a_killed_instance_are_taken_over() {
-    let scenario = UnderLoad::start(&SHARED, "members-killed");
+    let scenario = UnderLoad::start_with(&SHARED, "members-killed", &["lanes: 4"]);
     let mut first = scenario.link.run("first");
     let mut second = scenario.link.run("second");
     scenario.link.await_lanes("first", 2);
@@ -27,7 +27,7 @@ fn the_lanes_of_a_killed_instance_are_taken_over() {
 /// lanes were taken over, then it writes nothing of them any more, joins again, and gets its part back.
 #[test]
 fn an_instance_that_slept_writes_nothing_of_what_was_taken_over() {
-    let scenario = UnderLoad::start(&SHARED, "members-slept");
+    let scenario = UnderLoad::start_with(&SHARED, "members-slept", &["lanes: 4"]);
     let mut first = scenario.link.run("first");
     let mut second = scenario.link.run("second");
     scenario.link.await_lanes("first", 2);

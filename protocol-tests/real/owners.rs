@@ -7,7 +7,7 @@ use crate::pair::{SHARED, assert_runs, drain};
 /// when the first is stopped in order the second copies everything, at once and with no record twice.
 #[test]
 fn a_second_instance_shares_the_lanes_and_takes_over_from_the_first() {
-    let scenario = UnderLoad::start(&SHARED, "owners");
+    let scenario = UnderLoad::start_with(&SHARED, "owners", &["lanes: 4"]);
     let mut first = scenario.link.run("first");
     scenario.link.await_growth(&scenario.plain, 200_000);
 
