@@ -121,6 +121,10 @@ impl Intake {
         for (node, choice) in later.into_iter().chain(choices) {
             let broker = self.brokers.entry(node).or_default();
             let Some(reserved) = slots.reserve(broker.size.bytes(bytes_max)) else {
+                if broker.is_busy() {
+                    // Nobody waits for what would only come ahead.
+                    continue;
+                }
                 self.short_of_budget = true;
                 break;
             };
