@@ -22,8 +22,6 @@ pub(crate) struct Cell {
     pub(crate) target_delay: Duration,
     /// What the source's side carries, if there is a limit.
     pub(crate) source_bytes_per_s: Option<f64>,
-    /// Whether the target notes when each batch comes.
-    pub(crate) notes_arrivals: bool,
     /// About how many bytes a run copies, so that it takes a second or some.
     pub(crate) bytes: u64,
     /// And in a quick run, of which the cell is a part only if there is such a number.
@@ -50,7 +48,6 @@ const BASE: Cell = Cell {
     source_delay: Duration::ZERO,
     target_delay: Duration::ZERO,
     source_bytes_per_s: None,
-    notes_arrivals: false,
     bytes: 2_000 * MB,
     quick_bytes: Some(1_000 * MB),
 };

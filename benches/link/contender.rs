@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use twinlog_sandbox::TopicSpec;
 use twinlog_testcontainers::{Folder, Program};
 
 use super::arena::Arena;
@@ -192,14 +191,12 @@ impl Run<'_> {
 
     fn bare(&self, stubs: &Stubs, folder: &Folder) -> Result<Program, String> {
         let partitions = self.arena.partitions();
-        let mirror = TopicSpec::new(TOPIC, i32::try_from(partitions).map_err(|error| error.to_string())?);
-        stubs.target.sandbox().create_topic(&mirror).map_err(|error| error.to_string())?;
-        let mirror_id = stubs.target.sandbox().topic_id(TOPIC).unwrap_or_default();
+        let mirror_id = stubs.make_mirror(partitions)?;
         let job = Job {
             source: stubs.source_address(),
             target: stubs.target_address(),
             topic_id: stubs.source.topic_id().into_bytes(),
-            mirror_id: mirror_id.into_bytes(),
+            mirror_id,
             partitions,
             asked_max: ASKED_MAX,
         };

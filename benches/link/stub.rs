@@ -70,11 +70,7 @@ impl Stubs {
         let source_front =
             Front::start(listener, behind, Arc::clone(&source), tls.cloned(), cell.source_way(), Arc::clone(&progress));
         let (listener, behind) = listen(&at_target);
-        let mut target = Target::new(at_target, arena, batches, Arc::clone(&progress));
-        if cell.notes_arrivals {
-            target.note_arrivals();
-        }
-        let target = Arc::new(target);
+        let target = Arc::new(Target::new(at_target, arena, batches, Arc::clone(&progress)));
         let target_front = Front::start(
             listener,
             behind,
@@ -94,6 +90,13 @@ impl Stubs {
 
     pub(crate) fn target_address(&self) -> SocketAddr {
         self.target_front.address()
+    }
+
+    /// Makes the mirror, for whoever does not make it himself; its id.
+    pub(crate) fn make_mirror(&self, partitions: usize) -> Result<[u8; 16], String> {
+        let mirror = TopicSpec::new(TOPIC, i32::try_from(partitions).map_err(|error| error.to_string())?);
+        self.target.sandbox().create_topic(&mirror).map_err(|error| error.to_string())?;
+        Ok(self.target.sandbox().topic_id(TOPIC).unwrap_or_default().into_bytes())
     }
 
     /// Waits until all batches have arrived, for at most so long.

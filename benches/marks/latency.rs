@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use twinlog_sandbox::TopicSpec;
-
 use super::{Running, START_PATIENCE};
 use crate::bare::fetch::Fetched;
 use crate::bare::produce::Sender;
 use crate::bare::{Partition, init_producer_id};
 use crate::link::arena::Arena;
 use crate::link::cells::{self, Cell};
-use crate::link::stub::{Stubs, TOPIC};
+use crate::link::stub::Stubs;
 use crate::net::Stream;
 use crate::quantiles::Quantiles;
 use crate::spread::Spread;
@@ -34,10 +32,14 @@ pub(super) struct Latency {
 }
 
 pub(super) fn measure(program: &Path) -> Result<Latency, String> {
-    let cell = Cell { batch_bytes: 1 << 10, notes_arrivals: true, ..cells::all().remove(0) };
+    let cell = Cell { batch_bytes: 1 << 10, ..cells::all().remove(0) };
     let arena = Arc::new(Arena::new(&cell));
     let records = RECORDS_PER_S * DURATION.as_secs() + WARM_UP as u64;
-    let start = || Stubs::start(&cell, &arena, records * arena.batch_len() as u64, None);
+    let start = || {
+        let stubs = Stubs::start(&cell, &arena, records * arena.batch_len() as u64, None);
+        stubs.target.note_arrivals();
+        stubs
+    };
     let mut latency = Latency { direct: Vec::new(), link: Vec::new() };
     for _ in 0..ROUNDS {
         latency.direct.push(produce(&start(), &arena).map_err(|error| format!("direct produce: {error}"))?);
@@ -63,12 +65,10 @@ fn at_their_times<E>(records: u64, mut act: impl FnMut(u64) -> Result<(), E>) ->
 fn produce(stubs: &Stubs, arena: &Arena) -> Result<Quantiles, String> {
     let count = arena.partitions();
     let words = |error: io::Error| error.to_string();
-    let mirror = TopicSpec::new(TOPIC, i32::try_from(count).map_err(|error| error.to_string())?);
-    stubs.target.sandbox().create_topic(&mirror).map_err(|error| error.to_string())?;
-    let mirror_id = stubs.target.sandbox().topic_id(TOPIC).unwrap_or_default();
+    let mirror_id = stubs.make_mirror(count)?;
     let mut stream = Stream::dial(stubs.target_address(), None).map_err(words)?;
     let producer = init_producer_id(&mut stream).map_err(words)?;
-    let mut sender = Sender::new(mirror_id.into_bytes(), stream);
+    let mut sender = Sender::new(mirror_id, stream);
     let mut partitions = vec![Partition::default(); count];
     let batch = arena.lock(0)[..arena.batch_len()].to_vec();
     let sent = at_their_times(stubs.source.batches(), |number| {

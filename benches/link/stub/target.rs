@@ -46,8 +46,6 @@ pub(crate) struct Target {
     batches_a_partition: u64,
     progress: Arc<Progress>,
     refused: AtomicU64,
-    /// When batches were taken in, by partition, if somebody wants to know.
-    arrivals: Option<Vec<Mutex<Vec<Instant>>>>,
 }
 
 /// What becomes of a batch.
@@ -67,6 +65,8 @@ struct Mirrored {
     next_sequence: i32,
     /// Offsets that markers took.
     markers: i64,
+    /// When batches came, if somebody wants to know.
+    arrivals: Option<Vec<Instant>>,
 }
 
 impl Target {
@@ -80,19 +80,20 @@ impl Target {
             batches_a_partition,
             progress,
             refused: AtomicU64::new(0),
-            arrivals: None,
         }
     }
 
     /// Notes from now on when batches are taken in.
-    pub(super) fn note_arrivals(&mut self) {
-        self.arrivals = Some(self.partitions.iter().map(|_| Mutex::default()).collect());
+    pub(crate) fn note_arrivals(&self) {
+        for mirrored in &self.partitions {
+            mirrored.lock().unwrap_or_else(PoisonError::into_inner).arrivals = Some(Vec::new());
+        }
     }
 
     /// When the batches of each partition were taken in.
     pub(crate) fn arrivals(&self) -> Vec<Vec<Instant>> {
-        let of = |noted: &Mutex<Vec<Instant>>| noted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.arrivals.iter().flatten().map(of).collect()
+        let of = |mirrored: &Mutex<Mirrored>| mirrored.lock().unwrap_or_else(PoisonError::into_inner).arrivals.clone();
+        self.partitions.iter().filter_map(of).collect()
     }
 
     pub(crate) fn sandbox(&self) -> &Sandbox {
@@ -167,8 +168,8 @@ impl Target {
         }
         let base = mirrored.markers + self.acknowledged(&mirrored);
         mirrored.batches += 1;
-        if let Some(noted) = self.arrivals.as_ref().and_then(|all| all.get(usize::try_from(index).ok()?)) {
-            noted.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+        if let Some(arrivals) = &mut mirrored.arrivals {
+            arrivals.push(Instant::now());
         }
         // Sequences go from 2^31 - 1 to 0.
         mirrored.next_sequence = meta.base_sequence.wrapping_add(meta.record_count) & i32::MAX;
@@ -323,8 +324,7 @@ mod tests {
         let cell = cells::all().remove(0);
         let arena = Arc::new(Arena::new(&cell));
         let stubs = Stubs::start(&cell, &arena, 10_000_000, None);
-        let mirror = twinlog_sandbox::TopicSpec::new(TOPIC, 16);
-        stubs.target.sandbox().create_topic(&mirror).unwrap();
+        stubs.make_mirror(16).unwrap();
         let mut meta = BatchMeta::parse(&arena.lock(0)).unwrap();
         (meta.producer_id, meta.producer_epoch, meta.base_sequence) = (7, 0, 0);
         let stored = |base: i32, is_sample| Ok(Appended::Stored { base: i64::from(base), is_sample });
