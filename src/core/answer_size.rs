@@ -43,15 +43,14 @@ impl AnswerSize {
         self.full
     }
 
-    /// Whether the last answer was mostly waited for.
-    pub fn is_slow(&self) -> bool {
-        self.slow
+    /// Whether full answers of a broker that is far away are mostly waited for.
+    pub fn is_waited_for(&self) -> bool {
+        self.full && self.slow && self.fastest >= FAR
     }
 
-    /// Whether full answers of a broker that is far away are mostly waited for, although they are as large as they may
-    /// be.
+    /// Whether that is so although they are as large as they may be.
     pub fn is_too_small(&self, bytes_max: u64) -> bool {
-        self.full && self.slow && self.fastest >= FAR && self.bytes >= bytes_max
+        self.is_waited_for() && self.bytes >= bytes_max
     }
 
     /// An answer of `got` bytes came `took` after it was asked for; it might have had `limit`.
@@ -61,7 +60,7 @@ impl AnswerSize {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let rate = got.saturating_mul(1_000) / took_us;
         self.slow = rate < SLOW;
-        if self.full && self.slow && self.fastest >= FAR {
+        if self.is_waited_for() {
             self.bytes = limit.saturating_mul(STEP).max(BYTES_MIN);
         } else if rate > FAST {
             self.bytes = (limit / 2).max(BYTES_MIN);

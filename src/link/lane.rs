@@ -251,7 +251,7 @@ impl LaneShell {
         }
         self.reads.flush(&self.setup, &self.core, &self.sender);
         let now = self.now();
-        self.intake.fetch_more(&self.setup, &mut self.slots, &self.core, &self.outgoing, now, &self.sender);
+        while self.intake.fetch_more(&self.setup, &mut self.slots, &self.core, &self.outgoing, now, &self.sender) {}
         None
     }
 

@@ -60,8 +60,8 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// Sends a request to each broker that has none and leads partitions that want more, and more of them to those that
-    /// are far away.
+    /// Sends a request to each broker that has none and leads partitions that want more, and one more to those that are
+    /// far away. Whether there was any: if so, there may be more to ask for.
     pub(super) fn fetch_more(
         &mut self,
         setup: &LaneSetup,
@@ -70,30 +70,20 @@ impl Intake {
         outgoing: &Outgoing,
         now: Now,
         sender: &mpsc::UnboundedSender<Message>,
-    ) {
+    ) -> bool {
         if !core.is_running() {
-            return;
+            return false;
         }
-        let Some(metadata) = setup.source.known() else { return refresh(&setup.source) };
+        let Some(metadata) = setup.source.known() else {
+            refresh(&setup.source);
+            return false;
+        };
         if self.leaders.look_up(&metadata, core) {
             slots.take_part(true);
         }
         if self.leaders.without().iter().any(|id| core.wants_fetch(now, *id).is_some()) {
             refresh_now_and_then(&setup.source, LEADERLESS_PAUSE);
         }
-        while self.ask_each(setup, slots, core, outgoing, now, sender) {}
-    }
-
-    /// Sends up to one request to each broker; whether there was any.
-    fn ask_each(
-        &mut self,
-        setup: &LaneSetup,
-        slots: &mut Slots,
-        core: &Lane,
-        outgoing: &Outgoing,
-        now: Now,
-        sender: &mpsc::UnboundedSender<Message>,
-    ) -> bool {
         let brokers = u64::try_from(self.leaders.of_each().count()).unwrap_or(u64::MAX).max(REQUEST_PART);
         let bytes_max = u64::try_from(setup.fetch.max_bytes).unwrap_or(1).min(setup.share.bytes() / brokers);
         let takes_more = |node| self.brokers.get(&node).is_none_or(|broker| broker.takes_more(bytes_max));
@@ -205,8 +195,7 @@ impl Intake {
             let ids = self.leaders.of_topic(&of_topic.topic);
             for partition in of_topic.partitions {
                 let id = usize::try_from(partition.index).ok().and_then(|index| *ids.get(index)?);
-                let place = id.and_then(|id| asked.wanted.binary_search_by_key(&id, |want| want.id).ok());
-                let Some(place) = place else { continue };
+                let Some(place) = id.and_then(|id| asked.place(id)) else { continue };
                 let want = asked.wanted[place];
                 answered[place] = true;
                 let error = partition.error;

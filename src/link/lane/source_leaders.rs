@@ -24,7 +24,7 @@ pub(super) struct SourceLeaders {
 }
 
 impl SourceLeaders {
-    /// Looks up what is new: all partitions in other metadata, or those that came to the lane. Whether there is any.
+    /// Looks up what is new: all partitions in other metadata, or those that came to the lane. Whether any came.
     pub(super) fn look_up(&mut self, metadata: &Arc<Metadata>, core: &Lane) -> bool {
         let is_new = core.partitions().len() > self.known;
         if !self.metadata.as_ref().is_some_and(|before| Arc::ptr_eq(before, metadata)) {

@@ -77,8 +77,6 @@ pub(super) enum Scope {
 pub(super) struct Choice {
     /// Partitions, where from, and after which epoch.
     pub(super) wants: Vec<Want>,
-    /// Those whose position is a guess, in the same order.
-    ahead: Vec<LanePartition>,
     /// How many are known to have more.
     pub(super) behind: usize,
     /// Others have their turn after them, so that not all are asked for.
@@ -142,10 +140,7 @@ impl Broker {
             let want = match self.under_way(*id) {
                 None => (*id, position, epoch),
                 Some(last) => match self.guess(*id, last) {
-                    Some(from) if partition.has_more_from(from) => {
-                        choice.ahead.push(*id);
-                        (*id, from, UNKNOWN_EPOCH)
-                    }
+                    Some(from) if partition.has_more_from(from) => (*id, from, UNKNOWN_EPOCH),
                     _ => continue,
                 },
             };
@@ -159,10 +154,7 @@ impl Broker {
 
     /// Where the last request under way wants a partition from, and how many bytes of it.
     fn under_way(&self, id: LanePartition) -> Option<(SourceOffset, u64)> {
-        self.asked.iter().rev().find_map(|asked| {
-            let place = asked.wanted.binary_search_by_key(&id, |want| want.id).ok()?;
-            Some((asked.wanted.get(place)?.from, asked.partition_bytes))
-        })
+        self.asked.iter().rev().find_map(|asked| Some((asked.wanted[asked.place(id)?].from, asked.partition_bytes)))
     }
 
     fn guess(&self, id: LanePartition, (from, bytes): (SourceOffset, u64)) -> Option<SourceOffset> {
@@ -180,10 +172,9 @@ impl Broker {
         self.turn = choice.turn;
         self.count += 1;
         let is_alone = choice.is_alone(most);
-        let mut wanted: Vec<_> = choice.wants.iter().map(|(id, from, _)| (*id, *from)).collect();
-        wanted.sort_unstable_by_key(|(id, _)| *id);
-        let wanted = wanted.into_iter().map(|(id, from)| Wanted { id, from, is_ahead: choice.ahead.contains(&id) });
-        let wanted = wanted.collect();
+        let wanted = |(id, from, _): &Want| Wanted { id: *id, from: *from, is_ahead: self.under_way(*id).is_some() };
+        let mut wanted: Vec<_> = choice.wants.iter().map(wanted).collect();
+        wanted.sort_unstable_by_key(|want| want.id);
         let asked = if is_alone { self.session.leave(choice.wants) } else { self.session.next(choice.wants) };
         let scope = match is_alone {
             true => Scope::Alone,
@@ -224,7 +215,7 @@ impl Broker {
         result: &FetchResult,
         core: &Lane,
     ) -> bool {
-        if !want.is_ahead && !self.size.is_slow() {
+        if !want.is_ahead && !self.size.is_waited_for() {
             return true;
         }
         let batches = match result {
@@ -249,6 +240,13 @@ impl Broker {
             }
         }
         is_of_use
+    }
+}
+
+impl Asked {
+    /// Where a partition stands in what is wanted.
+    pub(super) fn place(&self, id: LanePartition) -> Option<usize> {
+        self.wanted.binary_search_by_key(&id, |want| want.id).ok()
     }
 }
 
