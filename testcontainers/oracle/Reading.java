@@ -62,7 +62,8 @@ final class Reading {
         config.put("auto.offset.reset", "none");
         config.put("allow.auto.create.topics", "false");
         config.put("max.poll.records", "5000");
-        config.put("max.partition.fetch.bytes", String.valueOf(4 << 20));
+        // The consumer fetches ahead for every partition that it holds nothing of: 1 000 of them must fit the heap.
+        config.put("max.partition.fetch.bytes", String.valueOf(256 << 10));
         config.put("fetch.max.wait.ms", "100");
         config.putAll(words.config());
         long timeoutNs = TimeUnit.MILLISECONDS.toNanos(words.timeoutMs());
