@@ -24,10 +24,10 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-pub use self::answer::Answer;
+pub use self::answer::{Answer, Reply};
 use self::io::{Command, Io, Waiter};
 pub use self::versions::Versions;
 use crate::error::{Cause, Error, Outcome, Peer, Result, Step};
@@ -116,7 +116,10 @@ pub struct Slot<'a> {
 impl Slot<'_> {
     /// Queues the request at once. The order of these calls is the order on the wire.
     pub fn send(self, request: RawRequest) -> Answer {
-        self.connection.queue(request, self.permit)
+        let (reply, receiver) = Reply::channel();
+        let step = Step::Api(request.api_key);
+        self.connection.queue(request, self.permit, reply);
+        Answer::new(receiver, self.connection.peer.clone(), step)
     }
 }
 
@@ -243,14 +246,23 @@ impl Connection {
     ///
     /// The answer is the frame without its length: it begins with the correlation id.
     pub fn send_raw(&self, request: RawRequest) -> Answer {
+        let (reply, receiver) = Reply::channel();
+        let step = Step::Api(request.api_key);
+        self.send_raw_then(request, reply);
+        Answer::new(receiver, self.peer.clone(), step)
+    }
+
+    /// The same; the reply is called in the task that reads the socket, or in this call where nothing can be sent. On
+    /// the way of each request that is one task less to wake.
+    pub fn send_raw_then(&self, request: RawRequest, reply: Reply) {
         match Arc::clone(&self.slots).try_acquire_owned() {
-            Ok(permit) => self.queue(request, permit),
+            Ok(permit) => self.queue(request, permit, reply),
             Err(tokio::sync::TryAcquireError::Closed) => {
-                Answer::failed(self.failed(Step::Api(request.api_key), Outcome::NotSent))
+                reply.give(Err(self.failed(Step::Api(request.api_key), Outcome::NotSent)));
             }
             Err(tokio::sync::TryAcquireError::NoPermits) => {
                 let cause = Cause::Full(self.config.in_flight_max);
-                Answer::failed(self.error(Step::Api(request.api_key), Outcome::NotSent, cause))
+                reply.give(Err(self.error(Step::Api(request.api_key), Outcome::NotSent, cause)));
             }
         }
     }
@@ -280,22 +292,20 @@ impl Connection {
         drop(self.commands.send(Command::Close));
     }
 
-    fn queue(&self, request: RawRequest, permit: OwnedSemaphorePermit) -> Answer {
-        let step = Step::Api(request.api_key);
+    fn queue(&self, request: RawRequest, permit: OwnedSemaphorePermit, reply: Reply) {
         let timeout = request.timeout.unwrap_or(self.config.request_timeout);
-        let (sender, receiver) = oneshot::channel();
         let waiter = Waiter {
             api_key: request.api_key,
             correlation_id: request.correlation_id,
             timeout,
             deadline: Instant::now() + timeout,
             end: 0,
-            sender,
+            reply,
             _slot: permit,
         };
-        match self.commands.send(Command::Request(waiter, request.slices, request.permit)) {
-            Ok(()) => Answer::waiting(receiver, self.peer.clone(), step),
-            Err(_closed) => Answer::failed(self.failed(step, Outcome::NotSent)),
+        let command = Command::Request(waiter, request.slices, request.permit);
+        if let Err(mpsc::error::SendError(Command::Request(waiter, ..))) = self.commands.send(command) {
+            waiter.reply.give(Err(self.failed(Step::Api(waiter.api_key), Outcome::NotSent)));
         }
     }
 

@@ -18,7 +18,7 @@ mod transport;
 
 pub use backoff::Backoff;
 pub use cluster::{Cluster, CoordinatorType, Purpose};
-pub use connection::{Answer, Connection, ConnectionConfig, Permit, RawRequest, Slot, Versions};
+pub use connection::{Answer, Connection, ConnectionConfig, Permit, RawRequest, Reply, Slot, Versions};
 pub use dial::{Address, AddressError, DialConfig};
 pub use error::{Cause, Error, Outcome, Peer, Result, Step};
 pub use metadata::Metadata;

@@ -16,6 +16,7 @@ mod table;
 mod target_reads;
 mod times;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +149,9 @@ impl LaneShell {
 
     /// Runs until the core says that the lane is over.
     pub(crate) async fn run(mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Over {
+        // One timer for all of it. It is set anew when it went off, or goes off too late: that it may go off too early
+        // costs less than to set it for each message.
+        let mut alarm = pin!(sleep_until(self.status_at));
         loop {
             if let Some(over) = self.carry_out() {
                 self.publish();
@@ -164,10 +168,13 @@ impl LaneShell {
             }
             let timer = self.core.poll_timeout().map(|ms| self.begun + Duration::from_millis(ms));
             let wake = timer.map_or(self.status_at, |timer| timer.min(self.status_at));
+            if alarm.is_elapsed() || wake < alarm.deadline() {
+                alarm.as_mut().reset(wake);
+            }
             tokio::select! {
                 // The rare ones first: a full inbox must hold up neither time nor commands.
                 biased;
-                () = sleep_until(wake) => {
+                () = alarm.as_mut() => {
                     let now = self.now();
                     self.is_news |= timer.is_some_and(|timer| timer <= Instant::now());
                     self.core.handle_timeout(now);

@@ -1,5 +1,6 @@
 //! The answer that is due for a request.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,25 +10,45 @@ use tokio::sync::oneshot;
 
 use crate::error::{Cause, Error, Outcome, Peer, Result, Step};
 
+/// Who is told of a request's answer, or of its failure. If the runtime ends before, nobody is.
+pub struct Reply(Box<dyn FnOnce(Result<Bytes>) + Send>);
+
+impl Reply {
+    /// By a function that must neither block nor take long: other answers wait for it.
+    pub fn new(give: impl FnOnce(Result<Bytes>) + Send + 'static) -> Self {
+        Self(Box::new(give))
+    }
+
+    pub(super) fn channel() -> (Self, oneshot::Receiver<Result<Bytes>>) {
+        let (sender, receiver) = oneshot::channel();
+        // A caller that went away does not want the answer.
+        (Self::new(move |answer| drop(sender.send(answer))), receiver)
+    }
+
+    pub(super) fn give(self, answer: Result<Bytes>) {
+        (self.0)(answer);
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
 /// A future of the answer to a request that is queued already. Dropping it does not take the
 /// request back: its answer is thrown away when it comes.
 #[derive(Debug)]
 #[must_use = "the outcome of a request must be looked at"]
-pub struct Answer(State);
-
-#[derive(Debug)]
-enum State {
-    Waiting { receiver: oneshot::Receiver<Result<Bytes>>, peer: Peer, step: Step },
-    Failed(Error),
+pub struct Answer {
+    receiver: oneshot::Receiver<Result<Bytes>>,
+    peer: Peer,
+    step: Step,
 }
 
 impl Answer {
-    pub(super) fn waiting(receiver: oneshot::Receiver<Result<Bytes>>, peer: Peer, step: Step) -> Self {
-        Self(State::Waiting { receiver, peer, step })
-    }
-
-    pub(super) fn failed(error: Error) -> Self {
-        Self(State::Failed(error))
+    pub(super) fn new(receiver: oneshot::Receiver<Result<Bytes>>, peer: Peer, step: Step) -> Self {
+        Self { receiver, peer, step }
     }
 }
 
@@ -35,15 +56,9 @@ impl Future for Answer {
     type Output = Result<Bytes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            State::Waiting { receiver, peer, step } => {
-                let answer = ready!(Pin::new(receiver).poll(cx));
-                Poll::Ready(answer.unwrap_or_else(|_runtime_gone| {
-                    let (outcome, cause) = (Outcome::Unknown, Cause::ClosedHere);
-                    Err(Error::new(peer.clone(), *step, outcome, cause))
-                }))
-            }
-            State::Failed(error) => Poll::Ready(Err(error.clone())),
-        }
+        let answer = ready!(Pin::new(&mut self.receiver).poll(cx));
+        Poll::Ready(answer.unwrap_or_else(|_runtime_gone| {
+            Err(Error::new(self.peer.clone(), self.step, Outcome::Unknown, Cause::ClosedHere))
+        }))
     }
 }

@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Permit;
+use super::answer::Reply;
 use super::frames::Frames;
 use super::outgoing::Outgoing;
 use crate::error::{Cause, Error, Outcome, Peer, Result, Step};
@@ -38,7 +39,7 @@ pub(super) struct Waiter {
     pub(super) deadline: Instant,
     /// The position in the outgoing stream after the request's last byte.
     pub(super) end: u64,
-    pub(super) sender: oneshot::Sender<Result<Bytes>>,
+    pub(super) reply: Reply,
     /// Given back when the waiter goes.
     pub(super) _slot: OwnedSemaphorePermit,
 }
@@ -136,8 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io<S> {
         let sent = self.outgoing.written();
         match self.waiters.pop_front_if(|w| w.end <= sent && w.correlation_id == got) {
             Some(waiter) => {
-                // A caller that went away does not want the answer.
-                drop(waiter.sender.send(Ok(frame)));
+                waiter.reply.give(Ok(frame));
                 Ok(())
             }
             None => {
@@ -169,8 +169,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io<S> {
 impl Waiter {
     fn fail(self, peer: &Peer, outcome: Outcome, cause: &Arc<Cause>) {
         let step = Step::Api(self.api_key);
-        let error = Error::new(peer.clone(), step, outcome, Arc::clone(cause));
-        // A caller that went away does not want the error.
-        drop(self.sender.send(Err(error)));
+        self.reply.give(Err(Error::new(peer.clone(), step, outcome, Arc::clone(cause))));
     }
 }

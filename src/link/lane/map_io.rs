@@ -16,7 +16,7 @@ use twinlog_wire::patch::Stamp;
 use twinlog_wire::produce_request::{ProducePartition, ProduceTopic};
 use twinlog_wire::topic::Topic;
 
-use super::outgoing::{PRODUCE, answer, read as read_answer, send};
+use super::outgoing::{PRODUCE, answer, raw, read as read_answer};
 use super::{LaneSetup, Message, failure, refresh, tell};
 use crate::failpoint;
 use crate::log::{LogRead, LogReader};
@@ -125,6 +125,7 @@ pub(crate) async fn produce(
     let version = connection.require_version::<ProduceRequest>(3, BY_NAME_MAX)?;
     let name = Topic::Name(StrBytes::from_string(at.topic.clone()));
     let topics = [ProduceTopic { topic: name.clone(), partitions: vec![ProducePartition { index, head, body }] }];
-    let frame = send(&connection, version, &topics, connection.request_timeout() / 2, permit)?.await?;
+    let request = raw(&connection, version, &topics, connection.request_timeout() / 2, permit)?;
+    let frame = connection.send_raw(request).await?;
     Ok(read_answer(frame, version).of(&(name, index)).map_or(Answer::Lost, answer))
 }

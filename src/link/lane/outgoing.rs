@@ -15,7 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use twinlog_client::{Cluster, Connection, Error, ErrorCode, Metadata, Permit, RawRequest, Retry};
+use twinlog_client::{Cluster, Connection, Error, ErrorCode, Metadata, Permit, RawRequest, Reply, Retry};
 use twinlog_core::batch::Slot;
 use twinlog_core::ids::{Producer, TargetOffset, TopicId};
 use twinlog_core::io::{Input, LanePartition};
@@ -76,13 +76,16 @@ impl Sending {
     }
 }
 
+/// The batches of a request, by the names that its answer has for them.
+type Sent = Vec<((Topic, i32), Sending)>;
+
 /// A request that was answered, or lost.
 #[derive(Debug)]
 pub(super) struct ProduceDone {
     route: Route,
     version: i16,
     begun: Instant,
-    sent: Vec<((Topic, i32), Sending)>,
+    sent: Sent,
     result: Result<Bytes, Error>,
 }
 
@@ -320,16 +323,14 @@ impl Outgoing {
             line.in_flight += 1;
             let begun = Instant::now();
             line.busy_since.get_or_insert(begun);
-            let done = request(route, &connection, &chosen, slots, core, &setup.lease);
+            let (request, version, sent) = request(route, &connection, &chosen, slots, core, &setup.lease);
             let sender = sender.clone();
-            match done {
-                Ok((answer, sent, version)) => {
-                    tokio::spawn(async move {
-                        let result = answer.await;
-                        tell(&sender, Message::Produced(ProduceDone { route, version, begun, sent, result }));
-                    });
-                }
-                Err(failed) => tell(&sender, Message::Produced(failed)),
+            let done = move |result| {
+                tell(&sender, Message::Produced(ProduceDone { route, version, begun, sent, result }));
+            };
+            match request {
+                Ok(request) => connection.send_raw_then(request, Reply::new(done)),
+                Err(error) => done(Err(error)),
             }
         }
     }
@@ -473,8 +474,7 @@ fn choose(waiting: &mut VecDeque<Sending>, bytes_max: u64) -> Vec<Sending> {
     chosen
 }
 
-type Sent = (twinlog_client::Answer, Vec<((Topic, i32), Sending)>, i16);
-
+/// The request for these batches, its version, and what is in it.
 fn request(
     route: Route,
     connection: &Connection,
@@ -482,7 +482,7 @@ fn request(
     slots: &Slots,
     core: &Lane,
     lease: &Lease,
-) -> Result<Sent, ProduceDone> {
+) -> (Result<RawRequest, Error>, i16, Sent) {
     let by_id = |sending: &Sending| {
         core.partition(sending.partition).is_some_and(|p| p.spec().target_topic_id != TopicId::default())
     };
@@ -513,22 +513,19 @@ fn request(
             None => topics.push(ProduceTopic { topic, partitions: vec![item] }),
         }
     }
-    let begun = Instant::now();
-    match send(connection, version, &topics, route.timeout(connection.request_timeout()), Some(lease.permit())) {
-        Ok(answer) => Ok((answer, sent, version)),
-        Err(error) => Err(ProduceDone { route, version, begun, sent, result: Err(error) }),
-    }
+    let timeout = route.timeout(connection.request_timeout());
+    (raw(connection, version, &topics, timeout, Some(lease.permit())), version, sent)
 }
 
-/// Sends a Produce request with acks from all in-sync replicas, which may take so long; with a permit, only if it
-/// leaves while that holds.
-pub(super) fn send(
+/// A Produce request with acks from all in-sync replicas, which may take so long; with a permit, it leaves only while
+/// that holds.
+pub(super) fn raw(
     connection: &Connection,
     version: i16,
     topics: &[ProduceTopic],
     timeout: Duration,
     permit: Option<Permit>,
-) -> Result<twinlog_client::Answer, Error> {
+) -> Result<RawRequest, Error> {
     use twinlog_client::{Cause, Outcome, Step};
     let correlation_id = connection.next_correlation_id();
     let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
@@ -538,7 +535,7 @@ pub(super) fn send(
         Error::new(connection.peer().clone(), Step::Api(PRODUCE), Outcome::NotSent, cause)
     })?;
     let slices = slices.parts().cloned().collect();
-    Ok(connection.send_raw(RawRequest { api_key: PRODUCE, correlation_id, timeout: None, permit, slices }))
+    Ok(RawRequest { api_key: PRODUCE, correlation_id, timeout: None, permit, slices })
 }
 
 /// The answers of a frame by topic and partition; none of one that cannot be read, so that each batch counts as lost.
