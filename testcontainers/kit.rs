@@ -25,6 +25,8 @@ pub enum KafkaVersion {
     V4_1_1,
     /// 3.9.1: the last line before 4, with the old wire versions.
     V3_9_1,
+    /// 2.8.2 with ZooKeeper: keeps messages of the formats v0 and v1 in topics that ask for it. One broker only.
+    V2_8_2,
 }
 
 impl KafkaVersion {
@@ -33,6 +35,20 @@ impl KafkaVersion {
         match self {
             Self::V4_1_1 => "4.1.1",
             Self::V3_9_1 => "3.9.1",
+            Self::V2_8_2 => "2.8.2",
+        }
+    }
+
+    /// Whether brokers are their own controllers (KRaft).
+    pub(crate) fn has_kraft(self) -> bool {
+        self != Self::V2_8_2
+    }
+
+    /// What brokers and tools are made of.
+    fn artifacts(self) -> &'static [&'static str] {
+        match self {
+            Self::V4_1_1 | Self::V3_9_1 => &["kafka_2.13", "kafka-tools", "connect-mirror", "connect-runtime"],
+            Self::V2_8_2 => &["kafka_2.13"],
         }
     }
 
@@ -44,6 +60,7 @@ impl KafkaVersion {
                 ("org.apache.logging.log4j", "log4j-core", "2.25.1"),
             ],
             Self::V3_9_1 => &[],
+            Self::V2_8_2 => &[("org.slf4j", "slf4j-reload4j", "1.7.36")],
         }
     }
 }
@@ -103,6 +120,16 @@ impl Kit {
         &self.java.program
     }
 
+    /// The class whose `main` runs a broker, and all classes that it needs.
+    pub(crate) fn broker(&self) -> Result<(&'static str, OsString)> {
+        if self.version.has_kraft() {
+            return Ok(("kafka.Kafka", self.classpath.clone()));
+        }
+        let source = include_str!("zookeeper/WithZooKeeper.java");
+        let classes = self.compiled("zookeeper", &[("WithZooKeeper.java", source)])?;
+        Ok(("WithZooKeeper", self.classpath_with(&classes)))
+    }
+
     /// The records that a freshly formatted broker begins its metadata with. They name the newest features of the
     /// release and no node, so one format serves every broker, and saves a Java start for each.
     pub(crate) fn bootstrap_checkpoint(&self) -> PathBuf {
@@ -113,7 +140,7 @@ impl Kit {
     pub(crate) fn logging(&self, file: &str) -> OsString {
         let option = match self.version {
             KafkaVersion::V4_1_1 => "-Dlog4j2.configurationFile=",
-            KafkaVersion::V3_9_1 => "-Dlog4j.configuration=file:",
+            KafkaVersion::V3_9_1 | KafkaVersion::V2_8_2 => "-Dlog4j.configuration=file:",
         };
         let mut option = OsString::from(option);
         option.push(self.folder.join(file));
@@ -149,7 +176,7 @@ fn fetch(version: KafkaVersion, pom: &str, finder: &Finder, java: &Java, folder:
     for (file, text) in log_files(version) {
         write(folder.join(file), text)?;
     }
-    format(folder, java)
+    if version.has_kraft() { format(folder, java) } else { Ok(()) }
 }
 
 /// Formats a node that is thrown away, for its bootstrap records.
@@ -213,8 +240,7 @@ fn classpath(folder: &Path) -> Result<OsString> {
 
 fn pom(version: KafkaVersion) -> String {
     let number = version.text();
-    let kafka = ["kafka_2.13", "kafka-tools", "connect-mirror", "connect-runtime"];
-    let kafka = kafka.iter().map(|artifact| ("org.apache.kafka", *artifact, number));
+    let kafka = version.artifacts().iter().map(|artifact| ("org.apache.kafka", *artifact, number));
     let mut dependencies = String::new();
     for (group, artifact, version) in kafka.chain(version.logging().iter().copied()) {
         dependencies += &format!(
@@ -237,7 +263,7 @@ fn log_files(version: KafkaVersion) -> [(&'static str, String); 2] {
              rootLogger.level={level}\nrootLogger.appenderRef.c.ref=C\n\
              logger.config.name=org.apache.kafka.common.config\nlogger.config.level=warn\n"
         ),
-        KafkaVersion::V3_9_1 => format!(
+        KafkaVersion::V3_9_1 | KafkaVersion::V2_8_2 => format!(
             "log4j.rootLogger={level}, C\nlog4j.appender.C=org.apache.log4j.ConsoleAppender\n\
              log4j.appender.C.Target=System.{}\nlog4j.appender.C.layout=org.apache.log4j.PatternLayout\n\
              log4j.appender.C.layout.ConversionPattern=[%d] %p %m (%c{{1}})%n\n\

@@ -20,6 +20,8 @@ pub(crate) struct ProcessNode {
     kit: Arc<Kit>,
     scratch: Arc<Scratch>,
     jvm: Vec<OsString>,
+    main: &'static str,
+    classpath: OsString,
     config: PathBuf,
     log: PathBuf,
     data: PathBuf,
@@ -41,13 +43,15 @@ impl ProcessNode {
         std::fs::create_dir_all(&data).doing(|| format!("make {}", data.display()))?;
         let text = properties::server(spec, ports, node, &data.display().to_string());
         let config = crate::error::write(folder.join("server.properties"), text)?;
-        crate::error::write(data.join("meta.properties"), properties::meta(cluster_id, node))?;
-        std::fs::copy(kit.bootstrap_checkpoint(), data.join("bootstrap.checkpoint"))
-            .doing(|| "copy bootstrap.checkpoint".to_owned())?;
-        let jvm = jvm(spec);
+        if spec.version.has_kraft() {
+            crate::error::write(data.join("meta.properties"), properties::meta(cluster_id, node))?;
+            std::fs::copy(kit.bootstrap_checkpoint(), data.join("bootstrap.checkpoint"))
+                .doing(|| "copy bootstrap.checkpoint".to_owned())?;
+        }
+        let (jvm, (main, classpath)) = (jvm(spec), kit.broker()?);
         let (kit, scratch) = (Arc::clone(kit), Arc::clone(scratch));
         let log = folder.join("log");
-        Ok(Self { kit, scratch, jvm, config, log, data, child: None })
+        Ok(Self { kit, scratch, jvm, main, classpath, config, log, data, child: None })
     }
 
     /// The node's data folder.
@@ -78,7 +82,7 @@ impl ProcessNode {
         let mut args = self.jvm.clone();
         args.push(self.scratch.jvm_tmpdir());
         args.push(self.kit.logging("broker.properties"));
-        args.extend(["-cp".into(), self.kit.classpath().clone(), "kafka.Kafka".into()]);
+        args.extend(["-cp".into(), self.classpath.clone(), self.main.into()]);
         args.push(self.config.clone().into());
         self.child = Some(Supervised::start(Launch {
             program: self.kit.java().to_owned(),

@@ -10,7 +10,7 @@ use crate::spec::ClusterSpec;
 pub(crate) struct Ports {
     /// For clients and other brokers.
     pub(crate) broker: u16,
-    /// For the controllers' quorum.
+    /// For the controllers' quorum, or for ZooKeeper.
     pub(crate) controller: u16,
     /// For those who come by way of a relay, if the cluster has such a listener.
     pub(crate) relayed: Option<u16>,
@@ -26,15 +26,24 @@ pub(crate) fn server(spec: &ClusterSpec, ports: &[Ports], node: usize, data: &st
     let mut set = |key: &str, value: String| {
         all.insert(key.to_owned(), value);
     };
-    set("process.roles", "broker,controller".into());
-    set("node.id", node.to_string());
-    set("controller.quorum.voters", voters.join(","));
-    set("controller.listener.names", "CONTROLLER".into());
+    if spec.version.has_kraft() {
+        set("process.roles", "broker,controller".into());
+        set("node.id", node.to_string());
+        set("controller.quorum.voters", voters.join(","));
+        set("controller.listener.names", "CONTROLLER".into());
+    } else {
+        set("broker.id", node.to_string());
+        set("zookeeper.connect", format!("127.0.0.1:{}", own.controller));
+        set("test.zookeeper.dir", format!("{data}-zookeeper"));
+    }
     set("inter.broker.listener.name", "PLAINTEXT".into());
     set("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,RELAYED:PLAINTEXT".into());
     let plain = format!("PLAINTEXT://127.0.0.1:{}", own.broker);
-    let mut listeners = format!("{plain},CONTROLLER://127.0.0.1:{}", own.controller);
+    let mut listeners = plain.clone();
     let mut advertised = plain;
+    if spec.version.has_kraft() {
+        listeners.push_str(&format!(",CONTROLLER://127.0.0.1:{}", own.controller));
+    }
     if let (Some(port), Some(relay)) = (own.relayed, spec.relays.get(node - 1)) {
         listeners.push_str(&format!(",RELAYED://127.0.0.1:{port}"));
         advertised.push_str(&format!(",RELAYED://127.0.0.1:{relay}"));

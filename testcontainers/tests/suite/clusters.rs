@@ -1,7 +1,7 @@
 //! Clusters start, keep their data, and survive a leader.
 
 use twinlog_testcontainers::{
-    At, Cluster, ClusterSpec, ConsoleConsumer, Isolation, KafkaTool, KafkaVersion, Oracle, Produce, eventually,
+    At, Cluster, ClusterSpec, ConsoleConsumer, Headers, Isolation, KafkaTool, KafkaVersion, Oracle, Produce, eventually,
 };
 
 use crate::LONG;
@@ -107,6 +107,20 @@ fn kafka_3_9_starts_and_its_own_tools_work() {
     assert_eq!(read_all(&tool, "seq", 100), numbers(100));
     let offsets = tool.get_offsets(&["--topic", "seq"]).unwrap();
     assert_eq!(offsets.trim(), "seq:0:100");
+}
+
+#[test]
+fn kafka_2_8_starts_with_its_zookeeper_and_keeps_what_it_has_over_a_kill() {
+    let cluster = ClusterSpec::new().version(KafkaVersion::V2_8_2).start().unwrap();
+    assert!(cluster.log().contains("Kafka version: 2.8.2"), "{}", cluster.log());
+    let oracle = Oracle::start().unwrap();
+    let at = oracle.at(cluster.bootstrap_text());
+    at.create_topic("old", 1, &[("message.format.version", "0.9.0")]).unwrap();
+    at.produce(&Produce::new("old", 100).headers(Headers::None).not_idempotent()).unwrap();
+    cluster.broker(0).kill().unwrap();
+    cluster.broker(0).start().unwrap();
+    cluster.await_ready().unwrap();
+    assert_eq!(at.offsets("old", At::End).unwrap()[&0], 100);
 }
 
 #[test]
