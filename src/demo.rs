@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use twinlog_client::{Cluster, DialConfig};
 use twinlog_core::config::{
     BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig, Members, ProduceConfig, SocketConfig,
+    Timestamps,
 };
 use twinlog_core::report::{Failure, FailureKind, Side, TranslateAnswer, Translation, VerifyProgress};
 use twinlog_core::topics::{Pattern, TopicRules};
@@ -189,6 +190,7 @@ fn setup(clusters: &Clusters) -> Result<LinkSetup, Failure> {
             rename: Default::default(),
         },
         existing: ExistingTopics::default(),
+        timestamps: Timestamps::default(),
         replication_factor: None,
         lanes: 2,
         budget_bytes: BUDGET_BYTES_DEFAULT,

@@ -93,6 +93,7 @@ impl Peer {
         match self.version {
             KafkaVersion::V4_1_1 => v4,
             KafkaVersion::V3_9_1 => v3,
+            other => panic!("{other} has no conformance cases"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! twinlog between real Apache Kafka clusters: what the README promises, with Kafka's own clients as judges.
 #![allow(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
+mod append_time;
 mod ask;
 mod bench;
 mod brokers;
@@ -17,6 +18,7 @@ mod lanes;
 mod map;
 mod members;
 mod memory;
+mod old_formats;
 mod old_records;
 mod owners;
 mod pair;

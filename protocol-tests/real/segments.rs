@@ -1,5 +1,6 @@
 //! What brokers have on their disks, read without any client: the bodies of both sides compared batch by batch.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -7,33 +8,50 @@ use bytes::Bytes;
 use twinlog_testcontainers::Cluster;
 use twinlog_wire::batch::{BatchMeta, Batches, Entry, split_head, verify_crc};
 
+/// Where the number of the format stands in a batch of any.
+const MAGIC_AT: usize = 16;
+
 /// A batch of a segment file.
 pub(crate) struct Stored {
     pub(crate) meta: BatchMeta,
     pub(crate) body: Bytes,
 }
 
+/// The message formats of a partition, by their number.
+pub(crate) fn magics(cluster: &Cluster, topic: &str, partition: i32) -> BTreeSet<u8> {
+    let bytes = |entry| match entry {
+        Entry::V2(_, bytes) | Entry::Legacy { bytes, .. } => bytes,
+    };
+    entries(cluster, topic, partition).into_iter().map(|entry| bytes(entry)[MAGIC_AT]).collect()
+}
+
 /// All batches with records of a partition, markers left out, from the segment files of a broker.
 pub(crate) fn stored(cluster: &Cluster, topic: &str, partition: i32) -> Vec<Stored> {
+    let mut batches = Vec::new();
+    for entry in entries(cluster, topic, partition) {
+        let Entry::V2(meta, batch) = entry else { panic!("{topic}:{partition}: old format") };
+        assert!(verify_crc(&batch), "{topic}:{partition}: the checksum of batch {} is wrong", meta.base_offset);
+        if !meta.is_control() {
+            let (_, body) = split_head(&batch).expect("a whole batch");
+            batches.push(Stored { meta, body });
+        }
+    }
+    batches
+}
+
+fn entries(cluster: &Cluster, topic: &str, partition: i32) -> Vec<Entry> {
     let data = cluster.broker(0).data_path().expect("the broker is a process");
     let folder = data.join(format!("{topic}-{partition}"));
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "log"));
     files.sort();
-    let mut batches = Vec::new();
+    let mut entries = Vec::new();
     for file in files {
         let bytes = fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        for entry in Batches::new(Bytes::from(bytes)) {
-            let Entry::V2(meta, batch) = entry.expect("a batch") else { panic!("{}: old format", file.display()) };
-            assert!(verify_crc(&batch), "{}: the checksum of batch {} is wrong", file.display(), meta.base_offset);
-            if !meta.is_control() {
-                let (_, body) = split_head(&batch).expect("a whole batch");
-                batches.push(Stored { meta, body });
-            }
-        }
+        entries.extend(Batches::new(Bytes::from(bytes)).map(|entry| entry.expect("a batch")));
     }
-    batches
+    entries
 }
 
 /// How long a topic's log is, all partitions together: of each the longest copy that a broker has.

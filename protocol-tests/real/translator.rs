@@ -33,6 +33,7 @@ impl Translator {
             target: "b".to_owned(),
             topics: TopicRules { include: Vec::new(), exclude: Vec::new(), rename: Default::default() },
             existing: ExistingTopics::default(),
+            timestamps: Default::default(),
             replication_factor: None,
             lanes: LANES_DEFAULT,
             budget_bytes: BUDGET_BYTES_DEFAULT,

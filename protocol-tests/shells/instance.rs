@@ -41,6 +41,7 @@ pub(crate) fn setup(
             rename: mirror("{topic}").parse().unwrap(),
         },
         existing: ExistingTopics::Refuse,
+        timestamps: Default::default(),
         replication_factor: None,
         lanes: profile.lanes,
         budget_bytes: BUDGET_BYTES_MIN,

@@ -16,8 +16,7 @@ impl World {
     /// Which causes stand in the source's log from the start, or come with an append.
     fn bad_kind(&self, partition: usize) -> Option<Kind> {
         match self.cause_of(partition)? {
-            Cause::AppendTime => Some(Kind::AppendTime),
-            Cause::OldFormat => Some(Kind::Legacy),
+            Cause::UnknownCodec => Some(Kind::UnknownCodec),
             Cause::TooLarge | Cause::Refused | Cause::Unreadable => Some(Kind::Bad),
             _ => None,
         }
@@ -71,7 +70,7 @@ impl World {
                 let first = source.batches[index].base;
                 source.clean(index, |record| record.offset != first, false);
             }
-            Cause::AppendTime | Cause::OldFormat | Cause::TooLarge | Cause::Refused => {
+            Cause::UnknownCodec | Cause::TooLarge | Cause::Refused => {
                 if let Some(kind) = self.bad_kind(partition) {
                     self.sources[partition].append(kind, 2, -1, timestamp, 2_000_000);
                 }

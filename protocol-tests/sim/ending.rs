@@ -111,7 +111,7 @@ impl World {
         let holes = self.cause_of(partition) == Some(Cause::TargetTruncated) && stopped;
         let cut = source.lost.first().map_or(i64::MAX, |batch| batch.base);
         let expect = |batch: &Batch, offset: i64| match (batch.kind, batch.fate) {
-            (Kind::AppendTime | Kind::Legacy | Kind::Bad | Kind::Control { .. }, _) => Expect::Forbidden,
+            (Kind::UnknownCodec | Kind::Bad | Kind::Control { .. }, _) => Expect::Forbidden,
             (_, Fate::Open | Fate::Aborted) => Expect::Forbidden,
             _ if holes || (gap && offset < source.start) => Expect::Optional,
             _ => Expect::Required,

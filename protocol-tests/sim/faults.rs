@@ -98,6 +98,15 @@ impl World {
             0..=59 if self.profile.transactions => {
                 self.sources[partition].append(Kind::Transactional, count, producer, timestamp, len);
             }
+            // What has no leader's epoch cannot tell that the source lost its end.
+            90..=91 if self.cause_of(partition) != Some(Cause::SourceTruncated) => {
+                self.count("messages of old formats");
+                self.sources[partition].append(Kind::Legacy, count, -1, timestamp, len);
+            }
+            90..=94 => {
+                self.count("batches with the broker's time");
+                self.sources[partition].append(Kind::AppendTime, count, -1, timestamp, len);
+            }
             _ => self.sources[partition].append(Kind::Data, count, -1, timestamp, len),
         }
         if self.profile.holes && self.rng.chance(300) {
@@ -111,7 +120,7 @@ impl World {
 
     fn clean(&mut self, partition: usize, index: usize) {
         let batch = &self.sources[partition].batches[index];
-        if !matches!(batch.kind, Kind::Data | Kind::Transactional) {
+        if !matches!(batch.kind, Kind::Data | Kind::Transactional | Kind::AppendTime) {
             return;
         }
         let (last, len) = (index + 1 == self.sources[partition].batches.len(), batch.records.len());

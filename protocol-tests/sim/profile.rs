@@ -21,8 +21,7 @@ pub(crate) enum Cause {
     TargetTrimmed,
     TooLarge,
     Refused,
-    AppendTime,
-    OldFormat,
+    UnknownCodec,
     Unreadable,
     Gap,
     SourceTruncated,
@@ -32,14 +31,13 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 12] = [
         Self::ForeignWrite,
         Self::TargetTruncated,
         Self::TargetTrimmed,
         Self::TooLarge,
         Self::Refused,
-        Self::AppendTime,
-        Self::OldFormat,
+        Self::UnknownCodec,
         Self::Unreadable,
         Self::Gap,
         Self::SourceTruncated,
@@ -56,7 +54,7 @@ impl Cause {
             Self::TargetTrimmed => "target-trimmed",
             Self::TooLarge => "too-large",
             Self::Refused => "refused",
-            Self::AppendTime | Self::OldFormat => "unsupported",
+            Self::UnknownCodec => "unsupported",
             Self::Unreadable => "unreadable",
             Self::Gap => "gap",
             Self::SourceTruncated => "source-truncated",

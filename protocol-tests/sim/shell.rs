@@ -383,7 +383,10 @@ impl World {
                     self.instances[origin.instance].slots.insert(slot.0, batch.content);
                     let kind = match batch.kind {
                         Kind::Control { abort } => BatchKind::Control { meta: batch.meta, abort },
-                        Kind::Legacy => BatchKind::Legacy { offset: SourceOffset(batch.meta.base_offset) },
+                        Kind::Legacy => BatchKind::Legacy {
+                            first: SourceOffset(batch.meta.base_offset),
+                            last: SourceOffset(batch.meta.last_offset()),
+                        },
                         _ => BatchKind::Records(batch.meta),
                     };
                     given.push(FetchedBatch { slot, kind });

@@ -30,6 +30,7 @@ pub(crate) enum Kind {
     },
     Legacy,
     AppendTime,
+    UnknownCodec,
     /// Data that the target refuses, or that cannot be opened.
     Bad,
 }
@@ -214,6 +215,7 @@ impl Fetched {
         let attributes = match batch.kind {
             Kind::Data | Kind::Legacy | Kind::Bad => 4,
             Kind::AppendTime => 8,
+            Kind::UnknownCodec => 5,
             Kind::Transactional => 0x10,
             Kind::Control { .. } => 0x30,
         };

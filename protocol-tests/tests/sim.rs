@@ -11,11 +11,12 @@ const SEEDS: u64 = 5_000;
 const SEEDS_LONG: u64 = 1_000_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 73] = [
+const HAPPENS: [&str; 75] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
     "answers twice or late",
+    "batches with the broker's time",
     "chunks read again",
     "chunks taken out",
     "chunks written",
@@ -41,6 +42,7 @@ const HAPPENS: [&str; 73] = [
     "looks before a batch goes to another place",
     "batches that wait for a connection that is lost",
     "markers twice",
+    "messages of old formats",
     "moves",
     "moves that end",
     "old batches",

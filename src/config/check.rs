@@ -10,7 +10,7 @@ use std::time::Duration;
 use twinlog_core::config::{
     BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX,
     FETCH_MAX_WAIT_MIN, FetchConfig, HostPort, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName, Members,
-    PRODUCE_IN_FLIGHT_MAX, ProduceConfig, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, SocketConfig, TlsConfig,
+    PRODUCE_IN_FLIGHT_MAX, ProduceConfig, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, SocketConfig, Timestamps, TlsConfig,
 };
 use twinlog_core::topics::TopicRules;
 
@@ -151,7 +151,12 @@ impl Checker<'_> {
         let key = |name: &str| format!("{path}.{name}");
         let ends = self.ends(path, raw, names, clusters);
         let topics = self.topics(&key("topics"), &raw.topics);
-        let existing = self.parse_or(&key("existing"), raw.existing.as_ref(), ExistingTopics::default(), existing);
+        let existing = self.parse_or(&key("existing"), raw.existing.as_ref(), ExistingTopics::default(), |text| {
+            one_of(text, ExistingTopics::NAMES)
+        });
+        let timestamps = self.parse_or(&key("timestamps"), raw.timestamps.as_ref(), Timestamps::default(), |text| {
+            one_of(text, Timestamps::NAMES)
+        });
         let replication_factor =
             self.parse_or(&key("replication_factor"), raw.replication_factor.as_ref(), None, |text| {
                 number(text, 1, i64::from(i16::MAX)).map(Some)
@@ -172,6 +177,7 @@ impl Checker<'_> {
             target,
             topics: topics?,
             existing: existing?,
+            timestamps: timestamps?,
             replication_factor: replication_factor?,
             lanes: lanes?,
             budget_bytes: budget_bytes?,
@@ -313,10 +319,10 @@ fn readable(folder: &Path, text: &str) -> Result<String, String> {
     }
 }
 
-fn existing(text: &str) -> Result<ExistingTopics, String> {
-    let found = ExistingTopics::NAMES.iter().find(|(name, _)| *name == text);
-    let names = || ExistingTopics::NAMES.map(|(name, _)| name).join(" or ");
-    found.map(|(_, value)| *value).ok_or_else(|| format!("`{text}` is not known: write {}", names()))
+fn one_of<T: Copy, const N: usize>(text: &str, names: [(&str, T); N]) -> Result<T, String> {
+    let found = names.iter().find(|(name, _)| *name == text);
+    let all = || names.map(|(name, _)| name).join(" or ");
+    found.map(|(_, value)| *value).ok_or_else(|| format!("`{text}` is not known: write {}", all()))
 }
 
 fn number<T: TryFrom<i64>>(text: &str, low: i64, high: i64) -> Result<T, String> {

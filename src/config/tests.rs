@@ -4,7 +4,7 @@ use std::env::VarError;
 use std::time::Duration;
 
 use twinlog_core::config::{
-    ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, Members, ProduceConfig, SocketConfig,
+    ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, Members, ProduceConfig, SocketConfig, Timestamps,
 };
 
 use super::*;
@@ -61,7 +61,7 @@ fn the_first_file_works_as_it_stands() {
     assert_eq!(selection.mirrors.len(), 2);
     assert_eq!(link.lanes, LANES_DEFAULT);
     assert_eq!(link.budget_bytes, 64 << 20);
-    assert_eq!(link.existing, ExistingTopics::Refuse);
+    assert_eq!((link.existing, link.timestamps), (ExistingTopics::Refuse, Timestamps::Append));
     assert_eq!(link.replication_factor, None);
     assert_eq!((link.fetch, link.intervals), (FetchConfig::default(), Intervals::default()));
     assert_eq!(link.produce, ProduceConfig { in_flight: 4 });
@@ -84,6 +84,7 @@ links:
     target: b
     topics: { include: [x], exclude: [y], rename: "{source}.{topic}" }
     existing: append
+    timestamps: create
     replication_factor: 3
     lanes: "${env:LANES}"
     budget: 128MiB
@@ -100,7 +101,7 @@ links:
     assert_eq!(a.client_id, "dr-site");
     assert_eq!(a.tls.as_ref().and_then(|tls| tls.server_name.as_deref()), Some("kafka.example"));
     assert!(config.clusters["b"].tls.is_some(), "a bare `tls:` must not mean a plain connection");
-    assert_eq!(link.existing, ExistingTopics::Append);
+    assert_eq!((link.existing, link.timestamps), (ExistingTopics::Append, Timestamps::Create));
     assert_eq!(link.replication_factor, Some(3));
     assert_eq!(link.lanes, 8);
     assert_eq!(link.budget_bytes, 128 << 20);
@@ -203,6 +204,7 @@ fn values_out_of_bounds_are_refused_with_their_bounds() {
         ("    intervals: {mark: 10ms}\n", "`10ms` is not from 100ms to 1m"),
         ("    members: {session_timeout: 500ms}\n", "`500ms` is not from 1s to 5m"),
         ("    members: {settle: 2h}\n", "`2h` is not from 0ms to 1h"),
+        ("    timestamps: keep\n", "`keep` is not known: write append or create"),
         ("    existing: ${env:NOPE}\n", "links.dr.existing: the environment variable NOPE is not set"),
         ("    existing: ${file:nope}\n", "links.dr.existing: cannot read /nonexistent/nope: No such file"),
         ("    existing: []\n", "expected a single value here, not a map or a list"),

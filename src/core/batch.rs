@@ -31,10 +31,12 @@ pub enum BatchKind {
         /// Whether it ends a transaction by aborting it.
         abort: bool,
     },
-    /// Message format v0 or v1; the offset is that of the entry.
+    /// Messages of format v0 or v1.
     Legacy {
-        /// Offset as the entry carries it.
-        offset: SourceOffset,
+        /// The first offset that they name: what they hold may begin before it.
+        first: SourceOffset,
+        /// The offset of the last record.
+        last: SourceOffset,
     },
 }
 

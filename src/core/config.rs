@@ -55,6 +55,8 @@ pub struct LinkConfig {
     pub topics: TopicRules,
     /// What to do where a target topic with records in it is there already. Default: refuse.
     pub existing: ExistingTopics,
+    /// What records have as timestamps that the source's broker gave a time. Default: that time.
+    pub timestamps: Timestamps,
     /// Replication factor of mirrors that the link creates. Default: the target's own default.
     pub replication_factor: Option<i16>,
     /// Number of lanes of a new link, 1 to [`LANES_MAX`]; later its state says it. Default: [`LANES_DEFAULT`].
@@ -96,6 +98,22 @@ pub enum ExistingTopics {
 impl ExistingTopics {
     /// All values, as the file spells them.
     pub const NAMES: [(&'static str, Self); 2] = [("refuse", Self::Refuse), ("append", Self::Append)];
+}
+
+/// What records have as timestamps where the source's broker gave them a time (`LogAppendTime`); mirrors keep what they
+/// are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timestamps {
+    /// That time: consumers of the mirror see what those of the source see.
+    #[default]
+    Append,
+    /// The time that their producer gave them, which no consumer of the source sees.
+    Create,
+}
+
+impl Timestamps {
+    /// All values, as the file spells them.
+    pub const NAMES: [(&'static str, Self); 2] = [("append", Self::Append), ("create", Self::Create)];
 }
 
 /// Limits of one Fetch request.

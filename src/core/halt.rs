@@ -76,12 +76,10 @@ pub enum Halt {
     Recreated,
     /// The source topic is gone.
     SourceDeleted,
-    /// The source holds a kind of batch that cannot be copied exactly yet.
+    /// A batch has a compression codec that the message format does not know.
     Unsupported {
         /// First source offset of the batch.
         offset: SourceOffset,
-        /// What it is.
-        what: Unsupported,
     },
     /// A batch could not be opened to leave records out: damaged, or too large when unpacked.
     Unreadable {
@@ -104,18 +102,6 @@ pub enum Halt {
         /// What it must be.
         wanted: String,
     },
-}
-
-/// A kind of batch that is not copied yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Unsupported {
-    /// Message format v0 or v1, written by brokers or clients before 0.11.
-    OldFormat,
-    /// Timestamps were given by the source broker (`message.timestamp.type=LogAppendTime`).
-    AppendTime,
-    /// A compression codec that the message format does not know.
-    Codec,
 }
 
 impl Halt {
@@ -192,14 +178,10 @@ impl fmt::Display for Halt {
             ),
             Self::Recreated => f.write_str("the source topic was deleted and made again; its offsets start anew"),
             Self::SourceDeleted => f.write_str("the source topic is gone; the mirror keeps what was copied"),
-            Self::Unsupported { offset, what } => {
-                let what = match what {
-                    Unsupported::OldFormat => "is in a message format before v2",
-                    Unsupported::AppendTime => "has timestamps given by the source broker (LogAppendTime)",
-                    Unsupported::Codec => "has an unknown compression codec",
-                };
-                write!(f, "the batch at source offset {offset} {what}, which this version does not copy")
-            }
+            Self::Unsupported { offset } => write!(
+                f,
+                "the batch at source offset {offset} has an unknown compression codec, which this version does not copy"
+            ),
             Self::Unreadable { offset, message } => {
                 write!(f, "the batch at source offset {offset} must be opened and cannot be: {message}")
             }

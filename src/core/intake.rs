@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use twinlog_wire::batch::BatchMeta;
 
 use crate::batch::{Aborted, BatchKind, FetchedBatch};
-use crate::halt::{Halt, Unsupported};
+use crate::halt::Halt;
 use crate::ids::SourceOffset;
 
 /// The batches of one fetch answer that have not been decided on, and its aborted transactions.
@@ -19,6 +19,17 @@ pub struct Intake {
     aborting: BTreeSet<i64>,
 }
 
+/// What is known of a batch that must be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Where it begins, as far as it says so.
+    pub first: SourceOffset,
+    /// The position behind it.
+    pub next: SourceOffset,
+    /// The leader's epoch that it was written under, or -1.
+    pub leader_epoch: i32,
+}
+
 /// What becomes of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -26,8 +37,9 @@ pub enum Verdict {
     Skip(SourceOffset),
     /// It is copied as it is.
     Forward(BatchMeta),
-    /// Records are missing from it or lie before the position: it must be opened.
-    Repack(BatchMeta),
+    /// Records are missing from it or lie before the position, its broker gave it its time, or its format is old: it
+    /// must be opened.
+    Repack(Opening),
     /// It cannot be copied exactly.
     Halt(Halt),
 }
@@ -57,9 +69,9 @@ impl Intake {
 
     fn judge(&mut self, batch: &FetchedBatch, position: SourceOffset) -> Verdict {
         let meta = match batch.kind {
-            BatchKind::Legacy { offset } if offset < position => return Verdict::Skip(position),
-            BatchKind::Legacy { offset } => {
-                return Verdict::Halt(Halt::Unsupported { offset, what: Unsupported::OldFormat });
+            BatchKind::Legacy { last, .. } if last < position => return Verdict::Skip(position),
+            BatchKind::Legacy { first, last } => {
+                return Verdict::Repack(Opening { first, next: last.plus(1), leader_epoch: -1 });
             }
             BatchKind::Control { meta, abort } => {
                 self.begin_aborts_up_to(SourceOffset(meta.last_offset()));
@@ -76,13 +88,14 @@ impl Intake {
         if next <= position || aborted || meta.record_count == 0 {
             return Verdict::Skip(position.max(next));
         }
-        if meta.is_append_time() {
-            return Verdict::Halt(Halt::Unsupported { offset: base, what: Unsupported::AppendTime });
-        }
         if meta.codec().is_none() {
-            return Verdict::Halt(Halt::Unsupported { offset: base, what: Unsupported::Codec });
+            return Verdict::Halt(Halt::Unsupported { offset: base });
         }
-        if meta.is_dense() && base >= position { Verdict::Forward(meta) } else { Verdict::Repack(meta) }
+        let is_whole = meta.is_dense() && base >= position;
+        if is_whole && !meta.is_append_time() {
+            return Verdict::Forward(meta);
+        }
+        Verdict::Repack(Opening { first: base, next, leader_epoch: meta.leader_epoch })
     }
 
     /// The rule of Kafka's consumer (`CompletedFetch`): a transaction's batches are left out from its first offset
@@ -139,8 +152,8 @@ mod tests {
                     position = SourceOffset(meta.next_offset());
                     "forward"
                 }
-                Verdict::Repack(meta) => {
-                    position = SourceOffset(meta.next_offset());
+                Verdict::Repack(opening) => {
+                    position = opening.next;
                     "repack"
                 }
                 Verdict::Halt(_) => "halt",
@@ -190,10 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn append_time_and_old_formats_halt() {
+    fn append_times_and_old_formats_are_opened() {
         let append_time = Intake::new(vec![records(meta(3, 1, 1, -1, 0x08))], vec![]);
-        assert_eq!(verdicts(append_time, SourceOffset(0)), ["halt"]);
-        let legacy = FetchedBatch { slot: Slot(0), kind: BatchKind::Legacy { offset: SourceOffset(3) } };
-        assert_eq!(verdicts(Intake::new(vec![legacy], vec![]), SourceOffset(0)), ["halt"]);
+        assert_eq!(verdicts(append_time, SourceOffset(0)), ["repack"]);
+        let legacy = |first: i64, last: i64| FetchedBatch {
+            slot: Slot(0),
+            kind: BatchKind::Legacy { first: SourceOffset(first), last: SourceOffset(last) },
+        };
+        let all = vec![legacy(0, 2), legacy(3, 9), legacy(12, 12)];
+        assert_eq!(verdicts(Intake::new(all, vec![]), SourceOffset(3)), ["skip", "repack", "repack"]);
     }
 }

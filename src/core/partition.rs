@@ -23,8 +23,6 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use twinlog_wire::batch::BatchMeta;
-
 pub use self::in_map::Progress;
 pub(crate) use self::scanning::MARKER_WAIT_MS;
 pub(crate) use self::watch::LOOK_MS;
@@ -35,7 +33,7 @@ use crate::config::ExistingTopics;
 use crate::cut_back::Search;
 use crate::halt::Halt;
 use crate::ids::{Now, Producer, SourceOffset, TargetOffset};
-use crate::intake::{Intake, Verdict};
+use crate::intake::{Intake, Opening, Verdict};
 use crate::io::{Ends, Event, Failure, FetchResult, LanePartition, Output, PartitionSpec};
 use crate::map_record::{PartitionKey, Plan};
 use crate::map_state::MappedPartition;
@@ -160,7 +158,7 @@ pub struct Partition {
     fetch_position: SourceOffset,
     fetch_epoch: i32,
     intake: Intake,
-    repacking: Option<(Slot, BatchMeta)>,
+    repacking: Option<(Slot, Opening)>,
     outbox: Outbox,
     /// The halt that follows when all before it is copied.
     halt_next: Option<Halt>,
@@ -429,9 +427,7 @@ impl Partition {
     /// Decides on the batches that came, up to one that must be opened first.
     fn decide(&mut self, context: &mut Context<'_>) {
         while let Some((batch, verdict)) = self.intake.next(self.fetch_position) {
-            if let Some(meta) = batch.kind.meta() {
-                self.fetch_epoch = meta.leader_epoch;
-            }
+            self.fetch_epoch = batch.kind.meta().map_or(-1, |meta| meta.leader_epoch);
             match verdict {
                 Verdict::Skip(next) => {
                     self.fetch_position = next;
@@ -453,8 +449,8 @@ impl Partition {
                     );
                     self.push(context, outgoing);
                 }
-                Verdict::Repack(meta) => {
-                    self.repacking = Some((batch.slot, meta));
+                Verdict::Repack(opening) => {
+                    self.repacking = Some((batch.slot, opening));
                     context.out.push_back(Output::Repack {
                         partition: context.id,
                         slot: batch.slot,
@@ -475,20 +471,20 @@ impl Partition {
 
     /// A batch was opened.
     pub fn repacked(&mut self, context: &mut Context<'_>, result: Result<Repacked, String>) {
-        let Some((slot, meta)) = self.repacking.take() else { return };
+        let Some((slot, Opening { first, next, leader_epoch })) = self.repacking.take() else { return };
         match result {
             Ok(repacked) if repacked.runs.is_empty() => {
-                self.fetch_position = SourceOffset(meta.next_offset());
+                self.fetch_position = next;
                 context.out.push_back(Output::Release(slot));
             }
             Ok(repacked) => {
-                self.fetch_position = SourceOffset(meta.next_offset());
+                self.fetch_position = next;
                 let outgoing = Outgoing::new(
                     slot,
                     repacked.bytes,
                     repacked.runs.into(),
-                    self.fetch_position,
-                    meta.leader_epoch,
+                    next,
+                    leader_epoch,
                     repacked.max_timestamp,
                 );
                 self.push(context, outgoing);
@@ -497,7 +493,7 @@ impl Partition {
                 context.out.push_back(Output::Release(slot));
                 let rest: Vec<_> = self.intake.drain().collect();
                 release(context, rest);
-                self.halt_next = Some(Halt::Unreadable { offset: SourceOffset(meta.base_offset), message });
+                self.halt_next = Some(Halt::Unreadable { offset: first, message });
             }
         }
         self.decide(context);

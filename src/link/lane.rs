@@ -24,7 +24,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use twinlog_client::{Cluster, Connection, Error};
-use twinlog_core::config::FetchConfig;
+use twinlog_core::config::{FetchConfig, Timestamps};
 use twinlog_core::ids::{Now, TopicId};
 use twinlog_core::io::{Failure, Input, LanePartition, Output, Over};
 use twinlog_core::lane::{Lane, LaneConfig};
@@ -33,8 +33,8 @@ use twinlog_core::map_record::PartitionKey;
 use twinlog_core::partition::Partition;
 use twinlog_core::status::PartitionStatus;
 
-pub(crate) use self::budget::Share;
 use self::budget::Slots;
+pub(crate) use self::budget::{Share, append_time};
 use self::events::Events;
 pub(crate) use self::events::words;
 pub(crate) use self::fence::init_producer_id;
@@ -66,6 +66,7 @@ pub(crate) struct LaneSetup {
     /// Produce requests in flight to one broker.
     pub(crate) requests_max: usize,
     pub(crate) share: Share,
+    pub(crate) timestamps: Timestamps,
     pub(crate) clock: WallClock,
     /// Whether the lane may be written.
     pub(crate) lease: Lease,
@@ -128,7 +129,7 @@ impl LaneShell {
         let begun = Instant::now();
         let core = Lane::new(setup.config.clone(), now(begun, &setup.clock));
         Self {
-            slots: Slots::new(setup.share.clone()),
+            slots: Slots::new(setup.share.clone(), setup.timestamps),
             intake: Intake::default(),
             outgoing: Outgoing::default(),
             leaders: Leaders::default(),

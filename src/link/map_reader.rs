@@ -240,7 +240,7 @@ impl Contents {
         for entry in &part.entries {
             let (offset, after) = match entry {
                 Entry::V2(meta, _) => (meta.base_offset, meta.next_offset()),
-                Entry::Legacy { offset, .. } => (*offset, offset + 1),
+                Entry::Legacy { offset, last_offset, .. } => (*offset, last_offset + 1),
             };
             if offset >= end {
                 break;

@@ -179,7 +179,7 @@ impl Reading {
         for entry in &part.entries {
             let after = match entry {
                 Entry::V2(meta, _) => meta.next_offset(),
-                Entry::Legacy { offset, .. } => offset + 1,
+                Entry::Legacy { last_offset, .. } => last_offset + 1,
             };
             if after <= before {
                 continue;

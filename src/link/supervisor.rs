@@ -315,6 +315,7 @@ impl Running {
             request_partitions: setup.environment.request_partitions,
             requests_max: usize::from(setup.config.produce.in_flight),
             share: Share::of(setup.config.budget_bytes),
+            timestamps: setup.config.timestamps,
             clock: setup.environment.clock.clone(),
             lease: lease.clone(),
             state: placing.follower(),

@@ -74,6 +74,7 @@ async fn jobs(setup: &LinkSetup, source: &Metadata, partitions: Vec<PartitionMap
             None => None,
         };
         jobs.push(Job {
+            timestamps: setup.config.timestamps,
             source_compacts: sources.contains(&partition.key.topic),
             target_compacts: mirrors.contains(&partition.target_topic),
             source_start,

@@ -46,6 +46,18 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// The codec that attributes name, or `None` for a value that the format does not know.
+    pub(crate) fn of(attributes: i16) -> Option<Self> {
+        match attributes & 0x07 {
+            0 => Some(Self::None),
+            1 => Some(Self::Gzip),
+            2 => Some(Self::Snappy),
+            3 => Some(Self::Lz4),
+            4 => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
     /// The codec's number in the attributes.
     pub(crate) fn id(self) -> i16 {
         match self {
@@ -151,14 +163,7 @@ impl BatchMeta {
 
     /// The codec, or `None` for a value that the format does not know.
     pub fn codec(&self) -> Option<Codec> {
-        match self.attributes & 0x07 {
-            0 => Some(Codec::None),
-            1 => Some(Codec::Gzip),
-            2 => Some(Codec::Snappy),
-            3 => Some(Codec::Lz4),
-            4 => Some(Codec::Zstd),
-            _ => None,
-        }
+        Codec::of(self.attributes)
     }
 
     /// Bit 3: the timestamps were given by the broker (`LogAppendTime`).

@@ -1,26 +1,31 @@
 //! Walks the records section of a fetch answer (or of a log file) batch by batch.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use crate::batch::{BatchMeta, HEAD_LEN, LENGTH_OVERHEAD, field, whole_len};
 use crate::error::BatchError;
+use crate::legacy;
 use crate::records::Records;
 
 /// The smallest message of format v0: CRC, magic, attributes, two null fields behind offset and length.
 const LEGACY_LEN_MIN: usize = LENGTH_OVERHEAD + 14;
+
+/// Messages of v0 and v1 that hold no others are handed out together up to so many bytes: what becomes a batch of its
+/// own should not be one record. It is the size that producers make batches of by default.
+const JOINED_BYTES_MAX: usize = 16 << 10;
 
 /// One entry of a records section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// A batch of message format v2: its header and the whole of it, head and body, as a slice of the input.
     V2(BatchMeta, Bytes),
-    /// A message of format v0 or v1 (a compressed one holds others).
+    /// Messages of format v0 or v1: one that holds others, or several that hold none.
     Legacy {
-        /// 0 or 1.
-        magic: i8,
-        /// Its offset; that of the last inner message if compressed.
+        /// The first one's offset. One that holds others has the offset of the last of them.
         offset: i64,
-        /// The whole message with offset and length.
+        /// The offset of the last record.
+        last_offset: i64,
+        /// The whole messages, each with offset and length.
         bytes: Bytes,
     },
 }
@@ -70,11 +75,27 @@ impl Batches {
             let meta = BatchMeta::parse(&self.rest)?;
             return Ok(Some(Entry::V2(meta, self.rest.split_to(len))));
         }
-        let offset = self.rest.first_chunk().map(|bytes| i64::from_be_bytes(*bytes));
-        match offset {
-            Some(offset) if offset >= 0 => Ok(Some(Entry::Legacy { magic, offset, bytes: self.rest.split_to(len) })),
-            other => Err(BatchError::BadBaseOffset(other.unwrap_or(-1))),
+        let (offset, section) = (self.offset()?, self.rest.clone());
+        self.rest.advance(len);
+        let (mut last_offset, mut joined) = (offset, len);
+        while let Some((next, len)) = self.joins(&section, magic).filter(|(_, len)| joined + len <= JOINED_BYTES_MAX) {
+            self.rest.advance(len);
+            (last_offset, joined) = (next, joined + len);
         }
+        Ok(Some(Entry::Legacy { offset, last_offset, bytes: section.slice(..joined) }))
+    }
+
+    /// The offset in front: what follows it must have one, too.
+    fn offset(&self) -> Result<i64, BatchError> {
+        let offset = self.rest.first_chunk().map_or(-1, |bytes| i64::from_be_bytes(*bytes));
+        if (0..i64::MAX).contains(&offset) { Ok(offset) } else { Err(BatchError::BadBaseOffset(offset)) }
+    }
+
+    /// Offset and length of the next message, if it goes together with those that `section` begins with.
+    fn joins(&self, section: &[u8], magic: i8) -> Option<(i64, usize)> {
+        let (len, _) = self.peek().ok()?.filter(|(_, next)| *next == magic)?;
+        let holds_none = !legacy::has_codec(section) && !legacy::has_codec(&self.rest);
+        holds_none.then_some((self.offset().ok()?, len))
     }
 }
 

@@ -217,7 +217,7 @@ fn payload_len(record: &NewRecord<'_>) -> usize {
     nullable(record.key) + nullable(record.value) + signed_len(record.headers.len() as i64) + headers
 }
 
-fn write_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+pub(crate) fn write_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         Some(bytes) => {
             write_signed(out, bytes.len() as i64);

@@ -153,7 +153,7 @@ fn read_nullable<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, DecodeErr
     }
 }
 
-fn take<'a>(bytes: &mut &'a [u8], len: i32) -> Result<&'a [u8], DecodeError> {
+pub(crate) fn take<'a>(bytes: &mut &'a [u8], len: i32) -> Result<&'a [u8], DecodeError> {
     let len = usize::try_from(len).map_err(|_| DecodeError::BadLength(len.into()))?;
     let (taken, rest) = bytes.split_at_checked(len).ok_or(DecodeError::Truncated)?;
     *bytes = rest;

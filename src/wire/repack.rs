@@ -1,15 +1,21 @@
-//! Opens a batch that cannot be forwarded as it is, keeps the wanted records and packs them with dense offsets.
+//! Opens a batch that cannot be forwarded as it is, keeps the wanted records and packs them with dense offsets. Where
+//! all records stay as they are, only the head is new. Messages of the formats v0 and v1 become a v2 batch with the same
+//! keys, values and timestamps.
 //!
 //! What stays: the codec, each record's key, value, headers and timestamp. With the delete horizon bit the base
 //! timestamp field holds the horizon, and the records' deltas are relative to *that*: `DefaultRecordBatch` reads the
 //! field as base timestamp in any case, and `MemoryRecordsBuilder` (4.1.1, its constructor) takes the horizon as base
 //! before the first record is appended. So the field is kept and the bit is cleared.
 
+use core::mem;
+
 use bytes::Bytes;
 
-use crate::batch::{BatchError, BatchMeta, Codec, HEAD_LEN, verify_crc};
+use crate::batch::{BatchError, BatchMeta, Codec, HEAD_LEN, field, split_head, verify_crc};
+use crate::builder::write_nullable;
 use crate::compression::{CompressionError, compress, decompress};
 use crate::error::DecodeError;
+use crate::legacy;
 use crate::patch::Stamp;
 use crate::records::{RecordWriter, Records};
 
@@ -77,6 +83,12 @@ pub enum RepackError {
     /// The records do not follow the format.
     #[error(transparent)]
     Records(#[from] DecodeError),
+    /// An old message's offset is not above the one before it, or below what it holds.
+    #[error("the old message at offset {0} is out of order")]
+    OffsetGoesBack(i64),
+    /// An old message with a codec holds another one, or one of another format.
+    #[error("the old message at offset {0} holds messages that it must not hold")]
+    Nested(i64),
     /// An offset delta is not above the one before it, or outside of the batch.
     #[error("a record has the offset delta {0} out of order")]
     OffsetOrder(i32),
@@ -86,10 +98,17 @@ pub enum RepackError {
 }
 
 impl Repack {
-    /// Repacks a whole v2 batch; `None` if no record is kept.
-    pub fn apply(&self, batch: &[u8]) -> Result<Option<Repacked>, RepackError> {
+    /// Repacks a whole v2 batch, or one or more whole messages of v0 or v1; `None` if no record is kept.
+    pub fn apply(&self, batch: &Bytes) -> Result<Option<Repacked>, RepackError> {
+        match batch.get(field::MAGIC) {
+            Some(0 | 1) => self.messages(batch),
+            _ => self.batch(batch),
+        }
+    }
+
+    fn batch(&self, batch: &Bytes) -> Result<Option<Repacked>, RepackError> {
         let meta = BatchMeta::parse(batch)?;
-        let body = batch.get(HEAD_LEN..meta.len as usize).ok_or(BatchError::Truncated)?;
+        let (_, body) = split_head(batch)?;
         if !verify_crc(batch) {
             return Err(RepackError::Damaged(meta.base_offset));
         }
@@ -100,8 +119,9 @@ impl Repack {
         if meta.record_count == 0 {
             return Ok(None);
         }
-        let plain = decompress(codec, body, self.unpacked_bytes_max)?;
-        let mut kept = Kept::new(&meta, self.append_time);
+        let plain = decompress(codec, &body, self.unpacked_bytes_max)?;
+        let stamp = (meta.is_append_time() && self.append_time == AppendTime::Keep).then_some(meta.max_timestamp);
+        let mut kept = Kept { base_timestamp: Some(stamp.unwrap_or(meta.base_timestamp)), ..Kept::default() };
         let mut last_delta = -1;
         for record in Records::new(&plain, meta.record_count) {
             let record = record?;
@@ -111,40 +131,55 @@ impl Repack {
             last_delta = record.offset_delta;
             let source_offset = meta.base_offset.saturating_add(record.offset_delta.into());
             if source_offset >= self.min_offset {
-                kept.push(source_offset, record.timestamp_delta, record.attributes, record.payload);
+                // Wraps as Java's sum does, so that both see the same timestamp.
+                let timestamp = stamp.unwrap_or_else(|| meta.base_timestamp.wrapping_add(record.timestamp_delta));
+                kept.push(source_offset, timestamp, record.attributes, record.payload);
             }
         }
-        kept.finish(codec)
+        let is_the_same = stamp.is_none() && meta.is_dense() && kept.count == meta.record_count;
+        let body = if is_the_same { body } else { compress(codec, mem::take(&mut kept.plain))? };
+        kept.finish(codec, body)
+    }
+
+    fn messages(&self, set: &[u8]) -> Result<Option<Repacked>, RepackError> {
+        let mut kept = Kept::default();
+        let mut payload = Vec::new();
+        let mut last_offset = -1;
+        let codec = legacy::open(set, self.append_time, self.unpacked_bytes_max, |record| {
+            if record.offset <= last_offset {
+                return Err(RepackError::OffsetGoesBack(record.offset));
+            }
+            last_offset = record.offset;
+            if record.offset >= self.min_offset {
+                payload.clear();
+                write_nullable(&mut payload, record.key);
+                write_nullable(&mut payload, record.value);
+                // No headers.
+                payload.push(0);
+                kept.push(record.offset, record.timestamp, 0, &payload);
+            }
+            Ok(())
+        })?;
+        let body = compress(codec, mem::take(&mut kept.plain))?;
+        kept.finish(codec, body)
     }
 }
 
 /// The records that are kept, encoded with new offset deltas.
+#[derive(Default)]
 struct Kept {
-    base_timestamp: i64,
-    max_timestamp: i64,
-    timestamp_deltas: bool,
+    /// The first record's, unless it is given.
+    base_timestamp: Option<i64>,
+    max_timestamp: Option<i64>,
     plain: Vec<u8>,
     count: i32,
     runs: Vec<Run>,
 }
 
 impl Kept {
-    fn new(meta: &BatchMeta, append_time: AppendTime) -> Self {
-        let stamped = meta.is_append_time() && append_time == AppendTime::Keep;
-        Self {
-            base_timestamp: if stamped { meta.max_timestamp } else { meta.base_timestamp },
-            max_timestamp: -1,
-            timestamp_deltas: !stamped,
-            plain: Vec::new(),
-            count: 0,
-            runs: Vec::new(),
-        }
-    }
-
-    fn push(&mut self, source_offset: i64, timestamp_delta: i64, attributes: i8, payload: &[u8]) {
-        let timestamp_delta = if self.timestamp_deltas { timestamp_delta } else { 0 };
-        // Wraps as Java's sum does, so that both see the same timestamp.
-        self.max_timestamp = self.max_timestamp.max(self.base_timestamp.wrapping_add(timestamp_delta));
+    fn push(&mut self, source_offset: i64, timestamp: i64, attributes: i8, payload: &[u8]) {
+        let timestamp_delta = timestamp.wrapping_sub(*self.base_timestamp.get_or_insert(timestamp));
+        self.max_timestamp = self.max_timestamp.max(Some(timestamp));
         RecordWriter { attributes, timestamp_delta, offset_delta: self.count.into(), payload }.write(&mut self.plain);
         self.count += 1;
         match self.runs.last_mut() {
@@ -153,11 +188,11 @@ impl Kept {
         }
     }
 
-    fn finish(self, codec: Codec) -> Result<Option<Repacked>, RepackError> {
+    /// A batch of them; the body holds them, packed.
+    fn finish(self, codec: Codec, body: Bytes) -> Result<Option<Repacked>, RepackError> {
         let Some(last_offset_delta) = self.count.checked_sub(1).filter(|delta| *delta >= 0) else {
             return Ok(None);
         };
-        let body = compress(codec, self.plain)?;
         let len = i32::try_from(body.len() + HEAD_LEN).map_err(|_| RepackError::TooLarge)?;
         let mut meta = BatchMeta {
             base_offset: 0,
@@ -166,8 +201,8 @@ impl Kept {
             crc: 0,
             attributes: codec.id(),
             last_offset_delta,
-            base_timestamp: self.base_timestamp,
-            max_timestamp: self.max_timestamp,
+            base_timestamp: self.base_timestamp.unwrap_or(-1),
+            max_timestamp: self.max_timestamp.unwrap_or(-1).max(-1),
             producer_id: Stamp::NONE.producer_id,
             producer_epoch: Stamp::NONE.producer_epoch,
             base_sequence: Stamp::NONE.base_sequence,

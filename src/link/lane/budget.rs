@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use slab::Slab;
 use twinlog_core::batch::{Repacked, Run, Slot};
+use twinlog_core::config::Timestamps;
 use twinlog_core::ids::SourceOffset;
 use twinlog_wire::batch::split_head;
 use twinlog_wire::repack::{AppendTime, Repack};
@@ -87,6 +88,7 @@ impl Drop for Part {
 /// The batches of a lane and their frames.
 pub(super) struct Slots {
     part: Part,
+    timestamps: Timestamps,
     used: u64,
     reserved: u64,
     /// Counts the batches, so that each has a slot of its own, whichever place it takes.
@@ -98,9 +100,10 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new(share: Share) -> Self {
+    pub(super) fn new(share: Share, timestamps: Timestamps) -> Self {
         Self {
             part: Part { share, is_taken: false },
+            timestamps,
             used: 0,
             reserved: 0,
             count: 0,
@@ -211,14 +214,14 @@ impl Slots {
         }
     }
 
-    /// Opens a batch and leaves out what lies below `from`. The new batch replaces it; what it keeps in memory is
+    /// Opens a batch, leaves out what lies below `from` and gives the rest its timestamps. The new batch replaces it; what it keeps in memory is
     /// counted as its frame.
     pub(super) fn repack(&mut self, slot: Slot, from: SourceOffset) -> Result<Repacked, String> {
         let held = self.held.get_mut(place(slot)).filter(|held| held.slot == slot);
         let Some(held) = held else { return Err("its bytes are gone".to_owned()) };
         let Batch::Whole(batch) = &held.batch else { return Err("it was opened already".to_owned()) };
-        let repack =
-            Repack { min_offset: from.0, append_time: AppendTime::Keep, unpacked_bytes_max: UNPACKED_BYTES_MAX };
+        let append_time = append_time(self.timestamps);
+        let repack = Repack { min_offset: from.0, append_time, unpacked_bytes_max: UNPACKED_BYTES_MAX };
         let Some(new) = repack.apply(batch).map_err(|error| error.to_string())? else {
             return Ok(Repacked { bytes: 0, max_timestamp: -1, runs: Vec::new() });
         };
@@ -270,6 +273,14 @@ impl Slots {
     }
 }
 
+/// What becomes of the time that a broker gave.
+pub(crate) fn append_time(timestamps: Timestamps) -> AppendTime {
+    match timestamps {
+        Timestamps::Append => AppendTime::Keep,
+        Timestamps::Create => AppendTime::Drop,
+    }
+}
+
 /// The place that a slot names: the lower half of its number.
 fn place(slot: Slot) -> usize {
     (slot.0 & u64::from(u32::MAX)) as usize
@@ -281,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_frame_counts_until_its_last_slice_is_released() {
-        let mut slots = Slots::new(Share::of(1_000));
+        let mut slots = Slots::new(Share::of(1_000), Timestamps::Append);
         let frame = slots.frame(600);
         let (first, second) =
             (slots.hold(frame, Bytes::from_static(&[0; 200]), 0), slots.hold(frame, Bytes::from_static(&[0; 300]), 0));
@@ -297,7 +308,7 @@ mod tests {
     #[test]
     fn lanes_that_copy_something_have_the_budget_in_equal_parts() {
         let share = Share::of(1_000);
-        let mut lanes = [0; 3].map(|_| Slots::new(share.clone()));
+        let mut lanes = [0; 3].map(|_| Slots::new(share.clone(), Timestamps::Append));
         assert_eq!(share.bytes(), 1_000);
         lanes.iter_mut().for_each(|lane| lane.take_part(true));
         lanes[0].take_part(true);
@@ -312,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_batch_above_the_budget_is_let_in_alone() {
-        let mut slots = Slots::new(Share::of(1_000));
+        let mut slots = Slots::new(Share::of(1_000), Timestamps::Append);
         let frame = slots.frame(5_000);
         let slot = slots.hold(frame, Bytes::from_static(&[0; 5_000]), 0);
         slots.frame_done(frame);
@@ -323,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_slot_that_was_released_is_nobody_elses() {
-        let mut slots = Slots::new(Share::of(1_000));
+        let mut slots = Slots::new(Share::of(1_000), Timestamps::Append);
         let frame = slots.frame(300);
         let first = slots.hold(frame, Bytes::from_static(&[0; 100]), 0);
         slots.release(first);
@@ -337,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_slow_slice_leaves_a_frame_that_is_mostly_free() {
-        let mut slots = Slots::new(Share::of(10_000));
+        let mut slots = Slots::new(Share::of(10_000), Timestamps::Append);
         let frame = slots.frame(5_000);
         let slow = slots.hold(frame, Bytes::from_static(&[7; 100]), 0);
         let fast = slots.hold(frame, Bytes::from_static(&[0; 4_900]), 0);

@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 
 use twinlog_core::batch::{Aborted, BatchKind, FetchedBatch, Slot};
+use twinlog_core::config::Timestamps;
 use twinlog_core::ids::{SourceOffset, TargetOffset};
 use twinlog_core::intake::{Intake, Verdict};
 use twinlog_core::offset_map::{Extent, OffsetMap, Translation};
 use twinlog_core::report::{Difference, Side};
-use twinlog_wire::batch::{ControlType, Entry, control_type, verify_crc};
+use twinlog_wire::batch::{BatchMeta, verify_crc};
 
-use super::records::{Batch, Print};
+use super::records::{Batch, DAMAGED, Print};
 use crate::log::LogPart;
 
 /// What is to be compared.
@@ -22,6 +23,8 @@ pub(super) struct Subject {
     pub(super) map: OffsetMap,
     /// Both logs are compared up to here.
     pub(super) extent: Extent,
+    /// What records have on the target that the source's broker gave a time.
+    pub(super) timestamps: Timestamps,
     /// Whether a cleaner takes records out of the source.
     pub(super) source_compacts: bool,
     /// Whether a cleaner takes records out of the target.
@@ -37,6 +40,12 @@ pub(super) enum Step {
     Done,
     /// The first difference. Nothing follows.
     Differs(Difference),
+}
+
+/// A batch of each side with what its header says, which stand for the same records.
+struct Pair {
+    source: (BatchMeta, Batch),
+    target: (BatchMeta, Batch),
 }
 
 /// How much was compared.
@@ -58,8 +67,6 @@ struct Front {
     floor: i64,
     /// What lies from here on is not compared.
     end: i64,
-    /// Something that cannot even be opened, at this offset.
-    strange: Option<(i64, String)>,
 }
 
 impl Front {
@@ -77,18 +84,13 @@ impl Front {
             return Ok(false);
         }
         let Some(batch) = self.closed.pop_front() else { return Ok(false) };
-        let offset = batch.meta.base_offset;
-        if !verify_crc(&batch.bytes) {
-            return Err((offset, DAMAGED.to_owned()));
-        }
-        let prints = batch.open().map_err(|words| (offset, format!("the batch cannot be opened: {words}")))?;
+        let offset = batch.base_offset();
+        let prints = batch.open().map_err(|words| (offset, words))?;
         let within = self.floor..self.end;
         self.open.extend(prints.into_iter().filter(|print| within.contains(&print.offset)));
         Ok(true)
     }
 }
-
-const DAMAGED: &str = "the batch is damaged: its CRC does not fit";
 
 /// The comparison of one partition.
 #[derive(Debug)]
@@ -117,17 +119,9 @@ impl Comparison {
 
     /// The next part of a side's log, read from `from` on. The source's must be read committed.
     pub(super) fn feed(&mut self, side: Side, from: i64, part: LogPart) {
+        let timestamps = self.subject.timestamps;
+        let batches = part.entries.into_iter().map(|entry| Batch::new(entry, timestamps));
         let front = self.front(side);
-        for entry in &part.entries {
-            if let Entry::Legacy { offset, .. } = entry {
-                front.strange = Some((*offset, "it is in a message format before v2".to_owned()));
-                return;
-            }
-        }
-        let batches = part.entries.into_iter().filter_map(|entry| match entry {
-            Entry::V2(meta, bytes) => Some(Batch { meta, bytes }),
-            Entry::Legacy { .. } => None,
-        });
         let end = front.end;
         match side {
             Side::Source => {
@@ -136,11 +130,11 @@ impl Comparison {
                     first_offset: SourceOffset(transaction.first_offset),
                 });
                 let copied = copied(batches.collect(), aborted.collect(), SourceOffset(from));
-                front.closed.extend(copied.into_iter().filter(|batch| batch.meta.base_offset < end));
+                front.closed.extend(copied.into_iter().filter(|batch| batch.base_offset() < end));
             }
             Side::Target => front.closed.extend(batches.filter(|batch| {
-                let meta = &batch.meta;
-                !meta.is_control() && meta.next_offset() > from && meta.base_offset < end
+                let is_control = matches!(batch.kind, BatchKind::Control { .. });
+                !is_control && batch.next_offset() > from && batch.base_offset() < end
             })),
         }
     }
@@ -165,20 +159,17 @@ impl Comparison {
     /// Compares what is there.
     pub(super) fn step(&mut self) -> Step {
         loop {
-            if self.source.is_empty() && !self.source.finished && self.source.strange.is_none() {
+            if self.source.is_empty() && !self.source.finished {
                 return Step::Need(Side::Source);
             }
-            if self.target.is_empty() && !self.target.finished && self.target.strange.is_none() {
+            if self.target.is_empty() && !self.target.finished {
                 return Step::Need(Side::Target);
-            }
-            if let Some(difference) = self.strange() {
-                return Step::Differs(difference);
             }
             if self.source.is_empty() && self.target.is_empty() {
                 return Step::Done;
             }
             let result = match self.line_up() {
-                Some((source, target)) => self.compare_batches(&source, &target),
+                Some(pair) => self.compare_batches(&pair),
                 None => self.compare_records(),
             };
             if let Err(difference) = result {
@@ -187,57 +178,44 @@ impl Comparison {
         }
     }
 
-    /// What cannot be opened, once everything before it is compared.
-    fn strange(&mut self) -> Option<Difference> {
-        if self.source.is_empty()
-            && let Some((offset, words)) = self.source.strange.take()
-        {
-            return Some(self.at_source(offset, format!("on the source: {words}")));
-        }
-        if self.target.is_empty()
-            && let Some((offset, words)) = self.target.strange.take()
-        {
-            return Some(self.at_target(offset, format!("on the target: {words}")));
-        }
-        None
-    }
-
     /// Takes the first batch of each side if the map says that they are the same records, all of them to be compared.
-    fn line_up(&mut self) -> Option<(Batch, Batch)> {
+    fn line_up(&mut self) -> Option<Pair> {
         if !self.source.open.is_empty() || !self.target.open.is_empty() {
             return None;
         }
-        let (source, target) = (self.source.closed.front()?, self.target.closed.front()?);
-        let whole = |front: &Front, batch: &Batch| {
-            let meta = &batch.meta;
+        let meta = |front: &Front| front.closed.front()?.kind.meta().copied();
+        let (source, target) = (meta(&self.source)?, meta(&self.target)?);
+        let whole = |front: &Front, meta: &BatchMeta| {
             meta.is_dense() && meta.base_offset >= front.floor && meta.next_offset() <= front.end
         };
-        let same = whole(&self.source, source)
-            && whole(&self.target, target)
-            && source.meta.record_count == target.meta.record_count
-            && !source.meta.is_append_time()
-            && self.on_target(source.meta.base_offset) == Some(target.meta.base_offset)
-            && self.on_target(source.meta.last_offset()) == Some(target.meta.last_offset());
+        let same = whole(&self.source, &source)
+            && whole(&self.target, &target)
+            && source.record_count == target.record_count
+            && !source.is_append_time()
+            && self.on_target(source.base_offset) == Some(target.base_offset)
+            && self.on_target(source.last_offset()) == Some(target.last_offset());
         if !same {
             return None;
         }
-        self.source.closed.pop_front().zip(self.target.closed.pop_front())
+        let batches = (self.source.closed.pop_front()?, self.target.closed.pop_front()?);
+        Some(Pair { source: (source, batches.0), target: (target, batches.1) })
     }
 
     /// Two batches that stand for the same records.
-    fn compare_batches(&mut self, source: &Batch, target: &Batch) -> Result<(), Difference> {
+    fn compare_batches(&mut self, pair: &Pair) -> Result<(), Difference> {
+        let Pair { source: (source_meta, source), target: (target_meta, target) } = pair;
+        let base = source_meta.base_offset;
         let at = |offset: i64, what: String| {
-            let target_offset = offset - source.meta.base_offset + target.meta.base_offset;
+            let target_offset = offset - base + target_meta.base_offset;
             Difference { source_offset: offset, target_offset, what }
         };
-        let base = source.meta.base_offset;
         for (batch, side) in [(source, Side::Source), (target, Side::Target)] {
             if !verify_crc(&batch.bytes) {
                 return Err(at(base, format!("on the {}: {DAMAGED}", side.name())));
             }
         }
-        self.tally.records += u64::try_from(source.meta.record_count).unwrap_or(0);
-        let Some(words) = batches_differ(source, target) else {
+        self.tally.records += u64::try_from(source_meta.record_count).unwrap_or(0);
+        let Some(words) = batches_differ(pair) else {
             self.tally.batches_by_checksum += 1;
             return Ok(());
         };
@@ -342,13 +320,7 @@ pub(super) fn offset<T, S>(translation: Translation<T, S>) -> Option<T> {
 
 /// The batches of a read-committed part of the source that a link copies, by the link's own rule.
 fn copied(batches: Vec<Batch>, aborted: Vec<Aborted>, from: SourceOffset) -> Vec<Batch> {
-    let kind = |batch: &Batch| match batch.meta.is_control() {
-        true => {
-            BatchKind::Control { meta: batch.meta, abort: matches!(control_type(&batch.bytes), Ok(ControlType::Abort)) }
-        }
-        false => BatchKind::Records(batch.meta),
-    };
-    let fetched = batches.iter().zip(0..).map(|(batch, slot)| FetchedBatch { slot: Slot(slot), kind: kind(batch) });
+    let fetched = batches.iter().zip(0..).map(|(batch, slot)| FetchedBatch { slot: Slot(slot), kind: batch.kind });
     let mut intake = Intake::new(fetched.collect(), aborted);
     let mut position = from;
     let mut batches = batches.into_iter();
@@ -357,8 +329,8 @@ fn copied(batches: Vec<Batch>, aborted: Vec<Aborted>, from: SourceOffset) -> Vec
         match verdict {
             Verdict::Skip(next) => position = next,
             Verdict::Forward(_) | Verdict::Repack(_) | Verdict::Halt(_) => {
-                debug_assert_eq!(fetched.kind, kind(&batch));
-                position = position.max(SourceOffset(batch.meta.next_offset()));
+                debug_assert_eq!(fetched.kind, batch.kind);
+                position = position.max(SourceOffset(batch.next_offset()));
                 copied.push(batch);
             }
         }
@@ -367,8 +339,8 @@ fn copied(batches: Vec<Batch>, aborted: Vec<Aborted>, from: SourceOffset) -> Vec
 }
 
 /// What is not the same in two batches of the same records.
-fn batches_differ(source: &Batch, target: &Batch) -> Option<String> {
-    let (here, there) = (&source.meta, &target.meta);
+fn batches_differ(pair: &Pair) -> Option<String> {
+    let Pair { source: (here, source), target: (there, target) } = pair;
     let fields = [
         ("codec bits", i64::from(here.attributes & 7), i64::from(there.attributes & 7)),
         ("record count", here.record_count.into(), there.record_count.into()),

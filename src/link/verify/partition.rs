@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use twinlog_client::admin::{IsolationLevel, TopicPartition};
 use twinlog_client::{Cluster, Error};
+use twinlog_core::config::Timestamps;
 use twinlog_core::ids::{SourceOffset, TargetOffset};
 use twinlog_core::report::{Difference, Failure, PartitionVerdict, Side};
 use twinlog_wire::batch::Entry;
@@ -26,6 +27,7 @@ pub(super) struct Job {
     pub(super) partition: PartitionMap,
     /// Where the source's log starts; none if the topic that was copied is gone.
     pub(super) source_start: Option<SourceOffset>,
+    pub(super) timestamps: Timestamps,
     pub(super) source_compacts: bool,
     pub(super) target_compacts: bool,
 }
@@ -128,7 +130,7 @@ impl Worker {
         source_start: SourceOffset,
         target_start: TargetOffset,
     ) -> Result<(Tally, Option<Difference>), Failure> {
-        let Job { partition, source_compacts, target_compacts, .. } = job;
+        let Job { partition, timestamps, source_compacts, target_compacts, .. } = job;
         let PartitionMap { key, source_topic_id, target_topic, target_topic_id, map, extent, .. } = partition;
         let log = |cluster: &Cluster, topic: &str, topic_id, isolation| LogReader {
             cluster: cluster.clone(),
@@ -142,7 +144,7 @@ impl Worker {
         let target = log(&self.target, &target_topic, target_topic_id, IsolationLevel::ReadUncommitted);
         let mut source = read_ahead(source, source_start.0, extent.synced.0);
         let mut target = read_ahead(target, target_start.0, extent.next_target.0);
-        let subject = Subject { map, extent, source_compacts, target_compacts };
+        let subject = Subject { map, extent, timestamps, source_compacts, target_compacts };
         let mut comparison = Comparison::new(subject, source_start, target_start);
         let mut at = source_start;
         loop {
@@ -224,7 +226,7 @@ async fn read(log: &LogReader, next: &mut i64, end: i64) -> Read {
             Ok(LogRead::Part(part)) => {
                 let reached = part.entries.last().map(|entry| match entry {
                     Entry::V2(meta, _) => meta.next_offset(),
-                    Entry::Legacy { offset, .. } => offset + 1,
+                    Entry::Legacy { last_offset, .. } => last_offset + 1,
                 });
                 let known = match log.isolation {
                     IsolationLevel::ReadUncommitted => part.high_watermark,

@@ -1,8 +1,9 @@
 use bytes::Bytes;
+use twinlog_core::config::Timestamps;
 use twinlog_core::ids::{SourceOffset, TargetOffset};
 use twinlog_core::offset_map::{Extent, OffsetMap, Range};
 use twinlog_core::report::{Difference, Side};
-use twinlog_wire::batch::{BatchMeta, Codec, ControlType, Entry};
+use twinlog_wire::batch::{BatchMeta, Batches, Codec, ControlType, Entry};
 use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
 use twinlog_wire::fetch_response::AbortedTransaction;
 use twinlog_wire::patch::Stamp;
@@ -61,7 +62,7 @@ fn subject(ranges: &[(i64, i64, u64)], synced: i64, next_target: i64) -> Subject
         map.append(range).unwrap();
     }
     let extent = Extent { synced: SourceOffset(synced), next_target: TargetOffset(next_target) };
-    Subject { map, extent, source_compacts: false, target_compacts: false }
+    Subject { map, extent, timestamps: Timestamps::Append, source_compacts: false, target_compacts: false }
 }
 
 fn compare_from(
@@ -263,7 +264,7 @@ fn nothing_behind_the_extent_is_compared() {
 }
 
 #[test]
-fn append_times_count_as_consumers_see_them() {
+fn append_times_count_as_consumers_see_them_or_create_times_where_the_link_copies_those() {
     let source = vec![batch(BatchOptions { append_time: Some(500), ..options(0) }, &[Some(0), Some(1)])];
     let stamped = |timestamps: [i64; 2]| {
         let mut builder = BatchBuilder::new(options(1));
@@ -274,16 +275,39 @@ fn append_times_count_as_consumers_see_them() {
     };
     let subject = || subject(&[(0, 1, 2)], 2, 3);
     assert_eq!(compare(subject(), source.clone(), stamped([500, 500])).1, None);
-    let (_, difference) = compare(subject(), source, stamped([500, 10]));
+    let (_, difference) = compare(subject(), source.clone(), stamped([500, 10]));
     assert_eq!(difference, differs((1, 2), "timestamp 500 is 10 on the target"));
+    let subject = || Subject { timestamps: Timestamps::Create, ..subject() };
+    assert_eq!(compare(subject(), source.clone(), stamped([0, 10])).1, None);
+    let (_, difference) = compare(subject(), source, stamped([0, 500]));
+    assert_eq!(difference, differs((1, 2), "timestamp 10 is 500 on the target"));
 }
 
 #[test]
-fn an_old_format_is_named_not_skipped() {
-    let legacy = Entry::Legacy { magic: 1, offset: 2, bytes: Bytes::new() };
-    let source = vec![part(vec![dense(0, 0, 2)]), part(vec![legacy])];
-    let (tally, difference) =
-        compare_from(subject(&[(0, 1, 2)], 4, 3), (0, 0), source, vec![part(vec![dense(1, 0, 2)])]);
-    assert_eq!(tally.records, 2);
-    assert_eq!(difference, differs((2, 3), "on the source: it is in a message format before v2"));
+fn an_old_format_is_compared_record_by_record() {
+    let message = |offset: i64, timestamp: i64, value: &[u8]| {
+        let lengths = [1i32, i32::try_from(value.len()).unwrap()].map(i32::to_be_bytes);
+        // Magic and attributes.
+        let covered = [&[1, 0][..], &timestamp.to_be_bytes(), &lengths[0], b"k", &lengths[1], value].concat();
+        let size = i32::try_from(covered.len() + 4).unwrap();
+        [&offset.to_be_bytes()[..], &size.to_be_bytes(), &crc32fast::hash(&covered).to_be_bytes(), &covered].concat()
+    };
+    let source = |value: &[u8]| {
+        let set = [message(2, 20, b"value 2"), message(5, 30, value)].concat();
+        vec![part(vec![dense(0, 0, 2)]), part(Batches::new(set.into()).map(Result::unwrap).collect())]
+    };
+    let plain = |base_offset: i64, timestamp: i64, value: &[u8]| {
+        let mut builder = BatchBuilder::new(options(base_offset));
+        builder.push(&NewRecord { timestamp, key: Some(b"k"), value: Some(value), headers: &[] });
+        entry(builder.finish().unwrap())
+    };
+    let target = || vec![part(vec![dense(1, 0, 2), plain(3, 20, b"value 2"), plain(4, 30, b"value 3")])];
+    let subject = || subject(&[(0, 1, 3), (5, 4, 1)], 6, 5);
+    let (tally, difference) = compare_from(subject(), (0, 0), source(b"value 3"), target());
+    assert_eq!((tally.records, difference), (4, None));
+    let (tally, difference) = compare_from(subject(), (0, 0), source(b"other"), target());
+    assert_eq!(tally.records, 4);
+    let difference = difference.unwrap();
+    assert_eq!((difference.source_offset, difference.target_offset), (5, 4));
+    assert!(difference.what.starts_with("value: 5 bytes"), "{}", difference.what);
 }

@@ -116,7 +116,7 @@ fn messages_of_the_old_formats_are_handed_out_whole() {
     let message = [&41i64.to_be_bytes()[..], &22i32.to_be_bytes(), &[1, 2, 3, 4, 1, 0], &[0; 8], &[0xFF; 8]].concat();
     let section = Bytes::from([message.clone(), batch()].concat());
     let mut walk = Batches::new(section);
-    assert_eq!(walk.next(), Some(Ok(Entry::Legacy { magic: 1, offset: 41, bytes: message.into() })));
+    assert_eq!(walk.next(), Some(Ok(Entry::Legacy { offset: 41, last_offset: 41, bytes: message.into() })));
     assert!(matches!(walk.next(), Some(Ok(Entry::V2(..)))));
 }
 

@@ -1,13 +1,17 @@
 //! Batches that Kafka's own classes wrote (`golden/Golden.java`, kafka-clients 4.1.1).
 
-use twinlog_wire::batch::{BatchMeta, Codec, ControlType, HEAD_LEN, control_type, verify_crc};
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use twinlog_wire::batch::{BatchMeta, Batches, Codec, ControlType, Entry, HEAD_LEN, control_type, verify_crc};
 use twinlog_wire::builder::{BatchBuilder, BatchOptions};
-use twinlog_wire::compression::decompress;
+use twinlog_wire::compression::{CompressionError, decompress};
 use twinlog_wire::patch::Stamp;
-use twinlog_wire::repack::{AppendTime, Repack, Run};
+use twinlog_wire::repack::{AppendTime, Repack, RepackError, Run};
 
 use crate::repack::contents;
-use crate::samples::{build, golden};
+use crate::samples::{Sample, build, golden};
 
 const STAMP: Stamp = Stamp { producer_id: 4242, producer_epoch: 3, base_sequence: 77 };
 
@@ -49,7 +53,7 @@ fn kafkas_codecs_unpack() {
 
 #[test]
 fn a_cleaned_batch_keeps_its_timestamps_relative_to_the_delete_horizon() {
-    let batch = include_bytes!("golden/cleaned.bin");
+    let batch = &Bytes::from_static(include_bytes!("golden/cleaned.bin"));
     let meta = BatchMeta::parse(batch).unwrap();
     assert!(meta.has_delete_horizon() && !meta.is_dense());
     assert_eq!(meta.base_timestamp, 1_700_000_000_000 + 1_000_000 + 86_400_000);
@@ -69,13 +73,14 @@ fn a_cleaned_batch_keeps_its_timestamps_relative_to_the_delete_horizon() {
 
 #[test]
 fn append_time_becomes_each_records_time_or_gives_way_to_the_create_times() {
-    let batch = include_bytes!("golden/append-time.bin");
+    let batch = &Bytes::from_static(include_bytes!("golden/append-time.bin"));
     let mut expected = golden();
     let mut repack = Repack { min_offset: 0, append_time: AppendTime::Drop, unpacked_bytes_max: 1 << 20 };
 
     let dropped = repack.apply(batch).unwrap().unwrap();
     assert_eq!(contents(&dropped), expected);
     assert_eq!(dropped.meta.max_timestamp, 1_700_000_005_000);
+    assert_eq!(dropped.body.as_ptr(), batch[HEAD_LEN..].as_ptr(), "its body is forwarded untouched");
 
     repack.append_time = AppendTime::Keep;
     let kept = repack.apply(batch).unwrap().unwrap();
@@ -85,4 +90,102 @@ fn append_time_becomes_each_records_time_or_gives_way_to_the_create_times() {
     assert_eq!(contents(&kept), expected);
     assert_eq!(kept.meta.max_timestamp, 1_700_000_099_999);
     assert_eq!(kept.meta.attributes, 0);
+}
+
+/// What a link makes of a log of old messages: the records, and their source offsets.
+fn opened(log: &'static [u8], append_time: AppendTime) -> (Vec<Sample>, Vec<i64>) {
+    let repack = Repack { min_offset: 0, append_time, unpacked_bytes_max: 1 << 20 };
+    let (mut records, mut offsets) = (Vec::new(), Vec::new());
+    for entry in Batches::new(Bytes::from_static(log)) {
+        let Ok(Entry::Legacy { offset, last_offset, bytes }) = entry else { panic!("{entry:?}") };
+        let new = repack.apply(&bytes).unwrap().unwrap();
+        assert!(new.meta.is_dense());
+        assert_eq!(new.meta.max_timestamp, contents(&new).iter().map(|record| record.timestamp).max().unwrap());
+        records.extend(contents(&new));
+        let runs = new.runs.iter().flat_map(|run| run.source_start..run.source_start + i64::from(run.count));
+        offsets.extend(runs);
+        assert_eq!(offsets.last(), Some(&last_offset));
+        assert!(offset == last_offset || offsets.contains(&offset));
+    }
+    (records, offsets)
+}
+
+/// The golden records without what old formats do not have.
+fn old_golden(timestamp: impl Fn(i64) -> i64) -> Vec<Sample> {
+    let old = |sample: Sample| Sample { timestamp: timestamp(sample.timestamp), headers: Vec::new(), ..sample };
+    golden().into_iter().map(old).collect()
+}
+
+#[test]
+fn messages_of_v0_have_no_timestamp_and_the_offsets_of_the_log() {
+    for log in [
+        &include_bytes!("golden/v0-none.bin")[..],
+        include_bytes!("golden/v0-gzip.bin"),
+        include_bytes!("golden/v0-snappy.bin"),
+        include_bytes!("golden/v0-lz4.bin"),
+    ] {
+        let (records, offsets) = opened(log, AppendTime::Keep);
+        assert_eq!(records, old_golden(|_| -1));
+        assert_eq!(offsets, (1000..1200).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn messages_of_v1_keep_their_timestamps_and_count_offsets_from_their_first() {
+    for log in [
+        &include_bytes!("golden/v1-none.bin")[..],
+        include_bytes!("golden/v1-gzip.bin"),
+        include_bytes!("golden/v1-snappy.bin"),
+        include_bytes!("golden/v1-lz4.bin"),
+    ] {
+        let (records, offsets) = opened(log, AppendTime::Keep);
+        assert_eq!(records, old_golden(|timestamp| timestamp));
+        assert_eq!(offsets, (1000..1200).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_broker_s_time_stands_in_the_message_that_holds_the_others() {
+    let log = include_bytes!("golden/v1-append-time.bin");
+    assert_eq!(opened(log, AppendTime::Keep).0, old_golden(|_| 1_700_000_099_999));
+    assert_eq!(opened(log, AppendTime::Drop).0, old_golden(|timestamp| timestamp));
+}
+
+#[test]
+fn old_messages_that_were_cleaned_keep_their_offsets() {
+    let third = |samples: Vec<Sample>| samples.into_iter().step_by(3).collect::<Vec<_>>();
+    let (v1, v1_offsets) = opened(include_bytes!("golden/v1-cleaned.bin"), AppendTime::Keep);
+    assert_eq!(v1, third(old_golden(|timestamp| timestamp)));
+    let (v0, v0_offsets) = opened(include_bytes!("golden/v0-cleaned.bin"), AppendTime::Keep);
+    assert_eq!(v0, third(old_golden(|_| -1)));
+    assert_eq!([v0_offsets, v1_offsets], [0, 1].map(|_| (1000..1200).step_by(3).collect::<Vec<_>>()));
+}
+
+#[test]
+fn damaged_and_twisted_old_messages_are_named_errors() {
+    let repack = Repack { min_offset: 0, append_time: AppendTime::Keep, unpacked_bytes_max: 1 << 20 };
+    for log in [&include_bytes!("golden/v0-gzip.bin")[..], include_bytes!("golden/v1-none.bin")] {
+        for at in (16..log.len()).step_by(97) {
+            let mut damaged = log.to_vec();
+            damaged[at] ^= 0x40;
+            for entry in Batches::new(damaged.into()) {
+                // What still has the checksum of its bytes is what it was.
+                if let Ok(Entry::Legacy { bytes, .. }) = entry
+                    && let Ok(Some(new)) = repack.apply(&bytes)
+                {
+                    assert!(contents(&new).iter().all(|record| golden_values().contains(&record.value)));
+                }
+            }
+        }
+    }
+    let bomb = Repack { unpacked_bytes_max: 1000, ..repack };
+    let log = Bytes::from_static(include_bytes!("golden/v1-gzip.bin"));
+    let too_large = CompressionError::TooLarge { unpacked_bytes_max: 1000 };
+    assert_eq!(bomb.apply(&log), Err(RepackError::Compression(too_large)));
+}
+
+fn golden_values() -> &'static HashSet<Option<Vec<u8>>> {
+    static VALUES: LazyLock<HashSet<Option<Vec<u8>>>> =
+        LazyLock::new(|| golden().into_iter().map(|sample| sample.value).collect());
+    &VALUES
 }

@@ -83,7 +83,7 @@ proptest! {
         let mut batch = build(options, &samples, 0).to_vec();
         let len = batch.len() - HEAD_LEN;
         batch[HEAD_LEN + at.index(len)] ^= 0x10;
-        prop_assert_eq!(REPACK.apply(&batch), Err(RepackError::Damaged(options.base_offset)));
+        prop_assert_eq!(REPACK.apply(&batch.into()), Err(RepackError::Damaged(options.base_offset)));
     }
 }
 
@@ -133,6 +133,6 @@ fn offsets_out_of_order_or_outside_are_an_error() {
         batch[second_record + 3] = offset_delta << 1;
         let crc = crc32c::crc32c(&batch[21..]);
         batch[17..21].copy_from_slice(&crc.to_be_bytes());
-        assert_eq!(REPACK.apply(&batch), Err(RepackError::OffsetOrder(offset_delta.into())));
+        assert_eq!(REPACK.apply(&batch.into()), Err(RepackError::OffsetOrder(offset_delta.into())));
     }
 }

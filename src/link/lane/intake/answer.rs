@@ -29,9 +29,9 @@ pub(super) fn read(partition: FetchPartition, frame: usize, slots: &mut Slots, n
                 };
                 FetchedBatch { slot: slots.hold(frame, bytes, now_ms), kind }
             }
-            Ok(Entry::Legacy { offset, bytes, .. }) => FetchedBatch {
+            Ok(Entry::Legacy { offset, last_offset, bytes }) => FetchedBatch {
                 slot: slots.hold(frame, bytes, now_ms),
-                kind: BatchKind::Legacy { offset: SourceOffset(offset) },
+                kind: BatchKind::Legacy { first: SourceOffset(offset), last: SourceOffset(last_offset) },
             },
             Err(error) => {
                 tracing::warn!(%error, "The source sent a batch that cannot be read; it is fetched again.");
@@ -61,6 +61,7 @@ pub(super) fn read(partition: FetchPartition, frame: usize, slots: &mut Slots, n
 mod tests {
     use allocation_counter::measure;
     use bytes::Bytes;
+    use twinlog_core::config::Timestamps;
     use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
 
     use super::*;
@@ -95,7 +96,7 @@ mod tests {
 
     /// How often memory is allocated until each batch stands in the parts that are sent, once the lane has had as many.
     fn allocations(batches: usize) -> u64 {
-        let (answer, mut slots) = (answer(batches), Slots::new(Share::of(1 << 20)));
+        let (answer, mut slots) = (answer(batches), Slots::new(Share::of(1 << 20), Timestamps::Append));
         for batch in take(&answer, &mut slots) {
             slots.release(batch.slot);
         }
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_body_is_sent_from_the_memory_that_it_came_in() {
-        let (answer, mut slots) = (answer(3), Slots::new(Share::of(1 << 20)));
+        let (answer, mut slots) = (answer(3), Slots::new(Share::of(1 << 20), Timestamps::Append));
         let inside = |body: &Bytes| answer.records.as_ptr_range().contains(&body.as_ptr());
         let taken = take(&answer, &mut slots);
         let bodies: Vec<_> = taken.iter().filter_map(|batch| slots.parts(batch.slot)).collect();

@@ -11,7 +11,9 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::{Instant, sleep};
 use twinlog_client::admin::{IsolationLevel, NewTopic, OffsetAt, ProducerId, TopicPartition};
 use twinlog_client::{Address, Cluster, DialConfig, Purpose, Result, Side};
-use twinlog_core::config::{BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig, Members};
+use twinlog_core::config::{
+    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig, Members, Timestamps,
+};
 use twinlog_core::topics::TopicRules;
 use twinlog_link::environment::Environment;
 use twinlog_link::supervisor::LinkSetup;
@@ -43,6 +45,7 @@ pub(crate) fn setup(link: &str, topic: &str) -> LinkSetup {
             rename: "{topic}.twin".parse().unwrap(),
         },
         existing: ExistingTopics::Refuse,
+        timestamps: Timestamps::default(),
         replication_factor: None,
         lanes: 2,
         budget_bytes: BUDGET_BYTES_DEFAULT,

@@ -38,6 +38,21 @@ public class Golden {
         return builder.build();
     }
 
+    /** The same records in format v0 or v1, which have no headers. */
+    static MemoryRecords messages(byte magic, Compression compression, int step) {
+        ByteBuffer buffer = ByteBuffer.allocate(1 << 20);
+        MemoryRecordsBuilder builder = MemoryRecords.builder(buffer, magic, compression, TimestampType.CREATE_TIME,
+            1000, RecordBatch.NO_TIMESTAMP, RecordBatch.NO_PRODUCER_ID, RecordBatch.NO_PRODUCER_EPOCH,
+            RecordBatch.NO_SEQUENCE, false, RecordBatch.NO_PARTITION_LEADER_EPOCH);
+        for (int i = 0; i < 200; i += step) {
+            long timestamp = magic == 0 ? RecordBatch.NO_TIMESTAMP : BASE + (i == 150 ? 5_000 : i * 7);
+            byte[] key = i % 3 == 0 ? null : bytes("key-" + i);
+            byte[] value = i % 10 == 9 ? null : bytes(("value-" + i + "-").repeat(20));
+            builder.appendWithOffset(1000 + i, timestamp, key, value);
+        }
+        return builder.build();
+    }
+
     static void put(Path dir, String name, ByteBuffer buffer) throws Exception {
         byte[] out = new byte[buffer.remaining()];
         buffer.duplicate().get(out);
@@ -53,6 +68,21 @@ public class Golden {
         put(dir, "append-time.bin", batch(Compression.NONE, 1000, TimestampType.LOG_APPEND_TIME).buffer());
         put(dir, "marker.bin", MemoryRecords.withEndTransactionMarker(55, BASE, 9, 4242L, (short) 3,
             new EndTransactionMarker(ControlRecordType.COMMIT, 12)).buffer());
+        for (byte magic : new byte[] {0, 1}) {
+            put(dir, "v" + magic + "-none.bin", messages(magic, Compression.NONE, 1).buffer());
+            put(dir, "v" + magic + "-gzip.bin", messages(magic, Compression.gzip().build(), 1).buffer());
+            put(dir, "v" + magic + "-snappy.bin", messages(magic, Compression.snappy().build(), 1).buffer());
+            // In v0 with the checksum of the frame's header that old clients write.
+            put(dir, "v" + magic + "-lz4.bin", messages(magic, Compression.lz4().build(), 1).buffer());
+            // As old cleaners left it: every third record.
+            put(dir, "v" + magic + "-cleaned.bin", messages(magic, Compression.gzip().build(), 3).buffer());
+        }
+        // As a broker stamps what it need not pack anew: only the message that holds the others.
+        MemoryRecords stamped = messages((byte) 1, Compression.gzip().build(), 1);
+        for (MutableRecordBatch batch : stamped.batches()) {
+            batch.setMaxTimestamp(TimestampType.LOG_APPEND_TIME, BASE + 99_999);
+        }
+        put(dir, "v1-append-time.bin", stamped.buffer());
         // What the log cleaner makes: every third record is kept, and the tombstones get a delete horizon.
         ByteBuffer cleaned = ByteBuffer.allocate(1 << 20);
         var filter = new MemoryRecords.RecordFilter(BASE + 1_000_000, 86_400_000) {
