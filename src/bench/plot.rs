@@ -55,7 +55,8 @@ fn draw_into(text: &mut String, report: &BenchReport) -> Result<(), Box<dyn std:
         let spread = [(mb(row.bytes_per_s_min), middle), (mb(row.bytes_per_s_max), middle)];
         chart.draw_series([PathElement::new(spread, BLACK.stroke_width(2))])?;
         let style = ("sans-serif", 13).into_font().color(&TEXT);
-        let label = format!("{:.1} ({} runs)", mb(row.bytes_per_s_median), row.runs);
+        let plural = if row.runs == 1 { "" } else { "s" };
+        let label = format!("{:.1} ({} run{plural})", mb(row.bytes_per_s_median), row.runs);
         let at = (mb(row.bytes_per_s_max) + most * 0.01, middle + 0.15);
         chart.draw_series([Text::new(label, at, style.clone())])?;
         let (_, y) = chart.backend_coord(&(0.0, middle + 0.15));
