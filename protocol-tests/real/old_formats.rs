@@ -14,8 +14,8 @@ const CODECS: [(&str, Codec); 4] =
 /// The formats v0, v1 and v2, by the release that brought each last.
 const FORMATS: [&str; 3] = ["0.9.0", "0.10.2", "2.8"];
 
-/// Given topics of Kafka 2.8 in the formats v0, v1 and v2, one after the other in the same log, of each codec, when they
-/// are mirrored to 4.1, then a consumer reads the same keys, values, timestamps and order on both sides.
+/// Given topics of Kafka 2.8 in the formats v0, v1 and v2, one after the other in the same log, of each codec, when
+/// they are mirrored to 4.1, then a consumer reads the same keys, values, timestamps and order on both sides.
 #[test]
 fn old_formats_become_the_present_one_with_the_same_records() {
     let _turn = turn();

@@ -1,6 +1,6 @@
 //! Opens a batch that cannot be forwarded as it is, keeps the wanted records and packs them with dense offsets. Where
-//! all records stay as they are, only the head is new. Messages of the formats v0 and v1 become a v2 batch with the same
-//! keys, values and timestamps.
+//! all records stay as they are, only the head is new. Messages of the formats v0 and v1 become a v2 batch with the
+//! same keys, values and timestamps.
 //!
 //! What stays: the codec, each record's key, value, headers and timestamp. With the delete horizon bit the base
 //! timestamp field holds the horizon, and the records' deltas are relative to *that*: `DefaultRecordBatch` reads the

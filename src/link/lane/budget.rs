@@ -214,8 +214,8 @@ impl Slots {
         }
     }
 
-    /// Opens a batch, leaves out what lies below `from` and gives the rest its timestamps. The new batch replaces it; what it keeps in memory is
-    /// counted as its frame.
+    /// Opens a batch, leaves out what lies below `from` and gives the rest its timestamps. The new batch replaces it;
+    /// what it keeps in memory is counted as its frame.
     pub(super) fn repack(&mut self, slot: Slot, from: SourceOffset) -> Result<Repacked, String> {
         let held = self.held.get_mut(place(slot)).filter(|held| held.slot == slot);
         let Some(held) = held else { return Err("its bytes are gone".to_owned()) };
