@@ -120,7 +120,9 @@ fn kafka_2_8_starts_with_its_zookeeper_and_keeps_what_it_has_over_a_kill() {
     cluster.broker(0).kill().unwrap();
     cluster.broker(0).start().unwrap();
     cluster.await_ready().unwrap();
-    assert_eq!(at.offsets("old", At::End).unwrap()[&0], 100);
+    // It hears of its topics only after it is there.
+    let end = eventually("the topic is there again", LONG, || at.offsets("old", At::End).ok()?.get(&0).copied());
+    assert_eq!(end, 100);
 }
 
 #[test]
