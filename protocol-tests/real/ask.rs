@@ -1,8 +1,13 @@
 //! Small questions about clusters, and writers in the background.
 
-use twinlog_testcontainers::{At, OracleAt, Produce, Produced};
+use std::time::Duration;
+
+use twinlog_testcontainers::{At, OracleAt, Produce, Produced, eventually};
 
 use crate::pair::{ORACLE, Pair, days_ago};
+
+/// A producer with a number of its own may take so long.
+const FINISH: Duration = Duration::from_secs(1_800);
 
 /// What a partition holds, without its offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +47,16 @@ impl Load {
         source.create_topic(topic, partitions, &[("retention.ms", "-1")]).expect("the topic is created");
         let produce = Produce::endless(topic).batches(2_048, 5).rate(300).timestamps(days_ago(3), 1);
         Self::start(pair.source.bootstrap_text(), topic, &produce)
+    }
+
+    /// Waits until it has sent so many records, and stops it.
+    pub(crate) fn finished(self, count: u64) -> Produced {
+        let at = ORACLE.at(self.bootstrap.as_str());
+        eventually(&format!("{} has sent {count} records", self.id), FINISH, || {
+            let progress = at.produce_progress(&self.id).expect("the producer is there");
+            (progress.acked_total() == count || progress.error.is_some()).then_some(())
+        });
+        self.stop()
     }
 
     /// Stops it; every record must have been acknowledged.

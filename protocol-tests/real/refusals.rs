@@ -16,7 +16,7 @@ pub(crate) fn stop_line(said: &str, topic: &str, partition: i32, state: &str) ->
 }
 
 /// `run --until-caught-up` ends with 1 and lists this partition alone.
-fn assert_not_caught_up(link: &Link<'_>, topic: &str, partition: i32, state: &str) -> Value {
+pub(crate) fn assert_not_caught_up(link: &Link<'_>, topic: &str, partition: i32, state: &str) -> Value {
     let ended = link.finish("not-caught-up", &["run", "--until-caught-up", "-o", "json"]);
     assert_eq!(ended.code, 1, "{ended:#?}");
     let end: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:#?}"));

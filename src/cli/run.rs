@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_secs(1);
 SIGTERM or SIGINT ends it in order: what is in flight is waited for. A second one ends it at once.
 On a terminal a live table is shown, elsewhere one line for each change of state.
 With --until-caught-up it ends with 0 when everything up to the last stable offset at the start is on the target, and
-with 1 if a partition halted before that: what is missing is listed.
+with 1 if a partition halted, even one that has nothing to copy: those are listed.
 
 Examples:
   twinlog run

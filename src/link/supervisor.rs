@@ -573,7 +573,13 @@ impl Running {
         let wanted = self.wanted.as_ref()?;
         let rows = self.rows();
         let lacks = |(key, end): &(&PartitionKey, &i64)| {
-            let done = |row: &&Arc<PartitionStatus>| row.standing == Standing::Halted || row.synced >= Some(**end);
+            // Where more was copied than the source had at the start, it may have taken records back: its first answer
+            // tells.
+            let is_known = |row: &PartitionStatus| row.high_watermark.is_some() || row.standing == Standing::Elsewhere;
+            let done = |row: &&Arc<PartitionStatus>| match row.standing {
+                Standing::Halted => true,
+                _ => row.synced == Some(**end) || (row.synced > Some(**end) && is_known(row)),
+            };
             rows.get(*key).filter(done).is_none()
         };
         let mut lacking = wanted.iter().filter(lacks).peekable();
@@ -614,7 +620,7 @@ impl Running {
         let mut missing: Vec<_> = self.held.iter().map(|topic| self.held_back(topic)).collect();
         for (key, end) in wanted.iter().map(|(key, end)| (key, Some(*end))).chain(stopped) {
             let Some(row) = rows.get(key) else { continue };
-            if end.is_some() && row.synced >= end {
+            if end.is_some() && row.synced >= end && row.standing != Standing::Halted {
                 continue;
             }
             missing.push(Missing {
