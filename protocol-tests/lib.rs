@@ -3,6 +3,8 @@
 
 pub mod checker;
 mod form;
+#[allow(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
+pub mod hostile;
 pub mod members;
 #[allow(clippy::panic, clippy::unwrap_used, reason = "test code")]
 pub mod seeds;

@@ -9,8 +9,8 @@ use crate::ask::end;
 use crate::pair::{LONG, Link, Pair, SHARED, assert_runs, drain, turn};
 use crate::refusals::{assert_not_caught_up, stop_line};
 
-/// Given a link that is down, when the source deletes records of one partition that were not copied, then that one stops
-/// as a gap by both offsets, the other catches up, and nothing is written behind the gap.
+/// Given a link that is down, when the source deletes records of one partition that were not copied, then that one
+/// stops as a gap by both offsets, the other catches up, and nothing is written behind the gap.
 #[test]
 fn records_deleted_before_they_were_copied_are_a_gap() {
     let link = Link::new(&SHARED, "gap", "{ include: [gap] }", &[]);
@@ -62,8 +62,8 @@ fn a_topic_that_is_deleted_and_made_again_is_told_apart() {
     assert_eq!(before[&0].body(), after[&0].body());
 }
 
-/// The leader of the source is killed when it alone has the newest records, which are copied: the other replica leads on
-/// without them and takes so many others.
+/// The leader of the source is killed when it alone has the newest records, which are copied: the other replica leads
+/// on without them and takes so many others.
 fn takes_records_back(name: &str, is_down: bool, others: u64) {
     let _turn = turn();
     let source = ClusterSpec::new().brokers(3).start().expect("the source starts");
@@ -122,8 +122,8 @@ fn takes_records_back(name: &str, is_down: bool, others: u64) {
     assert_not_caught_up(&link, name, 0, "source-truncated");
 }
 
-/// Given a link that runs, when the source loses copied records and is shorter than the mirror, then the partition stops
-/// by both offsets.
+/// Given a link that runs, when the source loses copied records and is shorter than the mirror, then the partition
+/// stops by both offsets.
 #[test]
 fn a_source_that_takes_copied_records_back_stops_its_partition() {
     takes_records_back("shorter", false, 300);

@@ -11,7 +11,8 @@ const PRODUCERS: u64 = 4;
 const RECORDS: u64 = 7;
 
 /// Given producers whose transactions lie across each other in the same partitions, some 30 % of them aborted, with
-/// plain records in between, when a link copies along with them, then the committed records are there once and in order.
+/// plain records in between, when a link copies along with them, then the committed records are there once and in
+/// order.
 #[test]
 fn transactions_that_lie_across_each_other_are_told_apart() {
     let transactions = scaled(500, 25_000);
