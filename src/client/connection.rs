@@ -116,10 +116,9 @@ pub struct Slot<'a> {
 impl Slot<'_> {
     /// Queues the request at once. The order of these calls is the order on the wire.
     pub fn send(self, request: RawRequest) -> Answer {
-        let (reply, receiver) = Reply::channel();
-        let step = Step::Api(request.api_key);
+        let (reply, answer) = Answer::due(self.connection.peer.clone(), Step::Api(request.api_key));
         self.connection.queue(request, self.permit, reply);
-        Answer::new(receiver, self.connection.peer.clone(), step)
+        answer
     }
 }
 
@@ -246,10 +245,9 @@ impl Connection {
     ///
     /// The answer is the frame without its length: it begins with the correlation id.
     pub fn send_raw(&self, request: RawRequest) -> Answer {
-        let (reply, receiver) = Reply::channel();
-        let step = Step::Api(request.api_key);
+        let (reply, answer) = Answer::due(self.peer.clone(), Step::Api(request.api_key));
         self.send_raw_then(request, reply);
-        Answer::new(receiver, self.peer.clone(), step)
+        answer
     }
 
     /// The same; the reply is called in the task that reads the socket, or in this call where nothing can be sent. On

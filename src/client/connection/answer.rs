@@ -19,12 +19,6 @@ impl Reply {
         Self(Box::new(give))
     }
 
-    pub(super) fn channel() -> (Self, oneshot::Receiver<Result<Bytes>>) {
-        let (sender, receiver) = oneshot::channel();
-        // A caller that went away does not want the answer.
-        (Self::new(move |answer| drop(sender.send(answer))), receiver)
-    }
-
     pub(super) fn give(self, answer: Result<Bytes>) {
         (self.0)(answer);
     }
@@ -47,8 +41,11 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(receiver: oneshot::Receiver<Result<Bytes>>, peer: Peer, step: Step) -> Self {
-        Self { receiver, peer, step }
+    /// The future and who completes it.
+    pub(super) fn due(peer: Peer, step: Step) -> (Reply, Self) {
+        let (sender, receiver) = oneshot::channel();
+        // A caller that went away does not want the answer.
+        (Reply::new(move |answer| drop(sender.send(answer))), Self { receiver, peer, step })
     }
 }
 
