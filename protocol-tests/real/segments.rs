@@ -19,10 +19,7 @@ pub(crate) struct Stored {
 
 /// The message formats of a partition, by their number.
 pub(crate) fn magics(cluster: &Cluster, topic: &str, partition: i32) -> BTreeSet<u8> {
-    let bytes = |entry| match entry {
-        Entry::V2(_, bytes) | Entry::Legacy { bytes, .. } => bytes,
-    };
-    entries(cluster, topic, partition).into_iter().map(|entry| bytes(entry)[MAGIC_AT]).collect()
+    entries(cluster, topic, partition).iter().map(|entry| entry.bytes()[MAGIC_AT]).collect()
 }
 
 /// All batches with records of a partition, markers left out, from the segment files of a broker.

@@ -84,7 +84,7 @@ fn takes_records_back(name: &str, is_down: bool, others: u64) {
     eventually("the first leads", LONG, || (source.placement(name).ok()?[&0].leader == 1).then_some(()));
     source.produce(&Produce::new(name, 2_000).batches(2_048, 5)).expect("produced");
     source.produce(&Produce::new(&bystander, 100)).expect("produced");
-    let mut twinlog = link.run("run");
+    let twinlog = link.run("run");
     link.await_twins(name, name);
 
     let (leader, follower) = (pair.source.broker(0), pair.source.broker(1));
@@ -96,17 +96,16 @@ fn takes_records_back(name: &str, is_down: bool, others: u64) {
     source.produce(&Produce::new(name, 1_500).first(2_000).batches(2_048, 5)).expect("produced");
     link.await_twins(name, name);
     let mirrored = end(&link.target(), name, 0);
-    if is_down {
+    let kept = if is_down {
         drain(twinlog);
-        leader.kill().expect("killed");
-        follower.launch().expect("started");
-        source.produce(&Produce::new(name, others).first(10_000)).expect("produced");
-        twinlog = link.run("again");
+        None
     } else {
-        leader.kill().expect("killed");
-        follower.launch().expect("started");
-        source.produce(&Produce::new(name, others).first(10_000)).expect("produced");
-    }
+        Some(twinlog)
+    };
+    leader.kill().expect("killed");
+    follower.launch().expect("started");
+    source.produce(&Produce::new(name, others).first(10_000)).expect("produced");
+    let mut twinlog = kept.unwrap_or_else(|| link.run("again"));
 
     let line = eventually("it is named", LONG, || stop_line(&twinlog.stderr(), name, 0, "source-truncated"));
     assert!(line.contains("2000") && line.contains("3500"), "{line}");

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use twinlog_wire::batch::BatchMeta;
+use twinlog_wire::batch::{BatchMeta, ControlType, Entry, control_type};
 
 use crate::ids::SourceOffset;
 
@@ -41,6 +41,19 @@ pub enum BatchKind {
 }
 
 impl BatchKind {
+    /// What an entry of a records section is.
+    pub fn of(entry: &Entry) -> Self {
+        match entry {
+            Entry::V2(meta, bytes) if meta.is_control() => {
+                Self::Control { meta: *meta, abort: control_type(bytes) == Ok(ControlType::Abort) }
+            }
+            Entry::V2(meta, _) => Self::Records(*meta),
+            Entry::Legacy { offset, last_offset, .. } => {
+                Self::Legacy { first: SourceOffset(*offset), last: SourceOffset(*last_offset) }
+            }
+        }
+    }
+
     /// The header, where the format has one.
     pub fn meta(&self) -> Option<&BatchMeta> {
         match self {

@@ -13,6 +13,8 @@ use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
 
+use twinlog_wire::repack::AppendTime;
+
 use crate::topics::TopicRules;
 
 /// The whole configuration. Every link in it names two clusters that are in it, too.
@@ -114,6 +116,14 @@ pub enum Timestamps {
 impl Timestamps {
     /// All values, as the file spells them.
     pub const NAMES: [(&'static str, Self); 2] = [("append", Self::Append), ("create", Self::Create)];
+
+    /// What becomes of the broker's time where a batch is opened.
+    pub fn append_time(self) -> AppendTime {
+        match self {
+            Self::Append => AppendTime::Keep,
+            Self::Create => AppendTime::Drop,
+        }
+    }
 }
 
 /// Limits of one Fetch request.

@@ -33,8 +33,8 @@ use twinlog_core::map_record::PartitionKey;
 use twinlog_core::partition::Partition;
 use twinlog_core::status::PartitionStatus;
 
+pub(crate) use self::budget::Share;
 use self::budget::Slots;
-pub(crate) use self::budget::{Share, append_time};
 use self::events::Events;
 pub(crate) use self::events::words;
 pub(crate) use self::fence::init_producer_id;

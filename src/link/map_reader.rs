@@ -238,10 +238,7 @@ impl Contents {
     fn take(&mut self, part: &LogPart, from: i64, end: i64, keep: &Keep) -> Result<i64, Unreadable> {
         let mut next = from;
         for entry in &part.entries {
-            let (offset, after) = match entry {
-                Entry::V2(meta, _) => (meta.base_offset, meta.next_offset()),
-                Entry::Legacy { offset, last_offset, .. } => (*offset, last_offset + 1),
-            };
+            let (offset, after) = (entry.base_offset(), entry.next_offset());
             if offset >= end {
                 break;
             }

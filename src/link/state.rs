@@ -16,7 +16,6 @@ use twinlog_core::ids::{Producer, TopicId};
 use twinlog_core::io::MapEntry;
 use twinlog_core::link_state::{LinkState, Refusal};
 use twinlog_core::state_record::StateRecord;
-use twinlog_wire::batch::Entry;
 
 pub use self::follow::{Follower, Listener};
 use crate::environment::WallClock;
@@ -177,10 +176,7 @@ impl Reading {
     fn take(&mut self, part: &LogPart) -> Result<(), String> {
         let before = self.next;
         for entry in &part.entries {
-            let after = match entry {
-                Entry::V2(meta, _) => meta.next_offset(),
-                Entry::Legacy { last_offset, .. } => last_offset + 1,
-            };
+            let after = entry.next_offset();
             if after <= before {
                 continue;
             }

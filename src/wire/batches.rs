@@ -30,6 +30,38 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// The first offset that it names.
+    pub fn base_offset(&self) -> i64 {
+        match self {
+            Self::V2(meta, _) => meta.base_offset,
+            Self::Legacy { offset, .. } => *offset,
+        }
+    }
+
+    /// The offset after the last one.
+    pub fn next_offset(&self) -> i64 {
+        match self {
+            Self::V2(meta, _) => meta.next_offset(),
+            Self::Legacy { last_offset, .. } => last_offset.saturating_add(1),
+        }
+    }
+
+    /// The whole of it.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::V2(_, bytes) | Self::Legacy { bytes, .. } => bytes,
+        }
+    }
+
+    /// The whole of it, without what was read.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::V2(_, bytes) | Self::Legacy { bytes, .. } => bytes,
+        }
+    }
+}
+
 /// An iterator over the entries of a records section.
 ///
 /// Brokers cut the section at the fetch size, so a partial last entry is normal: it ends the walk without an error

@@ -33,20 +33,33 @@ pub(crate) fn has_codec(message: &[u8]) -> bool {
 }
 
 /// One record of an old message, as a consumer sees it.
-pub(crate) struct Record<'a> {
-    pub(crate) offset: i64,
-    pub(crate) timestamp: i64,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its offset in the log.
+    pub offset: i64,
+    /// Its timestamp in ms, or -1.
+    pub timestamp: i64,
+    /// The key, or null.
+    pub key: Option<&'a [u8]>,
+    /// The value, or null.
+    pub value: Option<&'a [u8]>,
 }
 
 /// Gives each record of the messages in `set` to `each`, in order; answers the codec of those that had one.
-pub(crate) fn open(
+pub fn open(
     set: &[u8],
     append_time: AppendTime,
     unpacked_bytes_max: usize,
     mut each: impl FnMut(Record<'_>) -> Result<(), RepackError>,
 ) -> Result<Codec, RepackError> {
+    let mut last_offset = -1;
+    let mut each = |record: Record<'_>| {
+        if record.offset <= last_offset {
+            return Err(RepackError::OffsetGoesBack(record.offset));
+        }
+        last_offset = record.offset;
+        each(record)
+    };
     let mut found = Codec::None;
     for message in Messages(set) {
         let message = message?;

@@ -15,7 +15,7 @@ pub mod error;
 pub mod error_code;
 pub mod fetch_response;
 pub mod frame;
-mod legacy;
+pub mod legacy;
 pub mod patch;
 pub mod produce_request;
 pub mod produce_response;

@@ -144,12 +144,7 @@ impl Repack {
     fn messages(&self, set: &[u8]) -> Result<Option<Repacked>, RepackError> {
         let mut kept = Kept::default();
         let mut payload = Vec::new();
-        let mut last_offset = -1;
         let codec = legacy::open(set, self.append_time, self.unpacked_bytes_max, |record| {
-            if record.offset <= last_offset {
-                return Err(RepackError::OffsetGoesBack(record.offset));
-            }
-            last_offset = record.offset;
             if record.offset >= self.min_offset {
                 payload.clear();
                 write_nullable(&mut payload, record.key);

@@ -12,7 +12,7 @@ use twinlog_core::batch::{Repacked, Run, Slot};
 use twinlog_core::config::Timestamps;
 use twinlog_core::ids::SourceOffset;
 use twinlog_wire::batch::split_head;
-use twinlog_wire::repack::{AppendTime, Repack};
+use twinlog_wire::repack::Repack;
 
 use super::Parts;
 
@@ -220,7 +220,7 @@ impl Slots {
         let held = self.held.get_mut(place(slot)).filter(|held| held.slot == slot);
         let Some(held) = held else { return Err("its bytes are gone".to_owned()) };
         let Batch::Whole(batch) = &held.batch else { return Err("it was opened already".to_owned()) };
-        let append_time = append_time(self.timestamps);
+        let append_time = self.timestamps.append_time();
         let repack = Repack { min_offset: from.0, append_time, unpacked_bytes_max: UNPACKED_BYTES_MAX };
         let Some(new) = repack.apply(batch).map_err(|error| error.to_string())? else {
             return Ok(Repacked { bytes: 0, max_timestamp: -1, runs: Vec::new() });
@@ -270,14 +270,6 @@ impl Slots {
                 }
             }
         }
-    }
-}
-
-/// What becomes of the time that a broker gave.
-pub(crate) fn append_time(timestamps: Timestamps) -> AppendTime {
-    match timestamps {
-        Timestamps::Append => AppendTime::Keep,
-        Timestamps::Create => AppendTime::Drop,
     }
 }
 

@@ -12,7 +12,7 @@ use twinlog_core::ids::{SourceOffset, TargetOffset};
 use twinlog_core::intake::{Intake, Verdict};
 use twinlog_core::offset_map::{Extent, OffsetMap, Translation};
 use twinlog_core::report::{Difference, Side};
-use twinlog_wire::batch::{BatchMeta, verify_crc};
+use twinlog_wire::batch::{BatchMeta, Entry, verify_crc};
 
 use super::records::{Batch, DAMAGED, Print};
 use crate::log::LogPart;
@@ -84,7 +84,7 @@ impl Front {
             return Ok(false);
         }
         let Some(batch) = self.closed.pop_front() else { return Ok(false) };
-        let offset = batch.base_offset();
+        let offset = batch.entry.base_offset();
         let prints = batch.open().map_err(|words| (offset, words))?;
         let within = self.floor..self.end;
         self.open.extend(prints.into_iter().filter(|print| within.contains(&print.offset)));
@@ -120,7 +120,7 @@ impl Comparison {
     /// The next part of a side's log, read from `from` on. The source's must be read committed.
     pub(super) fn feed(&mut self, side: Side, from: i64, part: LogPart) {
         let timestamps = self.subject.timestamps;
-        let batches = part.entries.into_iter().map(|entry| Batch::new(entry, timestamps));
+        let batches = part.entries.into_iter().map(|entry| Batch { entry, timestamps });
         let front = self.front(side);
         let end = front.end;
         match side {
@@ -130,11 +130,12 @@ impl Comparison {
                     first_offset: SourceOffset(transaction.first_offset),
                 });
                 let copied = copied(batches.collect(), aborted.collect(), SourceOffset(from));
-                front.closed.extend(copied.into_iter().filter(|batch| batch.base_offset() < end));
+                front.closed.extend(copied.into_iter().filter(|batch| batch.entry.base_offset() < end));
             }
             Side::Target => front.closed.extend(batches.filter(|batch| {
-                let is_control = matches!(batch.kind, BatchKind::Control { .. });
-                !is_control && batch.next_offset() > from && batch.base_offset() < end
+                let entry = &batch.entry;
+                let is_control = matches!(entry, Entry::V2(meta, _) if meta.is_control());
+                !is_control && entry.next_offset() > from && entry.base_offset() < end
             })),
         }
     }
@@ -183,7 +184,10 @@ impl Comparison {
         if !self.source.open.is_empty() || !self.target.open.is_empty() {
             return None;
         }
-        let meta = |front: &Front| front.closed.front()?.kind.meta().copied();
+        let meta = |front: &Front| match &front.closed.front()?.entry {
+            Entry::V2(meta, _) => Some(*meta),
+            Entry::Legacy { .. } => None,
+        };
         let (source, target) = (meta(&self.source)?, meta(&self.target)?);
         let whole = |front: &Front, meta: &BatchMeta| {
             meta.is_dense() && meta.base_offset >= front.floor && meta.next_offset() <= front.end
@@ -210,7 +214,7 @@ impl Comparison {
             Difference { source_offset: offset, target_offset, what }
         };
         for (batch, side) in [(source, Side::Source), (target, Side::Target)] {
-            if !verify_crc(&batch.bytes) {
+            if !verify_crc(batch.entry.bytes()) {
                 return Err(at(base, format!("on the {}: {DAMAGED}", side.name())));
             }
         }
@@ -320,7 +324,8 @@ pub(super) fn offset<T, S>(translation: Translation<T, S>) -> Option<T> {
 
 /// The batches of a read-committed part of the source that a link copies, by the link's own rule.
 fn copied(batches: Vec<Batch>, aborted: Vec<Aborted>, from: SourceOffset) -> Vec<Batch> {
-    let fetched = batches.iter().zip(0..).map(|(batch, slot)| FetchedBatch { slot: Slot(slot), kind: batch.kind });
+    let kind = |batch: &Batch| BatchKind::of(&batch.entry);
+    let fetched = batches.iter().zip(0..).map(|(batch, slot)| FetchedBatch { slot: Slot(slot), kind: kind(batch) });
     let mut intake = Intake::new(fetched.collect(), aborted);
     let mut position = from;
     let mut batches = batches.into_iter();
@@ -329,8 +334,8 @@ fn copied(batches: Vec<Batch>, aborted: Vec<Aborted>, from: SourceOffset) -> Vec
         match verdict {
             Verdict::Skip(next) => position = next,
             Verdict::Forward(_) | Verdict::Repack(_) | Verdict::Halt(_) => {
-                debug_assert_eq!(fetched.kind, batch.kind);
-                position = position.max(SourceOffset(batch.next_offset()));
+                debug_assert_eq!(fetched.kind, kind(&batch));
+                position = position.max(SourceOffset(batch.entry.next_offset()));
                 copied.push(batch);
             }
         }

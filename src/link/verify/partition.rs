@@ -224,10 +224,7 @@ async fn read(log: &LogReader, next: &mut i64, end: i64) -> Read {
         }
         match log.cluster.retry(deadline, || log.read(from)).await {
             Ok(LogRead::Part(part)) => {
-                let reached = part.entries.last().map(|entry| match entry {
-                    Entry::V2(meta, _) => meta.next_offset(),
-                    Entry::Legacy { last_offset, .. } => last_offset + 1,
-                });
+                let reached = part.entries.last().map(Entry::next_offset);
                 let known = match log.isolation {
                     IsolationLevel::ReadUncommitted => part.high_watermark,
                     IsolationLevel::ReadCommitted => part.last_stable,

@@ -3,16 +3,11 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 
-use bytes::Bytes;
-use twinlog_core::batch::BatchKind;
 use twinlog_core::config::Timestamps;
-use twinlog_core::ids::SourceOffset;
-use twinlog_wire::batch::{BatchMeta, ControlType, Entry, HEAD_LEN, control_type, verify_crc};
+use twinlog_wire::batch::{BatchMeta, Entry, HEAD_LEN, verify_crc};
 use twinlog_wire::compression::decompress;
+use twinlog_wire::legacy;
 use twinlog_wire::records::{Record, Records};
-use twinlog_wire::repack::Repack;
-
-use crate::lane::append_time;
 
 /// A batch may unpack to this many bytes. Batches are compared one at a time a side, so this bounds the memory.
 const UNPACKED_BYTES_MAX: usize = 256 << 20;
@@ -22,77 +17,47 @@ pub(super) const DAMAGED: &str = "the batch is damaged: its CRC does not fit";
 /// A whole batch, or whole messages of an old format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Batch {
-    pub(super) kind: BatchKind,
-    pub(super) bytes: Bytes,
+    pub(super) entry: Entry,
     /// What counts if its broker gave it a time.
     pub(super) timestamps: Timestamps,
 }
 
 impl Batch {
-    pub(super) fn new(entry: Entry, timestamps: Timestamps) -> Self {
-        let (kind, bytes) = match entry {
-            Entry::V2(meta, bytes) if meta.is_control() => {
-                (BatchKind::Control { meta, abort: control_type(&bytes) == Ok(ControlType::Abort) }, bytes)
-            }
-            Entry::V2(meta, bytes) => (BatchKind::Records(meta), bytes),
-            Entry::Legacy { offset, last_offset, bytes } => {
-                (BatchKind::Legacy { first: SourceOffset(offset), last: SourceOffset(last_offset) }, bytes)
-            }
-        };
-        Self { kind, bytes, timestamps }
-    }
-
-    pub(super) fn base_offset(&self) -> i64 {
-        match self.kind {
-            BatchKind::Records(meta) | BatchKind::Control { meta, .. } => meta.base_offset,
-            BatchKind::Legacy { first, .. } => first.0,
-        }
-    }
-
-    pub(super) fn next_offset(&self) -> i64 {
-        match self.kind {
-            BatchKind::Records(meta) | BatchKind::Control { meta, .. } => meta.next_offset(),
-            BatchKind::Legacy { last, .. } => last.0 + 1,
-        }
-    }
-
     pub(super) fn body(&self) -> &[u8] {
-        self.bytes.get(HEAD_LEN..).unwrap_or_default()
+        self.entry.bytes().get(HEAD_LEN..).unwrap_or_default()
     }
 
     /// Its records; the error is in words.
     pub(super) fn open(&self) -> Result<Vec<Print>, String> {
-        let prints = match self.kind.meta() {
-            Some(_) if !verify_crc(&self.bytes) => return Err(DAMAGED.to_owned()),
-            Some(meta) => self.prints(meta, self.body()),
-            None => self.open_messages(),
+        let prints = match &self.entry {
+            Entry::V2(_, bytes) if !verify_crc(bytes) => return Err(DAMAGED.to_owned()),
+            Entry::V2(meta, _) => self.open_batch(meta),
+            Entry::Legacy { bytes, .. } => self.open_messages(bytes),
         };
         prints.map_err(|words| format!("the batch cannot be opened: {words}"))
     }
 
-    fn prints(&self, meta: &BatchMeta, body: &[u8]) -> Result<Vec<Print>, String> {
+    fn open_batch(&self, meta: &BatchMeta) -> Result<Vec<Print>, String> {
         let codec = meta.codec().ok_or("its codec is unknown")?;
         if meta.record_count == 0 {
             return Ok(Vec::new());
         }
-        let plain = decompress(codec, body, UNPACKED_BYTES_MAX).map_err(|error| error.to_string())?;
+        let plain = decompress(codec, self.body(), UNPACKED_BYTES_MAX).map_err(|error| error.to_string())?;
         let prints: Result<Vec<_>, _> = Records::new(&plain, meta.record_count)
             .map(|record| record.map(|record| Print::new(meta, self.timestamps, &record)))
             .collect();
         prints.map_err(|error| error.to_string())
     }
 
-    /// Messages of an old format, by way of the batch that the link makes of them.
-    fn open_messages(&self) -> Result<Vec<Print>, String> {
-        let append_time = append_time(self.timestamps);
-        let repack = Repack { min_offset: 0, append_time, unpacked_bytes_max: UNPACKED_BYTES_MAX };
-        let Some(new) = repack.apply(&self.bytes).map_err(|error| error.to_string())? else { return Ok(Vec::new()) };
-        let mut prints = self.prints(&new.meta, &new.body)?;
-        let offsets = new.runs.iter().flat_map(|run| run.source_start..run.source_start + i64::from(run.count));
-        for (print, offset) in prints.iter_mut().zip(offsets) {
-            print.offset = offset;
-        }
-        Ok(prints)
+    fn open_messages(&self, messages: &[u8]) -> Result<Vec<Print>, String> {
+        let mut prints = Vec::new();
+        let opened = legacy::open(messages, self.timestamps.append_time(), UNPACKED_BYTES_MAX, |record| {
+            let legacy::Record { offset, timestamp, key, value } = record;
+            let (key, value, headers) = (Field::new(key), Field::new(value), Field::new(Some(&[])));
+            prints.push(Print { offset, timestamp, key, value, headers });
+            Ok(())
+        });
+        opened.map(|_codec| prints).map_err(|error| error.to_string())
     }
 }
 

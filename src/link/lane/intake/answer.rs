@@ -4,7 +4,7 @@ use twinlog_client::ErrorCode;
 use twinlog_core::batch::{Aborted, BatchKind, FetchedBatch};
 use twinlog_core::ids::SourceOffset;
 use twinlog_core::io::{Failure, FetchResult};
-use twinlog_wire::batch::{Batches, ControlType, Entry, control_type};
+use twinlog_wire::batch::Batches;
 use twinlog_wire::fetch_response::FetchPartition;
 
 use super::super::budget::Slots;
@@ -22,17 +22,10 @@ pub(super) fn read(partition: FetchPartition, frame: usize, slots: &mut Slots, n
     let mut batches = Vec::new();
     for entry in Batches::new(partition.records) {
         let batch = match entry {
-            Ok(Entry::V2(meta, bytes)) => {
-                let kind = match meta.is_control() {
-                    false => BatchKind::Records(meta),
-                    true => BatchKind::Control { meta, abort: control_type(&bytes) == Ok(ControlType::Abort) },
-                };
-                FetchedBatch { slot: slots.hold(frame, bytes, now_ms), kind }
+            Ok(entry) => {
+                let kind = BatchKind::of(&entry);
+                FetchedBatch { slot: slots.hold(frame, entry.into_bytes(), now_ms), kind }
             }
-            Ok(Entry::Legacy { offset, last_offset, bytes }) => FetchedBatch {
-                slot: slots.hold(frame, bytes, now_ms),
-                kind: BatchKind::Legacy { first: SourceOffset(offset), last: SourceOffset(last_offset) },
-            },
             Err(error) => {
                 tracing::warn!(%error, "The source sent a batch that cannot be read; it is fetched again.");
                 if batches.is_empty() {
