@@ -1,6 +1,7 @@
 //! What the core knows of a batch: its header and the shell's handle to its bytes.
 
 use alloc::vec::Vec;
+use core::iter;
 
 use twinlog_wire::batch::{BatchMeta, ControlType, Entry, control_type};
 
@@ -99,6 +100,15 @@ pub struct Repacked {
     pub runs: Vec<Run>,
 }
 
+impl Repacked {
+    /// Whether its records are in order, from the one position up to the other.
+    pub fn lies_within(&self, from: SourceOffset, end: SourceOffset) -> bool {
+        let starts = self.runs.iter().map(|run| run.start).chain([end]);
+        let ends = iter::once(from).chain(self.runs.iter().map(Run::end));
+        starts.zip(ends).all(|(start, before)| before <= start)
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod testing {
     use super::BatchMeta;
@@ -119,6 +129,32 @@ pub(crate) mod testing {
             producer_epoch: producer.epoch,
             base_sequence: sequence,
             record_count: records,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn records_lie_within_a_batch_in_order() {
+        let lies_within = |runs: &[(i64, u64)]| {
+            let runs = runs.iter().map(|(start, len)| Run { start: SourceOffset(*start), len: *len }).collect();
+            Repacked { bytes: 100, max_timestamp: 0, runs }.lies_within(SourceOffset(5), SourceOffset(10))
+        };
+        for (runs, is_within) in [
+            (vec![], true),
+            (vec![(5, 5)], true),
+            (vec![(5, 1), (7, 3)], true),
+            (vec![(6, 1), (7, 1)], true),
+            (vec![(4, 2)], false),
+            (vec![(8, 3)], false),
+            (vec![(7, 2), (8, 1)], false),
+            (vec![(7, 1), (5, 1)], false),
+        ] {
+            assert_eq!(lies_within(&runs), is_within, "{runs:?}");
         }
     }
 }

@@ -472,6 +472,10 @@ impl Partition {
     /// A batch was opened.
     pub fn repacked(&mut self, context: &mut Context<'_>, result: Result<Repacked, String>) {
         let Some((slot, Opening { first, next, leader_epoch })) = self.repacking.take() else { return };
+        let result = result.and_then(|repacked| match repacked.lies_within(self.fetch_position, next) {
+            true => Ok(repacked),
+            false => Err(String::from("it holds records that lie outside of it")),
+        });
         match result {
             Ok(repacked) if repacked.runs.is_empty() => {
                 self.fetch_position = next;

@@ -138,7 +138,11 @@ impl<'a> Message<'a> {
             if inner.magic != self.magic || inner.codec()? != Codec::None {
                 return Err(RepackError::Nested(self.offset));
             }
-            each(inner.record(base_offset, if is_stamped { self.timestamp } else { inner.timestamp }))?;
+            let record = inner.record(base_offset, if is_stamped { self.timestamp } else { inner.timestamp });
+            if record.offset > self.offset {
+                return Err(RepackError::OffsetGoesBack(self.offset));
+            }
+            each(record)?;
         }
         Ok(())
     }

@@ -131,6 +131,20 @@ fn messages_of_v0_have_no_timestamp_and_the_offsets_of_the_log() {
 }
 
 #[test]
+fn an_old_message_that_holds_offsets_above_its_own_is_an_error() {
+    // What follows begins behind its own.
+    let Some(Ok(Entry::Legacy { last_offset, bytes, .. })) =
+        Batches::new(Bytes::from_static(include_bytes!("golden/v0-gzip.bin"))).next()
+    else {
+        panic!("the file begins with an old message");
+    };
+    let mut bytes = bytes.to_vec();
+    bytes[..8].copy_from_slice(&(last_offset - 1).to_be_bytes());
+    let repack = Repack { min_offset: 0, append_time: AppendTime::Keep, unpacked_bytes_max: 1 << 20 };
+    assert_eq!(repack.apply(&bytes.into()), Err(RepackError::OffsetGoesBack(last_offset - 1)));
+}
+
+#[test]
 fn messages_of_v1_keep_their_timestamps_and_count_offsets_from_their_first() {
     for log in [
         &include_bytes!("golden/v1-none.bin")[..],
