@@ -13,6 +13,7 @@ mod faults;
 mod judge;
 mod leaderless;
 mod mistakes;
+mod operator;
 mod produce;
 mod profile;
 mod rng;

@@ -20,8 +20,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use twinlog_client::{Cluster, DialConfig};
 use twinlog_core::config::{
-    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig, Members, ProduceConfig, SocketConfig,
-    Timestamps,
+    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, GapPolicy, Intervals, LinkConfig, Members, ProduceConfig,
+    SocketConfig, Timestamps,
 };
 use twinlog_core::report::{Failure, FailureKind, Side, TranslateAnswer, Translation, VerifyProgress};
 use twinlog_core::topics::{Pattern, TopicRules};
@@ -190,6 +190,7 @@ fn setup(clusters: &Clusters) -> Result<LinkSetup, Failure> {
             rename: Default::default(),
         },
         existing: ExistingTopics::default(),
+        gap: GapPolicy::default(),
         timestamps: Timestamps::default(),
         replication_factor: None,
         lanes: 2,

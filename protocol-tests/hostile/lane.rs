@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use arbitrary::{Result, Unstructured};
 use twinlog_core::batch::{Aborted, BatchKind, FetchedBatch, Repacked, Run, Slot};
-use twinlog_core::config::ExistingTopics;
+use twinlog_core::config::{ExistingTopics, GapPolicy};
 use twinlog_core::halt::Halt;
 use twinlog_core::ids::{Now, Producer, SourceOffset, TargetOffset};
 use twinlog_core::io::{
@@ -362,5 +362,6 @@ fn spec(number: u32) -> PartitionSpec {
         target_topic: "topic".to_owned(),
         target_topic_id: [2; 16],
         existing: ExistingTopics::Append,
+        gap: GapPolicy::Halt,
     }
 }

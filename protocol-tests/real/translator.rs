@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use tokio::runtime::Runtime;
 use twinlog_client::{Cluster, DialConfig, Side as Dialled};
 use twinlog_core::config::{
-    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, LinkConfig, Members,
+    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, GapPolicy, Intervals, LANES_DEFAULT, LinkConfig, Members,
 };
 use twinlog_core::report::{Side, Translation};
 use twinlog_core::topics::TopicRules;
@@ -33,6 +33,7 @@ impl Translator {
             target: "b".to_owned(),
             topics: TopicRules { include: Vec::new(), exclude: Vec::new(), rename: Default::default() },
             existing: ExistingTopics::default(),
+            gap: GapPolicy::default(),
             timestamps: Default::default(),
             replication_factor: None,
             lanes: LANES_DEFAULT,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use twinlog_client::{DialConfig, Side};
-use twinlog_core::config::{BUDGET_BYTES_MIN, ExistingTopics, FetchConfig, Intervals, LinkConfig, Members};
+use twinlog_core::config::{BUDGET_BYTES_MIN, ExistingTopics, FetchConfig, GapPolicy, Intervals, LinkConfig, Members};
 use twinlog_core::report::RunEnd;
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 use twinlog_core::topics::TopicRules;
@@ -41,6 +41,7 @@ pub(crate) fn setup(
             rename: mirror("{topic}").parse().unwrap(),
         },
         existing: ExistingTopics::Refuse,
+        gap: GapPolicy::default(),
         timestamps: Default::default(),
         replication_factor: None,
         lanes: profile.lanes,

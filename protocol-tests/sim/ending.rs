@@ -77,7 +77,10 @@ impl World {
                 let whole = self.targets[number].end() >= partition.progress().extent.next_target.0;
                 let copied = reached && whole && partition.phase() == &Phase::Active;
                 match self.cause_of(number) {
-                    Some(cause) => stopped_by(cause) || (cause.may_pass() && copied),
+                    Some(cause) => {
+                        let goes_on = cause.may_pass() || self.decided(number) > 0;
+                        (copied && goes_on) || (stopped_by(cause) && !self.profile.operator)
+                    }
                     None => reached && partition.phase() == &Phase::Active,
                 }
             })
@@ -105,7 +108,7 @@ impl World {
 
     pub(super) fn truth(&self, partition: usize, stopped: bool) -> Vec<SourceRecord> {
         let source = &self.sources[partition];
-        let gap = matches!(self.cause_of(partition), Some(Cause::Gap));
+        let gap = matches!(self.cause_of(partition), Some(Cause::Gap)) || self.begun_anew[partition] > 0;
         // An unclean election took records out of the middle, as the next one may have been appended where they were:
         // that is what the halt says. What is left is still in order and once.
         let holes = self.cause_of(partition) == Some(Cause::TargetTruncated) && stopped;
@@ -119,7 +122,8 @@ impl World {
         let mut truth = Vec::new();
         // What was taken back was copied before, and what came instead is not copied.
         let before = source.batches.iter().filter(|batch| batch.base < cut);
-        for batch in before.chain(&source.lost) {
+        let instead = source.batches.iter().filter(|batch| batch.base >= cut && self.parted);
+        for batch in before.chain(&source.lost).chain(instead) {
             let start = truth.len();
             for record in &batch.records {
                 let expect = if batch.base >= cut { Expect::Optional } else { expect(batch, record.offset) };
@@ -145,7 +149,8 @@ impl World {
     pub(super) fn mirror_to(&self, partition: usize, end: i64) -> Vec<TargetRecord> {
         let log = &self.targets[partition];
         let mut records = Vec::new();
-        for batch in log.batches.iter().filter(|batch| batch.end() <= end) {
+        let begins = self.begun_anew[partition];
+        for batch in log.batches.iter().filter(|batch| batch.end() <= end && batch.base >= begins) {
             if let Payload::Records(content) = &batch.payload {
                 let numbered = (batch.base..).zip(&content.records);
                 records.extend(numbered.map(|(offset, record)| TargetRecord { offset, identity: record.identity }));
@@ -204,6 +209,10 @@ impl World {
         let Some(head) = &mapped.head else { return Ok(()) };
         let cause = self.cause_of(partition);
         if matches!(cause, Some(Cause::TargetTrimmed | Cause::SourceTruncated)) {
+            return Ok(());
+        }
+        // The map is of the former mirror.
+        if head.resolved < self.decided(partition) {
             return Ok(());
         }
         // Until its owner has seen the loss the map says more than the log.

@@ -132,6 +132,12 @@ impl World {
                 }
                 self.count("stalled");
             }
+            Output::Event(LaneEvent::Resolved(partition, _)) => {
+                let partition = partition.0 as usize;
+                if self.resolutions[partition].is_none() && !self.profile.skips_gaps {
+                    self.fail(format!("partition {partition} goes on and nobody decided so"));
+                }
+            }
             Output::Event(LaneEvent::GaveWay(..)) => self.count("partitions that give way"),
             Output::Event(LaneEvent::Halted(partition, halt)) => {
                 let (partition, name) = (partition.0 as usize, halt.name());
@@ -142,6 +148,7 @@ impl World {
                     self.fail(format!("partition {partition} stops without a cause: {name}: {halt}"));
                 }
                 self.count(name);
+                self.call_the_operator(partition);
                 // What is only cut off can be copied again: only what stands in a wrong place is an excuse.
                 let behind = self.coverage.contains_key("records behind a lost end");
                 if expected && matches!(halt, Halt::TargetTruncated { .. }) && !behind {

@@ -145,6 +145,10 @@ pub(crate) struct Profile {
     pub(crate) cause: Option<(usize, Cause)>,
     /// One partition is found only later.
     pub(crate) late_partition: bool,
+    /// Somebody decides how a partition goes on that stopped.
+    pub(crate) operator: bool,
+    /// Gaps of the source are skipped.
+    pub(crate) skips_gaps: bool,
     pub(crate) epochs: Epochs,
     /// After so long without a transaction the lane makes an empty one, in ms.
     pub(crate) keep_alive_ms: i64,
@@ -199,6 +203,8 @@ impl Profile {
             existing: 0,
             cause: None,
             late_partition: false,
+            operator: false,
+            skips_gaps: false,
             epochs: Epochs::MANY,
             keep_alive_ms: 0,
         };
@@ -231,6 +237,8 @@ impl Profile {
             existing: if matches!(cause, Some((_, Cause::NotEmpty))) { 3 } else { existing },
             cause,
             late_partition: rng.chance(100),
+            operator: rng.chance(500),
+            skips_gaps: rng.chance(100),
             epochs: match handed_on_and_lost || rng.chance(300) {
                 true if ages == Ages::Mixed => Epochs::SOME,
                 true => Epochs::FEW,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use twinlog_core::batch::{BatchKind, FetchedBatch, Repacked, Run, Slot};
-use twinlog_core::config::ExistingTopics;
+use twinlog_core::config::{ExistingTopics, GapPolicy};
 use twinlog_core::ids::{Producer, SourceOffset, TargetOffset};
 use twinlog_core::io::{
     Event as LaneEvent, Failure, FenceOutcome, FetchResult, Input, LanePartition, Member, Output, Over, PartitionSpec,
@@ -79,23 +79,28 @@ impl World {
 
     /// An instance copies a partition from now on.
     pub(crate) fn add_partition(&mut self, index: usize, partition: usize) {
-        let now = self.time();
+        let (now, spec) = (self.time(), self.spec(partition));
+        let instance = &mut self.instances[index];
+        if let Some(lane) = instance.lane.as_mut().filter(|lane| lane.find(&spec.key).is_none()) {
+            instance.ids[partition] = lane.add(now, spec);
+            self.drive(index);
+        }
+    }
+
+    /// What is to be copied, as both sides are now.
+    pub(crate) fn spec(&self, partition: usize) -> PartitionSpec {
         let existing = match self.profile.existing {
             0 => ExistingTopics::Refuse,
             _ if matches!(self.profile.cause, Some((_, super::profile::Cause::NotEmpty))) => ExistingTopics::Refuse,
             _ => ExistingTopics::Append,
         };
-        let spec = PartitionSpec {
+        PartitionSpec {
             key: key(partition),
             source_topic_id: [self.source_topics[partition]; 16],
             target_topic: "t".into(),
             target_topic_id: [self.target_topics[partition]; 16],
             existing,
-        };
-        let instance = &mut self.instances[index];
-        if let Some(lane) = instance.lane.as_mut().filter(|lane| lane.find(&spec.key).is_none()) {
-            instance.ids[partition] = lane.add(now, spec);
-            self.drive(index);
+            gap: if self.profile.skips_gaps { GapPolicy::Skip } else { GapPolicy::Halt },
         }
     }
 
@@ -457,7 +462,8 @@ fn rename_input(input: &mut Input, to: &dyn Fn(LanePartition) -> LanePartition) 
         | Input::Produced { partition: id, .. }
         | Input::MirrorMoved { partition: id, .. }
         | Input::TargetOffline(id, _)
-        | Input::Stop(id, _) => *id = to(*id),
+        | Input::Stop(id, _)
+        | Input::Resolve { partition: id, .. } => *id = to(*id),
         Input::Fenced(FenceOutcome::NotAdded(codes)) => {
             codes.iter_mut().for_each(|(member, _)| rename_member(member, to));
         }
@@ -481,6 +487,7 @@ fn rename_output(output: &mut Output, to: &dyn Fn(LanePartition) -> LanePartitio
             | LaneEvent::Stalled(id, _)
             | LaneEvent::GoesOn(id, _)
             | LaneEvent::Halted(id, _)
+            | LaneEvent::Resolved(id, _)
             | LaneEvent::Retrying(Some(id), ..),
         ) => *id = to(*id),
         Output::Fence { members, .. } => {

@@ -161,12 +161,32 @@ impl Source {
     /// An unclean election: everything from `to` on is lost and the offsets are given anew under a new epoch.
     pub(crate) fn truncate(&mut self, to: i64) {
         let keep = self.batches.partition_point(|batch| batch.base < to);
-        self.lost.extend(self.batches.split_off(keep));
+        let lost = self.batches.split_off(keep);
+        let ended = |batch: &Batch| match batch.kind {
+            Kind::Control { abort } => Some((batch.producer_id, abort, batch.max_timestamp)),
+            _ => None,
+        };
+        let markers: Vec<_> = lost.iter().filter_map(ended).collect();
+        self.lost.extend(lost);
         self.next = to;
         self.high_watermark = self.high_watermark.min(to);
         self.epoch += 1;
         self.open.retain(|_, first| *first < to);
         self.aborted.retain(|(_, _, last)| *last < to);
+        for (producer_id, abort, timestamp) in markers {
+            self.finish_again(producer_id, abort, timestamp);
+        }
+    }
+
+    /// The marker of a transaction that began before an unclean election was lost: the coordinator writes it again.
+    fn finish_again(&mut self, producer_id: i64, abort: bool, timestamp: i64) {
+        let fate = if abort { Fate::Aborted } else { Fate::Committed };
+        let mine = self.batches.iter().rev().filter(|batch| batch.producer_id == producer_id);
+        let mine = mine.take_while(|batch| !matches!(batch.kind, Kind::Control { .. }));
+        if let Some(first) = mine.filter(|batch| batch.fate == fate).last().map(|batch| batch.base) {
+            self.open.insert(producer_id, first);
+            self.finish(producer_id, abort, timestamp);
+        }
     }
 
     /// Where the epoch's batches end; the end of the log for the newest one.

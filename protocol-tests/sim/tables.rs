@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    fn tell_of_the_table(&mut self) {
+    pub(crate) fn tell_of_the_table(&mut self) {
         let living: Vec<_> = self.living().collect();
         for instance in living {
             let (life, delay) = (self.instances[instance].life, self.rng.between(1, 1_000));
@@ -150,6 +150,7 @@ impl World {
                 }
                 Order::Forget => self.deliver(origin, Input::Forget(key(partition))),
             }
+            self.hear_the_operator(origin, partition);
         }
     }
 

@@ -8,6 +8,7 @@ use twinlog_core::io::{Input, LanePartition, MapBatch, Member};
 use twinlog_core::lane::Lane;
 use twinlog_core::moves::Adoption;
 use twinlog_core::outbox::Answer;
+use twinlog_core::resolution::Resolution;
 
 use super::coordinator::Coordinator;
 use super::judge::Judge;
@@ -132,6 +133,8 @@ pub(crate) enum Event {
     /// An instance for a lane.
     Start(usize),
     Move,
+    /// Somebody decides how a partition goes on.
+    Decide(usize),
     /// An instance looks at the table; whether it does so again by itself.
     Look(Origin, bool),
     TableRead(Origin, usize, Table),
@@ -255,6 +258,12 @@ pub(crate) struct World {
     pub(crate) caused: bool,
     pub(crate) source_topics: Vec<u8>,
     pub(crate) target_topics: Vec<u8>,
+    /// The last decision about each partition.
+    pub(crate) resolutions: Vec<Option<Resolution>>,
+    /// Where the present mirror of each partition begins: what stands before was another one.
+    pub(crate) begun_anew: Vec<i64>,
+    /// What the source took back may stay on the mirror.
+    pub(crate) parted: bool,
     pub(crate) judge: Judge,
     pub(crate) failure: Option<String>,
     pub(crate) done: bool,
@@ -292,6 +301,9 @@ impl World {
             caused: false,
             source_topics: vec![1; partitions],
             target_topics: vec![1; partitions],
+            resolutions: vec![None; partitions],
+            begun_anew: vec![0; partitions],
+            parted: false,
             judge: Judge::new(partitions, profile.lanes),
             failure: None,
             done: false,
@@ -433,6 +445,7 @@ impl World {
             Event::Repack { origin, partition, slot, from } => self.repack(origin, partition, slot, from),
             Event::Start(lane) => self.start(lane),
             Event::Look(origin, regular) => self.look(origin, regular),
+            Event::Decide(partition) => self.decide(partition),
             Event::TableRead(origin, version, table) => self.table_read(origin, version, table),
             Event::OtherRead(origin, partition, adoption, number) => {
                 self.other_read(origin, partition, adoption, number);

@@ -11,7 +11,7 @@ const SEEDS: u64 = 5_000;
 const SEEDS_LONG: u64 = 1_000_000;
 
 /// What must happen in some world, or the simulator tests less than it seems to.
-const HAPPENS: [&str; 75] = [
+const HAPPENS: [&str; 80] = [
     "45 to a Produce",
     "47 to a Produce",
     "aborted transactions",
@@ -67,6 +67,11 @@ const HAPPENS: [&str; 75] = [
     "requests lost",
     "requests that outlive their connection",
     "resends",
+    "resolved by accept",
+    "resolved by recreate",
+    "resolved by resync",
+    "resolved by retry",
+    "resolved by skip-gap",
     "resolves",
     "restarts of a lane",
     "rivals",

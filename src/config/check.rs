@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use twinlog_core::config::{
     BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX,
-    FETCH_MAX_WAIT_MIN, FetchConfig, HostPort, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName, Members,
-    PRODUCE_IN_FLIGHT_MAX, ProduceConfig, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, SocketConfig, Timestamps, TlsConfig,
+    FETCH_MAX_WAIT_MIN, FetchConfig, GapPolicy, HostPort, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName,
+    Members, PRODUCE_IN_FLIGHT_MAX, ProduceConfig, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, SocketConfig, Timestamps,
+    TlsConfig,
 };
 use twinlog_core::topics::TopicRules;
 
@@ -154,6 +155,8 @@ impl Checker<'_> {
         let existing = self.parse_or(&key("existing"), raw.existing.as_ref(), ExistingTopics::default(), |text| {
             one_of(text, ExistingTopics::NAMES)
         });
+        let gap =
+            self.parse_or(&key("gap"), raw.gap.as_ref(), GapPolicy::default(), |text| one_of(text, GapPolicy::NAMES));
         let timestamps = self.parse_or(&key("timestamps"), raw.timestamps.as_ref(), Timestamps::default(), |text| {
             one_of(text, Timestamps::NAMES)
         });
@@ -177,6 +180,7 @@ impl Checker<'_> {
             target,
             topics: topics?,
             existing: existing?,
+            gap: gap?,
             timestamps: timestamps?,
             replication_factor: replication_factor?,
             lanes: lanes?,

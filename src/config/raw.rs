@@ -35,6 +35,7 @@ pub(super) struct RawLink {
     pub(super) target: Text,
     pub(super) topics: RawTopics,
     pub(super) existing: Option<Text>,
+    pub(super) gap: Option<Text>,
     pub(super) timestamps: Option<Text>,
     pub(super) replication_factor: Option<Text>,
     pub(super) lanes: Option<Text>,

@@ -57,6 +57,8 @@ pub struct LinkConfig {
     pub topics: TopicRules,
     /// What to do where a target topic with records in it is there already. Default: refuse.
     pub existing: ExistingTopics,
+    /// What becomes of a partition whose source deleted records before they were copied. Default: it stops.
+    pub gap: GapPolicy,
     /// What records have as timestamps that the source's broker gave a time. Default: that time.
     pub timestamps: Timestamps,
     /// Replication factor of mirrors that the link creates. Default: the target's own default.
@@ -100,6 +102,21 @@ pub enum ExistingTopics {
 impl ExistingTopics {
     /// All values, as the file spells them.
     pub const NAMES: [(&'static str, Self); 2] = [("refuse", Self::Refuse), ("append", Self::Append)];
+}
+
+/// What becomes of a partition whose source deleted records before they were copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GapPolicy {
+    /// It stops, until somebody decides.
+    #[default]
+    Halt,
+    /// It goes on behind them; what is lost is noted.
+    Skip,
+}
+
+impl GapPolicy {
+    /// All values, as the file spells them.
+    pub const NAMES: [(&'static str, Self); 2] = [("halt", Self::Halt), ("skip", Self::Skip)];
 }
 
 /// What records have as timestamps where the source's broker gave them a time (`LogAppendTime`); mirrors keep what they

@@ -44,6 +44,8 @@ pub enum Halt {
     TooLarge {
         /// First source offset of the batch.
         offset: SourceOffset,
+        /// The source offset behind it.
+        next: SourceOffset,
         /// Its length in bytes.
         bytes: u32,
         /// The target's answer.
@@ -53,6 +55,8 @@ pub enum Halt {
     Refused {
         /// First source offset of the batch.
         offset: SourceOffset,
+        /// The source offset behind it.
+        next: SourceOffset,
         /// The target's answer.
         code: ErrorCode,
         /// The broker's own words, if it gave any.
@@ -80,11 +84,15 @@ pub enum Halt {
     Unsupported {
         /// First source offset of the batch.
         offset: SourceOffset,
+        /// The source offset behind it.
+        next: SourceOffset,
     },
     /// A batch could not be opened to leave records out: damaged, or too large when unpacked.
     Unreadable {
         /// First source offset of the batch.
         offset: SourceOffset,
+        /// The source offset behind it.
+        next: SourceOffset,
         /// What was wrong.
         message: String,
     },
@@ -133,58 +141,69 @@ impl fmt::Display for Halt {
             Self::Diverged { expected, found } => write!(
                 f,
                 "the target has something else than this link wrote: expected offset {expected}, found {found}; \
-                 find out who writes to the mirror, then delete the mirror to copy it anew"
+                 find out who writes to the mirror, then `twinlog resolve` it by resync to copy it anew, or by accept to go \
+                 on behind what is there"
             ),
             Self::TargetTruncated { acknowledged, found } => write!(
                 f,
                 "the target lost acknowledged records: its log reached {acknowledged}, now {found}; \
-                 delete the mirror to copy it anew"
+                 `twinlog resolve` it by resync to copy it anew"
             ),
             Self::TargetTrimmed { copied, start } => write!(
                 f,
                 "the target deleted everything up to {start} while the map knows the mirror only up to {copied}, so \
-                 how far the copy is cannot be told; give the mirror a longer retention, then delete it to copy it anew"
+                 how far the copy is cannot be told; give the mirror a longer retention, then `twinlog resolve` it by \
+                 resync to copy it anew"
             ),
             Self::TargetRecreated => f.write_str(
-                "the target topic was deleted and made again by somebody else; \
-                 delete it and this link's map topic to copy it anew",
+                "the target topic was deleted and made again by somebody else; `twinlog resolve` it by recreate to copy it \
+                 anew, or by accept to copy behind what it holds",
             ),
             Self::TargetNotEmpty { records } => write!(
                 f,
-                "the target topic already holds {records} records; set `existing: append` to copy behind them, \
-                 or rename the mirror"
+                "the target topic already holds {records} records; rename the mirror, or `twinlog resolve` it by accept to \
+                 copy behind them"
             ),
-            Self::TooLarge { offset, bytes, code } => write!(
+            Self::TooLarge { offset, bytes, code, .. } => write!(
                 f,
                 "the target refuses the batch of {bytes} bytes at source offset {offset} ({code}); \
-                 raise max.message.bytes of the target topic, then restart"
+                 raise max.message.bytes of the target topic, then `twinlog resolve` it by retry"
             ),
-            Self::Refused { offset, code, message } => {
+            Self::Refused { offset, code, message, .. } => {
                 write!(f, "the target refuses the batch at source offset {offset} ({code}")?;
                 if !message.is_empty() {
                     write!(f, ": {message}")?;
                 }
-                f.write_str("); change the target topic's settings, then restart")
+                f.write_str("); change the target topic's settings, then `twinlog resolve` it by retry")
             }
             Self::Gap { from, to } => write!(
                 f,
                 "the source deleted offsets {from} up to {to} before they were copied; \
-                 they cannot be had any more"
+                 they cannot be had any more; `twinlog resolve` it by skip-gap to go on behind them"
             ),
             Self::SourceTruncated { copied, end } => write!(
                 f,
                 "the source's log ends or parts at {end}, below the copied position {copied}: \
-                 an unclean leader election took records back that the target has"
+                 an unclean leader election took records back that the target has; `twinlog resolve` it by accept to keep \
+                 them and go on from there, or by resync to copy it anew"
             ),
-            Self::Recreated => f.write_str("the source topic was deleted and made again; its offsets start anew"),
-            Self::SourceDeleted => f.write_str("the source topic is gone; the mirror keeps what was copied"),
-            Self::Unsupported { offset } => write!(
+            Self::Recreated => f.write_str(
+                "the source topic was deleted and made again; its offsets start anew; `twinlog resolve` it by recreate to \
+                 delete the mirror and copy it anew, or by accept to copy behind what the mirror holds",
+            ),
+            Self::SourceDeleted => f.write_str(
+                "the source topic is gone; the mirror keeps what was copied; `twinlog resolve` it by accept to leave it so",
+            ),
+            Self::Unsupported { offset, .. } => write!(
                 f,
-                "the batch at source offset {offset} has an unknown compression codec, which this version does not copy"
+                "the batch at source offset {offset} has an unknown compression codec, which this version does not copy; \
+                 `twinlog resolve` it by skip-gap to leave it out"
             ),
-            Self::Unreadable { offset, message } => {
-                write!(f, "the batch at source offset {offset} must be opened and cannot be: {message}")
-            }
+            Self::Unreadable { offset, message, .. } => write!(
+                f,
+                "the batch at source offset {offset} must be opened and cannot be: {message}; \
+                 `twinlog resolve` it by skip-gap to leave it out"
+            ),
             Self::Claimed { owner } => write!(
                 f,
                 "the target topic is a mirror of link {owner}; rename this link's mirror or exclude the topic, or \
@@ -193,7 +212,7 @@ impl fmt::Display for Halt {
             Self::MirrorSettings { setting, value, wanted } => write!(
                 f,
                 "the target topic has {setting}={value}, with which the target changes what is written to it; \
-                 set {setting}={wanted}, then restart"
+                 set {setting}={wanted}, then `twinlog resolve` it by retry"
             ),
         }
     }

@@ -89,7 +89,7 @@ impl Intake {
             return Verdict::Skip(position.max(next));
         }
         if meta.codec().is_none() {
-            return Verdict::Halt(Halt::Unsupported { offset: base });
+            return Verdict::Halt(Halt::Unsupported { offset: base, next });
         }
         let is_whole = meta.is_dense() && base >= position;
         if is_whole && !meta.is_append_time() {

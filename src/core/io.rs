@@ -8,12 +8,13 @@ use twinlog_wire::batch::BatchMeta;
 use twinlog_wire::error_code::ErrorCode;
 
 use crate::batch::{Aborted, FetchedBatch, Repacked, Slot};
-use crate::config::ExistingTopics;
+use crate::config::{ExistingTopics, GapPolicy};
 use crate::halt::Halt;
 use crate::ids::{Producer, SourceOffset, TargetOffset, TopicId};
 use crate::map_record::PartitionKey;
 use crate::moves::Adoption;
 use crate::outbox::Answer;
+use crate::resolution::{Exit, Resolution};
 
 /// A partition's number within its lane, given by [`crate::lane::Lane::add`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +33,8 @@ pub struct PartitionSpec {
     pub target_topic_id: TopicId,
     /// What to do if the target holds records before the first run.
     pub existing: ExistingTopics,
+    /// What to do if the source deletes records before they were copied.
+    pub gap: GapPolicy,
 }
 
 /// Why an administrative request came to nothing.
@@ -278,6 +281,15 @@ pub enum Input {
     TargetOffline(LanePartition, Option<Offline>),
     /// The shell learned from metadata that the partition must stop.
     Stop(LanePartition, Halt),
+    /// Somebody decided how a partition goes on that stopped.
+    Resolve {
+        /// Which partition.
+        partition: LanePartition,
+        /// What was decided; what was carried out is not carried out again.
+        resolution: Resolution,
+        /// What is to be copied by now.
+        spec: PartitionSpec,
+    },
     /// The table says that the partition goes to another lane: [`crate::moves::Order::Release`].
     Release {
         /// Which partition.
@@ -420,6 +432,8 @@ pub enum Event {
     GoesOn(LanePartition, SourceOffset),
     /// The partition stopped.
     Halted(LanePartition, Halt),
+    /// The partition goes on after it stopped, as somebody decided or the link's policy says.
+    Resolved(LanePartition, Exit),
     /// The lane has let go of a partition, and says so in its map.
     Released(PartitionKey, u32),
     /// A partition of another lane is in this lane's map: it can be added.

@@ -259,6 +259,9 @@ impl Lane {
             }
             Input::TargetOffline(id, offline) => self.target_offline(now, id, offline),
             Input::Stop(id, halt) => self.with(now, id, |partition, context| partition.halt(context, halt)),
+            Input::Resolve { partition, resolution, spec } => {
+                self.with(now, partition, |partition, context| partition.resolve_by(context, &resolution, spec));
+            }
             Input::Release { key, to, number } => self.release(now, key, to, number),
             Input::Adopt(key, adoption) => self.adopt(key, *adoption),
             Input::Forget(key) => self.forget(key),
@@ -403,9 +406,13 @@ impl Lane {
             Need::Fence => {}
             Need::FenceAnew => self.bump = true,
             Need::Register => {
-                if let (Some(partition), Some(writer)) = (self.partitions.get(id.0 as usize), &mut self.writer) {
-                    let head = MapRecord::Head(partition.spec().key.clone(), partition.head());
-                    writer.push(&[head], Then::Registered(id));
+                if let (Some(partition), Some(writer)) = (self.partitions.get_mut(id.0 as usize), &mut self.writer) {
+                    let key = partition.spec().key.clone();
+                    let former = partition.take_former_chunks();
+                    let gone = former.map(|number| MapRecord::ChunkGone(key.clone(), number));
+                    let head = MapRecord::Head(key.clone(), partition.head());
+                    let records: Vec<_> = core::iter::once(head).chain(gone).collect();
+                    writer.push(&records, Then::Registered(id));
                 }
             }
             Need::Chunks(behind) => self.want_chunks(id, behind),

@@ -30,6 +30,7 @@ pub mod partition;
 pub mod plans;
 pub mod rebalance;
 pub mod report;
+pub mod resolution;
 pub mod sequence;
 pub mod state_record;
 pub mod status;

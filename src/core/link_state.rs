@@ -8,6 +8,7 @@ use core::fmt;
 
 use crate::map_record::PartitionKey;
 use crate::moves::Place;
+use crate::resolution::Resolution;
 use crate::state_record::{Lanes, StateRecord};
 
 /// More lanes than this no link can have.
@@ -18,6 +19,7 @@ pub const LANES_MAX: u32 = 256;
 pub struct LinkState {
     lanes: Option<Lanes>,
     table: BTreeMap<String, Vec<Place>>,
+    resolutions: BTreeMap<PartitionKey, Resolution>,
 }
 
 /// Why something asked for is not done.
@@ -66,12 +68,29 @@ impl LinkState {
             StateRecord::Table(topic, places) => {
                 self.table.insert(topic, places);
             }
+            StateRecord::Resolution(key, resolution) => {
+                self.resolutions.insert(key, resolution);
+            }
         }
     }
 
     /// How many lanes there are, and are to be.
     pub fn lanes(&self) -> Option<Lanes> {
         self.lanes
+    }
+
+    /// The last decision about each partition that stopped once.
+    pub fn resolutions(&self) -> &BTreeMap<PartitionKey, Resolution> {
+        &self.resolutions
+    }
+
+    /// Writes decisions down, each by its number: one that has been written, or was overtaken, is not written again.
+    pub fn resolve(&self, decisions: &BTreeMap<PartitionKey, Resolution>) -> Vec<StateRecord> {
+        let is_next = |(key, decision): &(&PartitionKey, &Resolution)| {
+            decision.number == self.resolutions.get(*key).map_or(0, |last| last.number) + 1
+        };
+        let new = decisions.iter().filter(is_next);
+        new.map(|(key, decision)| StateRecord::Resolution(key.clone(), decision.clone())).collect()
     }
 
     /// Where a partition is.
@@ -337,6 +356,20 @@ mod tests {
         assert!(state.places().all(|(_, place)| place.lane < 2 && place.from.is_none()));
         assert_eq!(state.to_leave(), 0);
         assert_eq!(state.go_on_shrinking(), []);
+    }
+
+    #[test]
+    fn a_decision_is_written_once() {
+        use crate::resolution::Exit;
+        let mut state = state();
+        let decision = |number| Resolution { number, exit: Exit::Retry, state: "too-large".into(), at_ms: 5 };
+        let first = BTreeMap::from([(key(0), decision(1))]);
+        let written = state.resolve(&first);
+        assert_eq!(take(&mut state, written), 1);
+        assert_eq!(state.resolutions().get(&key(0)), Some(&decision(1)));
+        assert_eq!(state.resolve(&first), []);
+        assert_eq!(state.resolve(&BTreeMap::from([(key(0), decision(3))])), []);
+        assert_eq!(state.resolve(&BTreeMap::from([(key(0), decision(2))])).len(), 1);
     }
 
     #[test]

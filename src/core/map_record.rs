@@ -23,6 +23,7 @@ pub use crate::codec::{BadRecord, FORMAT};
 use crate::codec::{Reader, Writer, number};
 use crate::ids::{Producer, SourceOffset, TargetOffset, TopicId};
 use crate::offset_map::{Extent, Range};
+use crate::resolution::{Lost, LostRange};
 
 /// A record of the map topic. No value is a tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +130,10 @@ pub struct Head {
     pub pruned: Option<Range>,
     /// Ranges since the last chunk.
     pub ranges: Vec<Range>,
+    /// The number of the last decision about it that was carried out, or 0.
+    pub resolved: u64,
+    /// Source offsets that were left out.
+    pub lost: Lost,
 }
 
 /// Older ranges of one partition.
@@ -279,6 +284,14 @@ impl Head {
         out.unsigned(self.chunks);
         out.ranges(self.pruned.as_slice());
         out.ranges(&self.ranges);
+        out.unsigned(self.resolved);
+        out.unsigned(self.lost.offsets);
+        out.unsigned(self.lost.ranges.len() as u64);
+        for range in &self.lost.ranges {
+            out.signed(range.from.0);
+            out.signed(range.to.0);
+            out.signed(range.at_ms);
+        }
     }
 
     fn read(input: &mut Reader<'_>) -> Result<Self, BadRecord> {
@@ -294,8 +307,19 @@ impl Head {
             chunks: input.unsigned()?,
             pruned: input.ranges()?.pop(),
             ranges: input.ranges()?,
+            resolved: input.unsigned()?,
+            lost: Lost { offsets: input.unsigned()?, ranges: lost_ranges(input)? },
         })
     }
+}
+
+fn lost_ranges(input: &mut Reader<'_>) -> Result<Vec<LostRange>, BadRecord> {
+    let count = input.unsigned()?;
+    let mut read = || {
+        let (from, to) = (SourceOffset(input.signed()?), SourceOffset(input.signed()?));
+        Ok(LostRange { from, to, at_ms: input.signed()? })
+    };
+    (0..count).map(|_| read()).collect()
 }
 
 impl Plan {
@@ -386,6 +410,11 @@ mod tests {
                 Range { source_start: SourceOffset(0), target_start: TargetOffset(1), len: 100 },
                 Range { source_start: SourceOffset(101), target_start: TargetOffset(101), len: 700 },
             ],
+            resolved: 300,
+            lost: Lost {
+                offsets: 90,
+                ranges: vec![LostRange { from: SourceOffset(9), to: SourceOffset(99), at_ms: 1_700_000_000_000 }],
+            },
         }
     }
 

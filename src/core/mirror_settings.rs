@@ -376,9 +376,9 @@ mod tests {
             halts,
             [
                 "the target topic has compression.type=zstd, with which the target changes what is written to it; \
-                 set compression.type=producer, then restart",
+                 set compression.type=producer, then `twinlog resolve` it by retry",
                 "the target topic has message.timestamp.type=LogAppendTime, with which the target changes what is \
-                 written to it; set message.timestamp.type=CreateTime, then restart",
+                 written to it; set message.timestamp.type=CreateTime, then `twinlog resolve` it by retry",
             ]
         );
         assert_eq!(found.len(), 3);

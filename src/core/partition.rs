@@ -6,6 +6,8 @@
 //!                                 │                     our marker)    │
 //!                                 └── unknown outcome, 45, 47, old ◄───┘
 //!                                 └── CuttingBack ◄── Scanning: the mirror lost its end
+//!
+//!  Halted ──► Probing, Unfenced, or Parting ──► CuttingBack: somebody decided how it goes on
 //! ```
 //!
 //! There is one way to find out how far the copy is: a marker of ours in the partition, and its log read up to it by
@@ -15,6 +17,7 @@ mod in_map;
 mod leaving;
 mod losing;
 mod remedy;
+mod resolving;
 mod scanning;
 mod sending;
 mod watch;
@@ -24,6 +27,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use self::in_map::Progress;
+use self::resolving::Permit;
 pub(crate) use self::scanning::MARKER_WAIT_MS;
 pub(crate) use self::watch::LOOK_MS;
 use self::watch::Watch;
@@ -40,6 +44,7 @@ use crate::map_state::MappedPartition;
 use crate::offset_map::{Extent, LogStarts, OffsetMap, Range};
 use crate::outbox::{Outbox, Outgoing, Runs};
 use crate::plans::Plans;
+use crate::resolution::Lost;
 use crate::sequence;
 use crate::tail::Tail;
 
@@ -126,6 +131,11 @@ pub enum Phase {
         /// The sequence behind the last batch that is left.
         cursor: Option<Plan>,
     },
+    /// What the source took back from an offset on stays on the mirror: older ranges are read again, to be cut there.
+    Parting {
+        /// That offset.
+        end: SourceOffset,
+    },
     /// Copies.
     Active,
     /// Stopped.
@@ -162,6 +172,16 @@ pub struct Partition {
     outbox: Outbox,
     /// The halt that follows when all before it is copied.
     halt_next: Option<Halt>,
+    /// The last decision about it that was carried out.
+    resolved: u64,
+    /// A decision about the state that it was in: it holds until the source's next answer.
+    permit: Option<Permit>,
+    /// What somebody else wrote may stay.
+    is_tolerant: bool,
+    /// Source offsets that were left out.
+    lost: Lost,
+    /// Chunks of a mirror that was begun anew, which the map still has.
+    former_chunks: core::ops::Range<u64>,
     /// Whether the map has a head of it, or will.
     in_map: bool,
     /// It is to be let go of.
@@ -236,6 +256,11 @@ impl Partition {
             repacking: None,
             outbox: Outbox::default(),
             halt_next: None,
+            resolved: 0,
+            permit: None,
+            is_tolerant: false,
+            lost: Lost::default(),
+            former_chunks: 0..0,
             in_map: head.is_some(),
             leaving: false,
             closing: false,
@@ -275,6 +300,8 @@ impl Partition {
             partition.extent = head.extent;
             partition.leader_epoch = head.leader_epoch;
             partition.verified_epoch = head.verified_epoch;
+            partition.resolved = head.resolved;
+            partition.lost = head.lost;
             for range in &head.ranges {
                 // A head that goes back cannot have been written by this code; its end still holds.
                 if partition.map.append(*range).is_err() {
@@ -300,6 +327,7 @@ impl Partition {
             | Phase::Fencing
             | Phase::Scanning { .. }
             | Phase::CuttingBack { .. }
+            | Phase::Parting { .. }
             | Phase::Released
             | Phase::Active => {}
         }
@@ -312,7 +340,7 @@ impl Partition {
     /// Both ends are known, or could not be had.
     pub fn probed(&mut self, context: &mut Context<'_>, position: SourceOffset, ends: Result<Ends, Failure>) {
         match (&self.phase, ends) {
-            (Phase::Probing, Ok(ends)) => {
+            (Phase::Probing, Ok(ends)) if position == self.fetch_position => {
                 let records = ends.target_end.since(ends.target_start);
                 if self.spec.existing == ExistingTopics::Refuse && records > 0 {
                     return self.halt(context, Halt::TargetNotEmpty { records });
@@ -354,7 +382,9 @@ impl Partition {
     pub fn registered(&mut self, context: &mut Context<'_>) {
         if self.phase == Phase::Registering {
             self.phase = Phase::Unfenced;
-            context.needs.push((context.id, Need::Fence));
+            // Of a mirror that is begun anew the broker knows what was sent under the present epoch.
+            let need = if self.is_tolerant { Need::FenceAnew } else { Need::Fence };
+            context.needs.push((context.id, need));
         }
     }
 
@@ -401,6 +431,7 @@ impl Partition {
             FetchResult::Batches { high_watermark, last_stable, log_start, batches, aborted } => {
                 self.fetch_attempt = 0;
                 self.retrying = None;
+                self.is_over_it();
                 self.high_watermark = Some(high_watermark);
                 self.last_stable = Some(last_stable);
                 self.log_starts(LogStarts { source: log_start, ..self.starts });
@@ -497,7 +528,7 @@ impl Partition {
                 context.out.push_back(Output::Release(slot));
                 let rest: Vec<_> = self.intake.drain().collect();
                 release(context, rest);
-                self.halt_next = Some(Halt::Unreadable { offset: first, message });
+                self.halt_next = Some(Halt::Unreadable { offset: first, next, message });
             }
         }
         self.decide(context);
@@ -541,7 +572,7 @@ impl Partition {
 
     /// Stops for good: everything is let go.
     pub fn halt(&mut self, context: &mut Context<'_>, halt: Halt) {
-        if matches!(self.phase, Phase::Halted(_) | Phase::Released) {
+        if matches!(self.phase, Phase::Halted(_) | Phase::Released) || self.takes_exit(context, &halt) {
             return;
         }
         self.halted_cursor = self.cursor();
@@ -626,7 +657,12 @@ impl Partition {
             Phase::Unfenced => context.needs.push((context.id, Need::Fence)),
             Phase::Scanning { .. } => self.read_on(context),
             Phase::Active => self.advance(context),
-            Phase::Registering | Phase::Fencing | Phase::CuttingBack { .. } | Phase::Halted(_) | Phase::Released => {}
+            Phase::Registering
+            | Phase::Fencing
+            | Phase::CuttingBack { .. }
+            | Phase::Parting { .. }
+            | Phase::Halted(_)
+            | Phase::Released => {}
         }
     }
 

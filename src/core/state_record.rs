@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `lanes` | [`Lanes`]: how many lanes the link has | as long as the link |
 //! | `table/<topic>` | the [`Place`] of each partition of a source topic | as long as the link |
+//! | `resolution/<topic>/<partition>` | the last [`Resolution`] about a partition that stopped | as long as the link |
 //!
 //! Keys are text and values as in the map topic ([`crate::map_record`]).
 
@@ -12,7 +13,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::codec::{BadRecord, Reader, Writer};
+use crate::map_record::PartitionKey;
 use crate::moves::Place;
+use crate::resolution::{Exit, Resolution};
 
 /// A record of the state topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub enum StateRecord {
     Lanes(Lanes),
     /// Where each partition of a source topic is, by its number.
     Table(String, Vec<Place>),
+    /// The last decision about a partition that stopped.
+    Resolution(PartitionKey, Resolution),
 }
 
 /// How many lanes a link has.
@@ -50,6 +55,13 @@ impl StateRecord {
                 }
                 format!("table/{topic}")
             }
+            Self::Resolution(key, resolution) => {
+                out.unsigned(resolution.number);
+                out.text(resolution.exit.name());
+                out.text(&resolution.state);
+                out.signed(resolution.at_ms);
+                format!("resolution/{}/{}", key.topic, key.partition)
+            }
         };
         (key.into_bytes(), out.bytes)
     }
@@ -73,10 +85,22 @@ impl StateRecord {
                 }
                 Self::Table(topic.to_string(), places)
             }
+            Some(("resolution", key)) => {
+                let (topic, partition) = key.split_once('/').ok_or(BadRecord { reason: "key without a partition" })?;
+                let partition = partition.parse().map_err(|_| BadRecord { reason: "key without a partition" })?;
+                let key = PartitionKey { topic: topic.to_string(), partition };
+                Self::Resolution(key, resolution(&mut input)?)
+            }
             _ => return Err(BadRecord { reason: "unknown kind of key, perhaps of a newer twinlog" }),
         };
         if input.rest.is_empty() { Ok(Some(record)) } else { Err(BadRecord { reason: "bytes left over" }) }
     }
+}
+
+fn resolution(input: &mut Reader<'_>) -> Result<Resolution, BadRecord> {
+    let (number, name) = (input.unsigned()?, input.text()?);
+    let exit = Exit::named(&name).ok_or(BadRecord { reason: "unknown way out, perhaps of a newer twinlog" })?;
+    Ok(Resolution { number, exit, state: input.text()?, at_ms: input.signed()? })
 }
 
 #[cfg(test)]
@@ -84,7 +108,7 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    fn samples() -> [StateRecord; 3] {
+    fn samples() -> [StateRecord; 4] {
         let places = vec![
             Place { lane: 0, from: None, number: 0 },
             Place { lane: 255, from: Some(0), number: 1 },
@@ -94,6 +118,10 @@ mod tests {
             StateRecord::Lanes(Lanes { count: 256, wanted: 1 }),
             StateRecord::Table("orders.eu".into(), places),
             StateRecord::Table("empty".into(), vec![]),
+            StateRecord::Resolution(
+                PartitionKey { topic: "orders.eu".into(), partition: 12 },
+                Resolution { number: 3, exit: Exit::SkipGap, state: "gap".into(), at_ms: 1_700_000_000_000 },
+            ),
         ]
     }
 
@@ -112,6 +140,10 @@ mod tests {
             let cut = StateRecord::decode(&key, Some(&value[..len]));
             let whole_entries = [1, 4, 8].contains(&len);
             assert_eq!(cut.is_ok(), whole_entries, "cut to {len}");
+        }
+        let (key, value) = samples()[3].encode();
+        for len in 0..value.len() {
+            assert!(StateRecord::decode(&key, Some(&value[..len])).is_err(), "cut to {len}");
         }
         let (_, lanes) = samples()[0].encode();
         assert!(StateRecord::decode(b"promoted", Some(&lanes)).is_err());

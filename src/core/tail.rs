@@ -147,6 +147,13 @@ impl Tail {
         Found::Own
     }
 
+    /// Goes past a batch that is not ours, and whose place in the log is accepted.
+    pub fn pass(&mut self, batch: &BatchMeta) {
+        self.next_read = TargetOffset(batch.next_offset());
+        self.extent.next_target = self.next_read;
+        self.follows = None;
+    }
+
     /// The source position to go on from.
     pub fn position(&self) -> SourceOffset {
         self.extent.synced

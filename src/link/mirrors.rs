@@ -133,7 +133,7 @@ impl Mirrors {
         }
         self.grow(&mut look).await;
         for (topic, adopted) in &self.adopted {
-            adopted.report(topic, self.config.existing, &mut look);
+            adopted.report(topic, &self.config, &mut look);
         }
         Ok(self.round(&selection, look))
     }

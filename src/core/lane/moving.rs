@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::Lane;
-use crate::config::ExistingTopics;
+use crate::config::{ExistingTopics, GapPolicy};
 use crate::ids::Now;
 use crate::io::{Event, LanePartition, Output, PartitionSpec};
 use crate::map_record::{Came, Head, MapRecord, PartitionKey, PlanList, Released};
@@ -199,5 +199,6 @@ pub(super) fn spec_of(key: PartitionKey, head: &Head) -> PartitionSpec {
         target_topic: head.target_topic.clone(),
         target_topic_id: head.target_topic_id,
         existing: ExistingTopics::Append,
+        gap: GapPolicy::Halt,
     }
 }

@@ -67,7 +67,7 @@ impl Lane {
         let Some(mut reread) = self.reread.take() else { return };
         for (id, behind) in core::mem::take(&mut reread.wanted) {
             // One that stopped meanwhile may be in another lane by now, and its chunks out of this map.
-            let Some(partition) = self.partition(id).filter(|partition| partition.is_truncated()) else { continue };
+            let Some(partition) = self.partition(id).filter(|partition| partition.is_cut()) else { continue };
             let numbers = partition.chunk_numbers_behind(behind);
             let chunks = numbers.map(|number| reread.found.remove(&(id, number)));
             match chunks.collect::<Option<Vec<_>>>() {

@@ -134,6 +134,8 @@ impl Partition {
             chunks: self.next_chunk(),
             pruned: self.map.pruned(),
             ranges: self.map.ranges().to_vec(),
+            resolved: self.resolved,
+            lost: self.lost.clone(),
         }
     }
 

@@ -61,8 +61,12 @@ impl Partition {
             }
             Phase::Active => self.left(context),
             // A lost end is cut back first: the other lane goes on from what the map says.
-            Phase::Unfenced | Phase::Fencing | Phase::Scanning { .. } | Phase::CuttingBack { .. } | Phase::Released => {
-            }
+            Phase::Unfenced
+            | Phase::Fencing
+            | Phase::Scanning { .. }
+            | Phase::CuttingBack { .. }
+            | Phase::Parting { .. }
+            | Phase::Released => {}
         }
     }
 

@@ -13,9 +13,14 @@ use crate::io::{Event, Output, ReadResult};
 use crate::offset_map::{LogStarts, OffsetMap, Range};
 
 impl Partition {
-    /// Whether the mirror lost its end and the copy has not gone on from what is left.
+    /// Whether it is looked for what is left of a mirror that lost its end.
     pub fn is_truncated(&self) -> bool {
-        self.search.is_some() || matches!(self.phase, Phase::CuttingBack { .. })
+        self.search.is_some()
+    }
+
+    /// Whether its map is to be cut, so that older ranges may be wanted.
+    pub fn is_cut(&self) -> bool {
+        self.search.is_some() || matches!(self.phase, Phase::CuttingBack { .. } | Phase::Parting { .. })
     }
 
     /// The log ends at `end`, or is not what was written below it.
@@ -113,6 +118,9 @@ impl Partition {
         if self.search.is_some() && matches!(self.phase, Phase::Scanning { .. }) {
             self.reread = chunks;
             self.read_on(context);
+        } else if let Phase::Parting { end } = self.phase {
+            self.reread = chunks;
+            self.part(context, end);
         }
     }
 

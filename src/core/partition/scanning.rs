@@ -28,9 +28,12 @@ impl Partition {
     pub fn may_be_written_to(&self) -> bool {
         match &self.phase {
             Phase::Probing | Phase::Registering | Phase::Released => false,
-            Phase::Unfenced | Phase::Fencing | Phase::Scanning { .. } | Phase::CuttingBack { .. } | Phase::Active => {
-                true
-            }
+            Phase::Unfenced
+            | Phase::Fencing
+            | Phase::Scanning { .. }
+            | Phase::CuttingBack { .. }
+            | Phase::Parting { .. }
+            | Phase::Active => true,
             Phase::Halted(halt) => self.in_map && *halt != Halt::TargetRecreated,
         }
     }
@@ -141,6 +144,7 @@ impl Partition {
                             return self.scanned(context, marker, tail);
                         }
                         Found::Marker(_) => {}
+                        Found::Foreign(_) if self.is_tolerant => tail.pass(batch),
                         Found::Foreign(found) => {
                             return self.halt(context, Halt::Diverged { expected, found });
                         }
@@ -223,6 +227,9 @@ impl Partition {
             let (copied, start) = (self.extent.next_target, tail.extent.next_target);
             return self.halt(context, Halt::TargetTrimmed { copied, start });
         }
+        if self.takes_beginning(context) {
+            return;
+        }
         let position = tail.position();
         self.map = tail.map;
         self.extent = tail.extent;
@@ -253,6 +260,7 @@ impl Partition {
             self.fetch_epoch = self.leader_epoch;
         }
         self.phase = Phase::Active;
+        self.is_tolerant = false;
         if self.halt_in_map {
             self.halt_in_map = false;
             context.needs.push((context.id, Need::Halt));

@@ -171,7 +171,7 @@ impl Partition {
     /// Deals with the oldest failure, once nothing is in flight. `went_alone`: nothing else was.
     fn failed(&mut self, context: &mut Context<'_>, went_alone: bool) {
         let Some((batch, answer)) = self.outbox.failure() else { return };
-        let (offset, bytes) = (batch.first(), batch.bytes);
+        let (offset, next, bytes) = (batch.first(), batch.source_end, batch.bytes);
         let failure = match answer {
             Answer::Stored { .. } => return,
             Answer::Lost => Failure::Lost,
@@ -191,11 +191,11 @@ impl Partition {
                 ) =>
             {
                 let Failure::Code(code) = failure else { return };
-                self.halt(context, Halt::TooLarge { offset, bytes, code });
+                self.halt(context, Halt::TooLarge { offset, next, bytes, code });
             }
             Remedy::Halt => {
                 let Failure::Code(code) = failure else { return };
-                self.halt(context, Halt::Refused { offset, code, message });
+                self.halt(context, Halt::Refused { offset, next, code, message });
             }
             Remedy::Resend { certain: false } if went_alone => self.resolve(context),
             Remedy::Resend { certain } => {

@@ -120,7 +120,7 @@ impl Partition {
             (Phase::Unfenced | Phase::Fencing, None) => WaitsFor::Fence,
             (_, Some(failure)) => WaitsFor::Retrying(failure),
             (Phase::Probing, None) => WaitsFor::Ends,
-            (Phase::Registering | Phase::CuttingBack { .. }, None) => WaitsFor::Map,
+            (Phase::Registering | Phase::CuttingBack { .. } | Phase::Parting { .. }, None) => WaitsFor::Map,
             (Phase::Scanning { .. }, None) => WaitsFor::Marker,
             (Phase::Active | Phase::Halted(_) | Phase::Released, None) => match self.outbox.in_flight() {
                 _ if self.outbox.is_empty() => WaitsFor::Source,

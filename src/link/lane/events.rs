@@ -37,6 +37,10 @@ impl Events {
                 let (topic, partition) = name(id);
                 tracing::info!(link, lane, topic, partition, "Reading the mirror's tail to find out what is there.");
             }
+            Event::Resolved(id, exit) => {
+                let (topic, partition) = name(id);
+                tracing::warn!(link, lane, topic, partition, by = exit.name(), "A partition that stopped goes on.");
+            }
             Event::GaveWay(id, position) => {
                 let (topic, partition) = name(id);
                 tracing::warn!(
@@ -196,7 +200,9 @@ pub(super) fn status(partition: &Partition, core: &Lane, lane: u16, short_of_bud
         }
         Phase::Probing | Phase::Registering => (Standing::Waiting, "beginning", None),
         Phase::Unfenced | Phase::Fencing => (Standing::Waiting, "fencing", None),
-        Phase::Scanning { .. } | Phase::CuttingBack { .. } => (Standing::Waiting, "recovering", None),
+        Phase::Scanning { .. } | Phase::CuttingBack { .. } | Phase::Parting { .. } => {
+            (Standing::Waiting, "recovering", None)
+        }
         Phase::Released => (Standing::Waiting, "moving", None),
         Phase::Active => match progress.retrying {
             Some(failure) => (Standing::Waiting, "retrying", Some(words(failure))),

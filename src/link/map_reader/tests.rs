@@ -9,6 +9,7 @@ use twinlog_core::map_record::{Came, Chunk, FORMAT, Head, MapRecord, PartitionKe
 use twinlog_core::map_state::MappedPartition;
 use twinlog_core::offset_map::{Extent, OffsetMap, Range};
 use twinlog_core::plans::Plans;
+use twinlog_core::resolution::Lost;
 use twinlog_wire::batch::{BatchMeta, Codec, ControlType, Entry};
 use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
 use twinlog_wire::patch::Stamp;
@@ -49,6 +50,8 @@ fn head(chunks: u64, ranges: Vec<Range>) -> Head {
         chunks,
         pruned: None,
         ranges,
+        resolved: 0,
+        lost: Lost::default(),
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 use twinlog_client::metadata::Topic;
 use twinlog_client::{ErrorCode, Metadata, Side};
-use twinlog_core::config::ExistingTopics;
+use twinlog_core::config::LinkConfig;
 use twinlog_core::halt::Halt;
 use twinlog_core::ids::TopicId;
 use twinlog_core::io::PartitionSpec;
@@ -143,7 +143,7 @@ impl Adopted {
     }
 
     /// Adds its partitions to a round, as to be copied or as stopped.
-    pub(super) fn report(&self, topic: &str, existing: ExistingTopics, look: &mut Look) {
+    pub(super) fn report(&self, topic: &str, config: &LinkConfig, look: &mut Look) {
         if let Some(halt) = self.end.as_ref().or(self.settings.halt.as_ref()) {
             look.stop(topic, self.wanted, halt);
             return;
@@ -154,7 +154,8 @@ impl Adopted {
                 source_topic_id: self.source_id,
                 target_topic: self.target_topic.clone(),
                 target_topic_id: self.target_id,
-                existing,
+                existing: config.existing,
+                gap: config.gap,
             });
         }
     }

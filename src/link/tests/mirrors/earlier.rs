@@ -8,6 +8,7 @@ use twinlog_client::{Cluster, Purpose, Side};
 use twinlog_core::ids::{SourceOffset, TargetOffset, TopicId};
 use twinlog_core::map_record::{Head, MapRecord, PartitionKey};
 use twinlog_core::offset_map::Extent;
+use twinlog_core::resolution::Lost;
 use twinlog_link::names;
 use twinlog_testcontainers::Produce;
 use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
@@ -29,6 +30,8 @@ async fn map(link: &str, topic: &str, target_topic_id: TopicId) {
         chunks: 0,
         pruned: None,
         ranges: Vec::new(),
+        resolved: 0,
+        lost: Lost::default(),
     };
     let key = PartitionKey { topic: topic.to_owned(), partition: 0 };
     let (key, value) = MapRecord::Head(key, head).encode();

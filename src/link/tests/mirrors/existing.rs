@@ -63,7 +63,7 @@ async fn a_topic_that_would_change_the_bytes_is_not_written_to() {
     assert_eq!(
         round.stops[0].1.to_string(),
         "the target topic has compression.type=zstd, with which the target changes what is written to it; \
-         set compression.type=producer, then restart"
+         set compression.type=producer, then `twinlog resolve` it by retry"
     );
     KIT.target().alter_config("squeezed", &[("compression.type", "producer")], &[]).unwrap();
     let round = mirrors.sync().await.unwrap();

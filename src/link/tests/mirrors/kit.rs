@@ -8,7 +8,7 @@ use kafka_protocol::messages::CreateAclsRequest;
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::protocol::StrBytes;
 use twinlog_client::{Address, Cluster, DialConfig, Side};
-use twinlog_core::config::{ExistingTopics, FetchConfig, Intervals, LinkConfig, Members, Timestamps};
+use twinlog_core::config::{ExistingTopics, FetchConfig, GapPolicy, Intervals, LinkConfig, Members, Timestamps};
 use twinlog_core::topics::TopicRules;
 use twinlog_link::map_topic::ensure_map_topic;
 use twinlog_link::mirrors::{Mirrors, Round};
@@ -73,6 +73,7 @@ pub(crate) fn link(include: &[&str], rename: &str) -> LinkConfig {
             rename: rename.parse().unwrap(),
         },
         existing: ExistingTopics::Refuse,
+        gap: GapPolicy::default(),
         timestamps: Timestamps::Append,
         replication_factor: None,
         lanes: 2,

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use twinlog_client::admin::{IsolationLevel, NewTopic, OffsetAt, ProducerId, TopicPartition};
 use twinlog_client::{Address, Cluster, DialConfig, Purpose, Result, Side};
 use twinlog_core::config::{
-    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, Intervals, LinkConfig, Members, Timestamps,
+    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, GapPolicy, Intervals, LinkConfig, Members, Timestamps,
 };
 use twinlog_core::topics::TopicRules;
 use twinlog_link::environment::Environment;
@@ -45,6 +45,7 @@ pub(crate) fn setup(link: &str, topic: &str) -> LinkSetup {
             rename: "{topic}.twin".parse().unwrap(),
         },
         existing: ExistingTopics::Refuse,
+        gap: GapPolicy::default(),
         timestamps: Timestamps::default(),
         replication_factor: None,
         lanes: 2,

@@ -5,6 +5,7 @@ use twinlog_client::admin::{ProducerId, TopicPartition};
 use twinlog_core::ids::{Producer, SourceOffset, TargetOffset};
 use twinlog_core::map_record::{Came, Chunk, Head, LinkRecord, MapRecord, PartitionKey, Plan, PlanList, Released};
 use twinlog_core::offset_map::{Extent, Range};
+use twinlog_core::resolution::Lost;
 use twinlog_link::names;
 use twinlog_link::supervisor::LinkSetup;
 use twinlog_wire::batch::Codec;
@@ -143,6 +144,8 @@ impl Written {
             chunks,
             pruned: None,
             ranges,
+            resolved: 0,
+            lost: Lost::default(),
         };
         MapRecord::Head(self.key(), head)
     }
