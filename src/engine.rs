@@ -6,15 +6,17 @@ mod run;
 use std::time::Duration;
 
 use twinlog_core::config::{ClusterConfig, Config, LinkConfig, LinkName};
-use twinlog_core::report::{CheckReport, Failure, LanesChange, TranslateAnswer, VerifyProgress, VerifyReport};
+use twinlog_core::report::{
+    CheckReport, Failure, LanesChange, ResolveReport, TranslateAnswer, VerifyProgress, VerifyReport,
+};
 use twinlog_core::topics::Pattern;
 use twinlog_link::check::Addresses;
 use twinlog_link::environment::Environment;
-use twinlog_link::lanes;
 pub(crate) use twinlog_link::lanes::Change;
 use twinlog_link::status::Seen;
 use twinlog_link::supervisor::LinkSetup;
 pub(crate) use twinlog_link::translate::Question;
+use twinlog_link::{lanes, resolve};
 
 pub(crate) use self::run::{explain, run};
 
@@ -79,6 +81,31 @@ pub(crate) async fn verify(
 /// The lanes of a link, from the target alone.
 pub(crate) async fn lanes(link: NamedLink<'_>) -> Result<lanes::Seen, Failure> {
     lanes::lanes(&link.setup()?).await
+}
+
+/// A decision about partitions that stopped which is not written yet; [`ResolvePlan::carry_out`] writes it.
+pub(crate) struct ResolvePlan {
+    setup: LinkSetup,
+    planned: resolve::Planned,
+}
+
+/// What a decision would do; nothing is written.
+pub(crate) async fn plan_resolve(link: NamedLink<'_>, wish: &resolve::Wish) -> Result<ResolvePlan, Failure> {
+    let setup = link.setup()?;
+    let planned = resolve::plan(&setup, wish).await?;
+    Ok(ResolvePlan { setup, planned })
+}
+
+impl ResolvePlan {
+    /// What it comes to.
+    pub(crate) fn report(&self) -> &ResolveReport {
+        &self.planned.report
+    }
+
+    /// Writes it, and waits for so long at the most until it is carried out.
+    pub(crate) async fn carry_out(self, wait: Duration) -> Result<resolve::Waited, Failure> {
+        self.planned.carry_out(&self.setup, wait).await
+    }
 }
 
 /// A change of a link's lanes that is planned; [`LanesPlan::carry_out`] does it.

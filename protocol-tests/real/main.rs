@@ -25,6 +25,7 @@ mod pair;
 mod pruning;
 mod refusals;
 mod relay;
+mod resolving;
 mod segments;
 mod shapes;
 mod slow;

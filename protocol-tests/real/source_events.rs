@@ -6,8 +6,10 @@ use std::sync::Arc;
 use twinlog_testcontainers::{ClusterSpec, Isolation, Produce, eventually};
 
 use crate::ask::end;
+use crate::map::assert_map;
 use crate::pair::{LONG, Link, Pair, SHARED, assert_runs, drain, turn};
 use crate::refusals::{assert_not_caught_up, stop_line};
+use crate::resolving::resolve;
 
 /// Given a link that is down, when the source deletes records of one partition that were not copied, then that one
 /// stops as a gap by both offsets, the other catches up, and nothing is written behind the gap.
@@ -63,8 +65,9 @@ fn a_topic_that_is_deleted_and_made_again_is_told_apart() {
 }
 
 /// The leader of the source is killed when it alone has the newest records, which are copied: the other replica leads
-/// on without them and takes so many others.
-fn takes_records_back(name: &str, is_down: bool, others: u64) {
+/// on without them and takes so many others. Then somebody decides how it goes on; answers how many records the mirror
+/// has in the end.
+fn takes_records_back(name: &str, is_down: bool, others: u64, by: &str) -> u64 {
     let _turn = turn();
     let source = ClusterSpec::new().brokers(3).start().expect("the source starts");
     let pair = Pair { source: Arc::new(source), target: Arc::clone(&SHARED.target) };
@@ -119,18 +122,26 @@ fn takes_records_back(name: &str, is_down: bool, others: u64) {
     let copied = link.target().digest(name, Isolation::ReadUncommitted).expect("read");
     assert!(copied[&0].count == 3_500 && copied[&0].last < Some(mirrored), "{copied:?}");
     assert_not_caught_up(&link, name, 0, "source-truncated");
+
+    resolve(&link, name, by);
+    link.catch_up();
+    if by == "resync" {
+        link.assert_twins(name, name);
+        assert_map(&link, name, name);
+    }
+    link.target().digest(name, Isolation::ReadCommitted).expect("read")[&0].count
 }
 
 /// Given a link that runs, when the source loses copied records and is shorter than the mirror, then the partition
-/// stops by both offsets.
+/// stops by both offsets; accepted, it keeps them and goes on with what came instead.
 #[test]
 fn a_source_that_takes_copied_records_back_stops_its_partition() {
-    takes_records_back("shorter", false, 300);
+    assert_eq!(takes_records_back("shorter", false, 300, "accept"), 3_500 + 300);
 }
 
 /// Given a link that is down, when the source loses copied records and has more of others since, so that only the
-/// leader's epoch tells, then the same.
+/// leader's epoch tells, then the same; emptied, it is the source's twin.
 #[test]
 fn a_source_that_took_records_back_meanwhile_is_found_by_the_leader_s_epoch() {
-    takes_records_back("longer", true, 4_000);
+    assert_eq!(takes_records_back("longer", true, 4_000, "resync"), 2_000 + 4_000);
 }

@@ -4,12 +4,14 @@
 mod bench;
 mod check;
 mod demo;
+mod doing;
 mod exit;
 pub(crate) mod failure;
 mod lanes;
 mod live;
 mod numbers;
 mod output;
+mod resolve;
 mod run;
 mod signals;
 mod status;
@@ -53,6 +55,7 @@ enum Verb {
     Status(status::StatusArguments),
     Translate(translate::TranslateArguments),
     Verify(verify::VerifyArguments),
+    Resolve(resolve::ResolveArguments),
     Lanes(lanes::LanesArguments),
     Check(check::CheckArguments),
     Bench(bench::BenchArguments),
@@ -63,7 +66,7 @@ enum Verb {
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Run", &["run"]),
     ("Look", &["status", "translate", "verify"]),
-    ("Move", &["lanes"]),
+    ("Decide", &["resolve", "lanes"]),
     ("Set up", &["check", "bench", "demo"]),
 ];
 
@@ -165,6 +168,7 @@ fn start(arguments: Arguments) -> Result<Exit, Failures> {
             Verb::Status(arguments) => status::run(&context()?, arguments).await,
             Verb::Translate(arguments) => translate::run(&context()?, arguments).await,
             Verb::Verify(arguments) => verify::run(&context()?, arguments).await,
+            Verb::Resolve(arguments) => resolve::run(&context()?, arguments).await,
             Verb::Lanes(arguments) => lanes::run(&context()?, arguments).await,
             Verb::Check(arguments) => check::run(&context()?, arguments).await,
             Verb::Bench(arguments) => bench::run(&context()?, arguments).await,

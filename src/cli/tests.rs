@@ -23,6 +23,8 @@ pub(super) fn partition(topic: &str, partition: i32) -> PartitionStatus {
         last_stable_offset: Some(100),
         records: 0,
         bytes: 0,
+        lost: 0,
+        decision: None,
     }
 }
 

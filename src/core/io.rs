@@ -303,6 +303,8 @@ pub enum Input {
     Adopt(PartitionKey, Box<Adoption>),
     /// Another lane has it: what is left of it leaves the map ([`crate::moves::Order::Forget`]).
     Forget(PartitionKey),
+    /// The source has no such partition any more, and its mirror was deleted: nothing of it stays in the map.
+    Gone(PartitionKey),
     /// Finish what is in flight, write progress, end.
     Drain,
 }

@@ -265,6 +265,7 @@ impl Lane {
             Input::Release { key, to, number } => self.release(now, key, to, number),
             Input::Adopt(key, adoption) => self.adopt(key, *adoption),
             Input::Forget(key) => self.forget(key),
+            Input::Gone(key) => self.gone(key),
             Input::Drain => self.draining = true,
         }
         self.settle(now);

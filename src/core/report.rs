@@ -3,6 +3,7 @@
 //! The JSON form is these types as they stand, so a field's name here is part of the interface.
 
 mod lanes;
+mod resolve;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,6 +12,7 @@ use core::fmt;
 use serde::Serialize;
 
 pub use self::lanes::{ChangeProgress, LaneMove, LaneReport, LanesChange, LanesReport, LinkLanes};
+pub use self::resolve::{ResolveReport, ResolveRow};
 use crate::status::LinkStatus;
 
 /// Why a verb ended without its answer, and what to do about it.

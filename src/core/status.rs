@@ -53,6 +53,26 @@ pub struct PartitionStatus {
     pub records: u64,
     /// Bytes of batches written to the target since the link was started.
     pub bytes: u64,
+    /// Source offsets that were left out because they could not be had or copied, as somebody decided or the link's
+    /// policy says.
+    pub lost: u64,
+    /// The last decision about how the partition goes on after it stopped; only `twinlog status` looks it up.
+    pub decision: Option<Decision>,
+}
+
+/// What somebody decided about a partition that stopped, by `twinlog resolve`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// Which decision about the partition it is, counted from 1.
+    pub number: u64,
+    /// The way out: `retry`, `skip-gap`, `accept`, `resync`, `recreate`.
+    pub by: String,
+    /// Name of the state that it was in.
+    pub state: String,
+    /// When it was decided, in ms since 1970.
+    pub at_ms: i64,
+    /// Whether it was carried out.
+    pub carried_out: bool,
 }
 
 impl PartitionStatus {
@@ -113,6 +133,8 @@ mod tests {
             last_stable_offset: None,
             records: 0,
             bytes: 0,
+            lost: 0,
+            decision: None,
         };
         assert_eq!(partition.lag(), None);
         partition.high_watermark = Some(10);

@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use twinlog_client::{Cluster, Connection, Error};
 use twinlog_core::config::{FetchConfig, Timestamps};
 use twinlog_core::ids::{Now, TopicId};
-use twinlog_core::io::{Failure, Input, LanePartition, Output, Over};
+use twinlog_core::io::{Event, Failure, Input, LanePartition, Output, Over};
 use twinlog_core::lane::{Lane, LaneConfig};
 use twinlog_core::link_state::LinkState;
 use twinlog_core::map_record::PartitionKey;
@@ -284,6 +284,9 @@ impl LaneShell {
             }
             Output::Release(slot) => self.slots.release(slot),
             Output::Event(event) => {
+                if matches!(event, Event::Resolved(..)) {
+                    self.intake.look_up_again();
+                }
                 self.table.hear(&event, &self.setup, &self.sender);
                 self.events.log(&event, &self.core, self.intake.is_short_of_budget());
             }

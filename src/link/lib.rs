@@ -23,6 +23,7 @@ pub mod names;
 mod own_lanes;
 mod placing;
 pub mod reach;
+pub mod resolve;
 pub mod same_cluster;
 pub mod state;
 pub mod status;

@@ -23,6 +23,7 @@ use twinlog_core::config::LinkConfig;
 use twinlog_core::halt::Halt;
 use twinlog_core::io::PartitionSpec;
 use twinlog_core::map_record::PartitionKey;
+use twinlog_core::resolution::Resolution;
 use twinlog_core::topics::{Mirror, Selection, is_legal_topic_name};
 
 use self::adopted::{Absence, Adopted, keys};
@@ -48,6 +49,8 @@ pub struct Mirrors {
     refused: BTreeMap<String, Refused>,
     /// Source topics that the map does not know. Only this link's own lanes could add them, after they were adopted.
     unmapped: BTreeSet<String>,
+    /// What was decided about partitions that stopped.
+    resolutions: Resolutions,
     /// The problems of the round before.
     told: BTreeSet<TopicProblem>,
 }
@@ -103,8 +106,19 @@ impl Mirrors {
             adopted: BTreeMap::new(),
             refused: BTreeMap::new(),
             unmapped: BTreeSet::new(),
+            resolutions: Resolutions::default(),
             told: BTreeSet::new(),
         }
+    }
+
+    /// What was decided about partitions that stopped. Their topics are looked at as if for the first time.
+    pub fn decided(&mut self, resolutions: &Resolutions) {
+        for topic in new_topics(&self.resolutions, resolutions) {
+            self.adopted.remove(&topic);
+            self.refused.remove(&topic);
+            self.unmapped.remove(&topic);
+        }
+        self.resolutions = Arc::clone(resolutions);
     }
 
     /// One round: metadata of both sides, topics selected, missing mirrors and partitions created. The map topic must
@@ -202,6 +216,15 @@ impl Mirrors {
         self.told = look.problems;
         Round { partitions: look.partitions, stops: look.stops.into_iter().collect(), held, problems }
     }
+}
+
+/// The last decision about each partition that stopped once.
+pub type Resolutions = Arc<BTreeMap<PartitionKey, Resolution>>;
+
+/// The topics of which something was decided since.
+pub(crate) fn new_topics(before: &Resolutions, now: &Resolutions) -> BTreeSet<String> {
+    let new = now.iter().filter(|(key, resolution)| before.get(*key) != Some(*resolution));
+    new.map(|(key, _)| key.topic.clone()).collect()
 }
 
 /// The topic that an include names if it is no pattern.

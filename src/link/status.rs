@@ -9,9 +9,11 @@ use twinlog_core::halt::Halt;
 use twinlog_core::link_state::{LinkState, spread};
 use twinlog_core::map_record::PartitionKey;
 use twinlog_core::report::Failure;
-use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
+use twinlog_core::resolution::Resolution;
+use twinlog_core::status::{Decision, LinkStatus, PartitionStatus, Standing};
 
 use crate::map_reader::{MirrorEnd, PartitionMap, Snapshot, Wanted, snapshot};
+use crate::resolve::is_carried_out;
 use crate::state::look::look;
 use crate::supervisor::LinkSetup;
 
@@ -48,7 +50,8 @@ pub async fn status(setup: &LinkSetup) -> Result<Seen, Failure> {
     let mut rows = BTreeMap::new();
     for partition in mapped {
         let facts = source.as_ref().map(|source| source.of(&partition, ends.get(&partition.key)));
-        rows.insert(partition.key.clone(), row(partition, facts));
+        let decision = state.resolutions().get(&partition.key);
+        rows.insert(partition.key.clone(), row(partition, facts, decision));
     }
     // The state knows best how many lanes there are; the map has room for more after some have gone.
     let lanes = state.lanes().map_or(lanes, |known| known.count);
@@ -182,13 +185,17 @@ fn not_begun(
         last_stable_offset: ends.map(|ends| ends.last_stable),
         records: 0,
         bytes: 0,
+        lost: 0,
+        decision: None,
     }
 }
 
 /// A partition that the map knows. Without `source` the source is out of reach.
-fn row(partition: PartitionMap, source: Option<SourceFacts>) -> PartitionStatus {
+fn row(partition: PartitionMap, source: Option<SourceFacts>, decision: Option<&Resolution>) -> PartitionStatus {
     let synced = partition.extent.synced.0;
     let (standing, state, detail) = judge(&partition, source);
+    let decision = decision.map(|decision| decided(decision, partition.resolved));
+    let detail = detail.or_else(|| words(decision.as_ref(), partition.lost.offsets));
     let ends = match source {
         Some(SourceFacts::There { ends, .. }) => ends,
         _ => None,
@@ -207,7 +214,30 @@ fn row(partition: PartitionMap, source: Option<SourceFacts>) -> PartitionStatus 
         last_stable_offset: ends.map(|ends| ends.last_stable),
         records: 0,
         bytes: 0,
+        lost: partition.lost.offsets,
+        decision,
     }
+}
+
+fn decided(decision: &Resolution, resolved: u64) -> Decision {
+    Decision {
+        number: decision.number,
+        by: decision.exit.name().to_owned(),
+        state: decision.state.clone(),
+        at_ms: decision.at_ms,
+        carried_out: is_carried_out(decision, Some(resolved)),
+    }
+}
+
+/// What was decided, and what it cost.
+fn words(decision: Option<&Decision>, lost: u64) -> Option<String> {
+    let decided = decision.map(|Decision { by, state, carried_out, .. }| {
+        let done = if *carried_out { "was" } else { "is to be" };
+        format!("it was {state} and {done} resolved by {by}")
+    });
+    let lost = (lost > 0).then(|| format!("{lost} source offsets were left out"));
+    let words: Vec<_> = decided.into_iter().chain(lost).collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 /// The worst that is known of a partition: what the map says, what the mirror shows, what the source shows.
@@ -255,6 +285,7 @@ mod tests {
     use super::*;
     use twinlog_core::ids::{SourceOffset, TargetOffset};
     use twinlog_core::offset_map::{Extent, OffsetMap};
+    use twinlog_core::resolution::{Exit, Lost};
 
     fn partition() -> PartitionMap {
         PartitionMap {
@@ -266,6 +297,8 @@ mod tests {
             map: OffsetMap::new(),
             extent: Extent { synced: SourceOffset(100), next_target: TargetOffset(91) },
             halt: None,
+            resolved: 0,
+            lost: Lost::default(),
             target_start: Some(TargetOffset(0)),
             end: MirrorEnd::Ours,
         }
@@ -327,8 +360,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_decided_is_told() {
+        let mut copied = partition();
+        (copied.resolved, copied.lost.offsets) = (1, 40);
+        let decision = |number| Resolution { number, exit: Exit::SkipGap, state: "gap".into(), at_ms: 5 };
+        let one = row(copied, there(100, 100), Some(&decision(1)));
+        assert_eq!(
+            one.detail.as_deref(),
+            Some("it was gap and was resolved by skip-gap; 40 source offsets were left out")
+        );
+        assert_eq!((one.lost, one.decision.map(|decision| decision.carried_out)), (40, Some(true)));
+        let two = row(partition(), there(100, 100), Some(&decision(1)));
+        assert_eq!(two.detail.as_deref(), Some("it was gap and is to be resolved by skip-gap"));
+    }
+
+    #[test]
     fn without_the_source_what_is_known_stays() {
-        let row = row(partition(), None);
+        let row = row(partition(), None, None);
         assert_eq!((row.standing, row.state.as_str()), (Standing::Waiting, "waiting"));
         assert_eq!((row.synced, row.high_watermark, row.lag()), (Some(100), None, None));
         let unselected = SourceFacts::There { selected: false, ends: None };

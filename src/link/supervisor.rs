@@ -30,7 +30,7 @@ use crate::lane::{LaneSetup, Partitions, Share};
 use crate::lease::Lease;
 use crate::map_topic::{MapTopicError, Memory, ensure_map_topic, memory};
 use crate::members::{Members, MembersSetup, News};
-use crate::mirrors::{Mirrors, Round};
+use crate::mirrors::{Mirrors, Resolutions, Round, new_topics};
 use crate::names::{group, map_topic};
 use crate::own_lanes::{DRAIN, Ended, Next, OwnLanes};
 use crate::placing::Placing;
@@ -229,6 +229,8 @@ struct Running {
     /// None while a round is under way.
     next_round: Option<Instant>,
     partitions: Partitions,
+    /// What was decided before the start: the first round may come before the state is followed.
+    first_resolutions: Resolutions,
     /// Source topics that are to be copied and cannot be yet; the log says why.
     held: BTreeSet<String>,
     /// The source's ends are to be asked for: everything up to them is what is waited for.
@@ -252,7 +254,13 @@ struct Topics {
 impl Topics {
     /// Compares both sides; only what this link has claimed comes back to be copied. With whether there is something
     /// that the group's leader is yet to claim.
-    async fn round(&mut self, config: &LinkConfig, leads: bool) -> Result<(Round, bool), Error> {
+    async fn round(
+        &mut self,
+        config: &LinkConfig,
+        leads: bool,
+        resolutions: &Resolutions,
+    ) -> Result<(Round, bool), Error> {
+        self.mirrors.decided(resolutions);
         let mut round = self.mirrors.sync().await?;
         let target_name = |topic: &str| config.topics.rename.apply(&config.source, topic);
         let is_unclaimed = self.claims.sift(&mut round, leads, target_name).await;
@@ -264,6 +272,8 @@ impl Topics {
 struct RoundDone {
     topics: Topics,
     round: Result<Round, Error>,
+    /// What it knew of what was decided.
+    resolutions: Resolutions,
     /// The group's leader is yet to claim mirrors.
     is_unclaimed: bool,
     /// The source's ends, if they were asked for.
@@ -285,7 +295,7 @@ impl Running {
         let replicas = setup.config.replication_factor;
         let clock = &setup.environment.clock;
         let state_topic = StateTopic::ensure(&target, &setup.name, replicas, clock.clone()).await?;
-        let lanes = begin_state(&setup, &state_topic, &target_metadata).await?;
+        let (lanes, resolutions) = begin_state(&setup, &state_topic, &target_metadata).await?;
         let map_topic_id = ensure_map_topic(&target, &setup.name, lanes, replicas).await?;
         let Memory { producer_expiration_ms, keep_alive_ms } = target.retry(deadline, || memory(&target)).await?;
         let config = LaneConfig {
@@ -357,6 +367,7 @@ impl Running {
             rounds: JoinSet::new(),
             next_round: Some(Instant::now()),
             partitions: Partitions::default(),
+            first_resolutions: resolutions,
             held: BTreeSet::new(),
             wants_ends: false,
             wanted: None,
@@ -372,6 +383,9 @@ impl Running {
 
     /// The state may say something new: lanes find out by themselves what their partitions are.
     fn look_at_state(&mut self) {
+        if self.is_decided() && self.next_round.is_some() {
+            self.next_round = Some(Instant::now());
+        }
         let Some(lanes) = self.placing.state().lanes() else { return };
         if lanes.count != self.count {
             tracing::info!(
@@ -434,8 +448,13 @@ impl Running {
         self.next_round = None;
         let (config, source) = (self.setup.config.clone(), self.setup.source.clone());
         let (wants_ends, leads) = (self.wants_ends, self.leads);
+        let state = self.placing.state();
+        let resolutions = match state.lanes() {
+            Some(_) => Arc::new(state.resolutions().clone()),
+            None => Arc::clone(&self.first_resolutions),
+        };
         self.rounds.spawn(async move {
-            let (round, is_unclaimed) = match topics.round(&config, leads).await {
+            let (round, is_unclaimed) = match topics.round(&config, leads, &resolutions).await {
                 Ok((round, is_unclaimed)) => (Ok(round), is_unclaimed),
                 Err(error) => (Err(error), false),
             };
@@ -443,15 +462,15 @@ impl Running {
                 Ok(round) if wants_ends && !is_unclaimed => Some(ends_of_source(&source, round).await),
                 _ => None,
             };
-            RoundDone { topics, round, is_unclaimed, ends }
+            RoundDone { topics, round, resolutions, is_unclaimed, ends }
         });
     }
 
     fn round_done(&mut self, done: Option<RoundDone>) {
-        let Some(RoundDone { topics, round, is_unclaimed, ends }) = done else { return };
+        let Some(RoundDone { topics, round, resolutions, is_unclaimed, ends }) = done else { return };
         self.topics = Some(topics);
         match round {
-            Ok(round) => self.take_round(round),
+            Ok(round) => self.take_round(round, resolutions),
             Err(error) => {
                 tracing::warn!(link = self.setup.name, %error, "Topics cannot be compared; trying again.");
             }
@@ -471,21 +490,35 @@ impl Running {
             true if self.leads => Duration::ZERO,
             true => AGAIN,
             false if self.wants_ends => AGAIN,
+            false if self.is_decided() => AGAIN,
             false => self.setup.config.intervals.topics,
         };
         self.next_round = Some(Instant::now() + pause);
     }
 
+    /// Whether something was decided that no round has seen yet.
+    fn is_decided(&self) -> bool {
+        let state = self.placing.state();
+        state.lanes().is_some() && state.resolutions() != &*self.partitions.resolutions
+    }
+
     /// Tells the lanes what a round has found.
-    fn take_round(&mut self, round: Round) {
+    fn take_round(&mut self, round: Round, resolutions: Resolutions) {
         for problem in &round.problems {
             tracing::warn!(link = self.setup.name, "{problem}");
         }
         self.held = round.held.into_iter().collect();
-        let Partitions { specs, stops } = &self.partitions;
-        let fresh: Vec<_> = round.partitions.into_iter().filter(|spec| !specs.contains_key(&spec.key)).collect();
+        // What stopped them before counts no more: the round says whether it still does.
+        let decided = new_topics(&self.partitions.resolutions, &resolutions);
+        if !decided.is_empty() {
+            Arc::make_mut(&mut self.partitions.stops).retain(|key, _| !decided.contains(&key.topic));
+            Arc::make_mut(&mut self.partitions.specs).retain(|key, _| !decided.contains(&key.topic));
+        }
+        self.partitions.resolutions = resolutions;
+        let Partitions { specs, stops, .. } = &self.partitions;
+        let fresh: Vec<_> = round.partitions.into_iter().filter(|spec| specs.get(&spec.key) != Some(spec)).collect();
         let stopped: Vec<_> = round.stops.into_iter().filter(|(key, halt)| stops.get(key) != Some(halt)).collect();
-        if fresh.is_empty() && stopped.is_empty() {
+        if fresh.is_empty() && stopped.is_empty() && decided.is_empty() {
             return;
         }
         self.placing.found(fresh.iter().map(|spec| &spec.key));
@@ -559,6 +592,8 @@ impl Running {
             last_stable_offset: None,
             records: 0,
             bytes: 0,
+            lost: 0,
+            decision: None,
         }
     }
 
@@ -689,8 +724,12 @@ impl Running {
 }
 
 /// How many lanes there are, after saying so in the link's state if it is new there: what the configuration names
-/// counts for a new link only.
-async fn begin_state(setup: &LinkSetup, topic: &StateTopic, target: &Metadata) -> Result<u32, LinkError> {
+/// counts for a new link only. And what was decided about partitions that stopped.
+async fn begin_state(
+    setup: &LinkSetup,
+    topic: &StateTopic,
+    target: &Metadata,
+) -> Result<(u32, Resolutions), LinkError> {
     let wanted = u32::from(setup.config.lanes);
     let state = topic.read().await?;
     let lanes = match state.lanes() {
@@ -711,7 +750,7 @@ async fn begin_state(setup: &LinkSetup, topic: &StateTopic, target: &Metadata) -
             "The link has another number of lanes than its configuration names; `twinlog lanes resize` changes it."
         );
     }
-    Ok(lanes.count)
+    Ok((lanes.count, Arc::new(state.resolutions().clone())))
 }
 
 /// The last stable offset of every partition that is to be copied.

@@ -1,7 +1,6 @@
 //! `twinlog lanes move`, `rebalance` and `resize`: the plan first, and then, if it is said so, the change.
 
 use std::io::IsTerminal as _;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,14 +8,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use twinlog_core::link_state::LANES_MAX;
 use twinlog_core::report::{ChangeProgress, Failure, FailureKind, LaneMove, LanesChange};
-use twinlog_core::topics::is_legal_topic_name;
 use twinlog_link::lanes::Waited;
 
 use super::moves;
+use crate::cli::doing::{Doing, TopicPlace};
 use crate::cli::failure::Failures;
 use crate::cli::output::{self, Answer};
 use crate::cli::{Context, Exit};
-use crate::config;
 use crate::engine::{self, Change};
 
 /// Moves a partition, or all of a topic, into another lane
@@ -88,46 +86,6 @@ pub(super) struct ResizeArguments {
     doing: Doing,
 }
 
-#[derive(Debug, Args)]
-struct Doing {
-    /// Do it; needed where there is no terminal
-    #[arg(long)]
-    yes: bool,
-
-    /// How long to wait until it is over; 0 for not at all
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = wait)]
-    wait: Duration,
-}
-
-/// A source topic, or one partition of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct TopicPlace {
-    topic: String,
-    partition: Option<i32>,
-}
-
-impl FromStr for TopicPlace {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (topic, partition) = match text.split_once(':') {
-            Some((topic, partition)) => {
-                let number = partition.parse().ok().filter(|number: &i32| *number >= 0);
-                (topic, Some(number.ok_or("the partition is a number from 0 on, as in orders:3")?))
-            }
-            None => (text, None),
-        };
-        match is_legal_topic_name(topic) {
-            true => Ok(Self { topic: topic.to_owned(), partition }),
-            false => Err(format!("`{topic}` is no topic name")),
-        }
-    }
-}
-
-fn wait(text: &str) -> Result<Duration, String> {
-    if text == "0" { Ok(Duration::ZERO) } else { config::duration(text) }
-}
-
 /// One of the changes, as it was asked for.
 pub(super) trait Wish {
     fn link(&self) -> &str;
@@ -152,9 +110,7 @@ impl Wish for MoveArguments {
     }
 
     fn words(&self) -> String {
-        let TopicPlace { topic, partition } = &self.what;
-        let partition = partition.map(|number| format!(":{number}")).unwrap_or_default();
-        format!("twinlog lanes move {} {topic}{partition} --to {}", self.link, self.to)
+        format!("twinlog lanes move {} {} --to {}", self.link, self.what, self.to)
     }
 }
 
@@ -306,19 +262,6 @@ mod tests {
         let one = LaneMove { topic: "orders".to_owned(), partition: 3, from: 1, to: 0, bytes: Some(1_000) };
         let moves = vec![one];
         LanesChange { link: "dr".to_owned(), progress, lanes_before: 2, lanes_after: 1, moves, moving }
-    }
-
-    #[test]
-    fn topics_and_partitions_are_read() {
-        let place = |text: &str| text.parse::<TopicPlace>();
-        assert_eq!(place("a.b"), Ok(TopicPlace { topic: "a.b".to_owned(), partition: None }));
-        assert_eq!(place("a.b:3"), Ok(TopicPlace { topic: "a.b".to_owned(), partition: Some(3) }));
-        for text in ["", ":3", "orders:", "orders:-1", "orders:x", "orders:3@4", "a b"] {
-            place(text).expect_err(text);
-        }
-        assert_eq!(wait("0"), Ok(Duration::ZERO));
-        assert_eq!(wait("2m"), Ok(Duration::from_secs(120)));
-        wait("60").expect_err("no unit");
     }
 
     #[test]

@@ -171,6 +171,30 @@ impl Lane {
         if self.writer.is_none() || self.is_on_its_way(&key) || matches!(self.known(&key), Known::Held { .. }) {
             return;
         }
+        self.take_out(key);
+    }
+
+    /// A partition that is not there any more, on either side.
+    pub(super) fn gone(&mut self, key: PartitionKey) {
+        if self.writer.is_none() || self.is_on_its_way(&key) {
+            return;
+        }
+        if let Some(partition) = self.find(&key).and_then(|id| self.partitions.get_mut(id.0 as usize)) {
+            if !partition.is_halted() {
+                return;
+            }
+            let remains = MappedPartition { released: None, ..partition.remains(Released { to: 0, number: 0 }) };
+            // Its number stays taken.
+            *partition = Partition::left_before(partition.spec().clone());
+            self.by_key.remove(&key);
+            self.left_under.extend(self.producer.map(|producer| (key.clone(), producer)));
+            self.mapped.insert(key.clone(), remains);
+        }
+        self.came.remove(&key);
+        self.take_out(key);
+    }
+
+    fn take_out(&mut self, key: PartitionKey) {
         let Some(mapped) = self.mapped.remove(&key) else { return };
         let Some(writer) = &mut self.writer else { return };
         // Without its head the chunks count for nobody.

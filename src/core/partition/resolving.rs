@@ -45,6 +45,7 @@ impl Partition {
             return;
         }
         let anew = exit.begins_anew(&resolution.state);
+        let is_another = spec.target_topic_id != self.spec.target_topic_id;
         self.permit = Some(Permit { number, exit, anew, spec });
         match &self.phase {
             Phase::Halted(halt) => {
@@ -56,6 +57,9 @@ impl Partition {
             // It has gone on already, or was never copied.
             _ if exit == Exit::Retry => self.close_permit(),
             Phase::Probing | Phase::Registering if anew => self.close_permit(),
+            // Nothing that was sent to the former mirror can come to this one.
+            Phase::Released => {}
+            _ if anew && is_another => drop(self.takes_beginning(context)),
             // What is in flight may still come: behind a marker nothing can.
             Phase::Active if anew => self.resolve(context),
             _ => {}
@@ -102,7 +106,13 @@ impl Partition {
             (Exit::Accept, Halt::SourceTruncated { end, .. }) if !self.can_part(*end) => return false,
             _ => {}
         }
-        self.resolved = self.permit.take().map_or(self.resolved, |permit| permit.number);
+        let permit = self.permit.take();
+        self.resolved = permit.as_ref().map_or(self.resolved, |permit| permit.number);
+        if permit.is_some_and(|permit| permit.spec.source_topic_id != self.spec.source_topic_id) {
+            // There is no way on with another topic's offsets.
+            self.stops_as(context, Halt::Recreated);
+            return true;
+        }
         context.out.push_back(Output::Event(Event::Resolved(context.id, exit)));
         match (exit, halt) {
             (Exit::SkipGap, halt) => {
@@ -126,6 +136,14 @@ impl Partition {
             }
         }
         true
+    }
+
+    /// It is in another state than the one that was decided on.
+    fn stops_as(&mut self, context: &mut Context<'_>, halt: Halt) {
+        self.let_go_of_all(context);
+        self.phase = Phase::Halted(halt);
+        self.halt_in_map = true;
+        context.needs.push((context.id, Need::Halt));
     }
 
     /// From the first question or marker on, as after a start, with what is known.

@@ -228,5 +228,7 @@ pub(super) fn status(partition: &Partition, core: &Lane, lane: u16, short_of_bud
         last_stable_offset: progress.last_stable.map(|offset| offset.0),
         records: progress.records,
         bytes: progress.bytes,
+        lost: partition.lost().offsets,
+        decision: None,
     }
 }

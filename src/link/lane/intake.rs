@@ -60,6 +60,11 @@ pub(super) struct Intake {
 }
 
 impl Intake {
+    /// A partition has another source topic than before.
+    pub(super) fn look_up_again(&mut self) {
+        self.leaders = SourceLeaders::default();
+    }
+
     /// Sends a request to each broker that has none and leads partitions that want more, and one more to those that are
     /// far away. Whether there was any: if so, there may be more to ask for.
     pub(super) fn fetch_more(

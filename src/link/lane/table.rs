@@ -18,9 +18,11 @@ use twinlog_core::lane::Lane;
 use twinlog_core::link_state::LinkState;
 use twinlog_core::map_record::PartitionKey;
 use twinlog_core::moves::{Adoption, Order, Place, order};
+use twinlog_core::resolution::Exit;
 
 use super::{LaneSetup, Message, tell};
 use crate::map_reader::OtherLane;
+use crate::mirrors::Resolutions;
 
 /// The pause after a read that failed.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -32,6 +34,8 @@ const LONG: Duration = Duration::from_secs(30);
 pub(crate) struct Partitions {
     pub(crate) specs: Arc<BTreeMap<PartitionKey, PartitionSpec>>,
     pub(crate) stops: Arc<BTreeMap<PartitionKey, Halt>>,
+    /// What was decided about those that stopped, before the others were looked at.
+    pub(crate) resolutions: Resolutions,
 }
 
 /// What was read in another lane's map.
@@ -191,6 +195,7 @@ impl Table {
             }
         }
         self.gone.retain(|key, _| self.waits.contains_key(key));
+        self.resolve(now, core);
         self.stop(now, core);
         self.others.retain(|from, other| other.is_none() || adopts.contains_key(from));
         for (from, moves) in adopts {
@@ -227,8 +232,32 @@ impl Table {
         }
     }
 
+    /// Hands on what was decided and not carried out yet.
+    fn resolve(&self, now: Now, core: &mut Lane) {
+        for (key, resolution) in self.partitions.resolutions.iter() {
+            let spec = self.partitions.specs.get(key);
+            if spec.is_none() && resolution.exit == Exit::Recreate && self.is_made_anew(key) {
+                core.handle(now, Input::Gone(key.clone()));
+            }
+            let Some((id, partition)) = core.find(key).and_then(|id| Some((id, core.partition(id)?))) else { continue };
+            if let Some(spec) = spec
+                && partition.resolved() < resolution.number
+            {
+                let (resolution, spec) = (resolution.clone(), spec.clone());
+                core.handle(now, Input::Resolve { partition: id, resolution, spec });
+            }
+        }
+    }
+
+    /// Whether a topic is copied that had this partition before it was made anew.
+    fn is_made_anew(&self, key: &PartitionKey) -> bool {
+        let first = PartitionKey { topic: key.topic.clone(), partition: 0 };
+        self.partitions.specs.contains_key(&first) && !self.partitions.stops.contains_key(&first)
+    }
+
     fn stop(&mut self, now: Now, core: &mut Lane) {
-        self.stopped.retain(|key, _| core.find(key).is_some());
+        let stops = &self.partitions.stops;
+        self.stopped.retain(|key, _| core.find(key).is_some() && stops.contains_key(key));
         for (key, halt) in self.partitions.stops.iter() {
             if let Some(id) = core.find(key)
                 && self.stopped.get(key) != Some(halt)

@@ -13,6 +13,7 @@ use twinlog_core::map_record::{Chunk, PartitionKey};
 use twinlog_core::offset_map::{Extent, OffsetMap};
 use twinlog_core::plans::Plans;
 use twinlog_core::report::{Failure, FailureKind};
+use twinlog_core::resolution::Lost;
 
 use super::walk::Walk;
 use super::{Keep, MapReader, Told};
@@ -62,6 +63,10 @@ pub(crate) struct PartitionMap {
     pub(crate) extent: Extent,
     /// Why it stopped, name and words, if it did.
     pub(crate) halt: Option<(String, String)>,
+    /// The last decision about it that was carried out.
+    pub(crate) resolved: u64,
+    /// Source offsets that were left out.
+    pub(crate) lost: Lost,
     /// Where the mirror's log starts; none if that could not be read.
     pub(crate) target_start: Option<TargetOffset>,
     /// What the mirror's log ends with.
@@ -163,6 +168,8 @@ pub(super) fn assemble(
         map,
         extent: head.extent,
         halt: told.mapped.halt.clone(),
+        resolved: head.resolved,
+        lost: head.lost,
         target_start: None,
         end: MirrorEnd::Ours,
     })

@@ -65,7 +65,8 @@ impl Mirrors {
     async fn never_made(&mut self, mirrors: Vec<Mirror>, look: &mut Look) -> Vec<Mirror> {
         if mirrors.iter().any(|mirror| !self.unmapped.contains(&mirror.source_topic)) {
             let Some(own) = self.own_mirrors(look).await else { return Vec::new() };
-            let new = mirrors.iter().filter(|mirror| !own.contains_key(&mirror.source_topic));
+            let is_new = |topic: &String| own.get(topic).is_none_or(|own| own.begins_anew);
+            let new = mirrors.iter().filter(|mirror| is_new(&mirror.source_topic));
             self.unmapped.extend(new.map(|mirror| mirror.source_topic.clone()));
         }
         let (new, gone): (Vec<_>, Vec<_>) =

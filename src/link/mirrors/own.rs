@@ -1,10 +1,10 @@
-//! Which mirrors earlier runs of this link have copied to, by its map.
+//! Which mirrors earlier runs of this link have copied to, by its map, and which of them are to be begun anew.
 
 use std::collections::BTreeMap;
 
 use twinlog_client::Side;
 use twinlog_core::ids::TopicId;
-use twinlog_core::map_record::Head;
+use twinlog_core::map_record::{Head, PartitionKey};
 use twinlog_core::report::Failure;
 
 use super::{Look, Mirrors, TopicProblem};
@@ -13,9 +13,18 @@ use crate::map_reader::MapReader;
 use crate::names;
 use crate::supervisor::LinkSetup;
 
+/// A mirror that the map knows.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) target_topic: String,
+    pub(super) target_id: TopicId,
+    /// Somebody decided that it begins anew, and that is still to be done.
+    pub(super) begins_anew: bool,
+}
+
 impl Mirrors {
-    /// Name and topic id of the mirror by source topic, for all that is in the map; none if it cannot be read now.
-    pub(super) async fn own_mirrors(&self, look: &mut Look) -> Option<BTreeMap<String, (String, TopicId)>> {
+    /// The mirrors by source topic, for all that is in the map; none if it cannot be read now.
+    pub(super) async fn own_mirrors(&self, look: &mut Look) -> Option<BTreeMap<String, Own>> {
         match self.read_own_mirrors().await {
             Ok(own) => Some(own),
             Err(failure) => {
@@ -27,7 +36,7 @@ impl Mirrors {
         }
     }
 
-    async fn read_own_mirrors(&self) -> Result<BTreeMap<String, (String, TopicId)>, Failure> {
+    async fn read_own_mirrors(&self) -> Result<BTreeMap<String, Own>, Failure> {
         let setup = LinkSetup {
             name: self.link.clone(),
             config: self.config.clone(),
@@ -38,7 +47,17 @@ impl Mirrors {
         // Only heads are looked at: older ranges need not be kept.
         let Some(mut map) = MapReader::open(&setup, Box::new(|_| false)).await? else { return Ok(BTreeMap::new()) };
         map.read().await?;
-        let mirror = |head: &Head| (head.target_topic.clone(), head.target_topic_id);
-        Ok(map.heads().map(|(key, head)| (key.topic.clone(), mirror(head))).collect())
+        let mut all: BTreeMap<String, Own> = BTreeMap::new();
+        for (key, head) in map.heads() {
+            let begins_anew = self.begins_anew(key, head);
+            let own = Own { target_topic: head.target_topic.clone(), target_id: head.target_topic_id, begins_anew };
+            all.entry(key.topic.clone()).or_insert(own).begins_anew |= begins_anew;
+        }
+        Ok(all)
+    }
+
+    fn begins_anew(&self, key: &PartitionKey, head: &Head) -> bool {
+        let decided = self.resolutions.get(key).filter(|resolution| resolution.number > head.resolved);
+        decided.is_some_and(|resolution| resolution.exit.begins_anew(&resolution.state))
     }
 }

@@ -12,6 +12,7 @@ use twinlog_client::{Cluster, Error, Result};
 use twinlog_core::config::ExistingTopics;
 use twinlog_core::halt::Halt;
 use twinlog_core::mirror_settings::{Settings, harmful_settings};
+use twinlog_core::resolution::Exit;
 use twinlog_core::topics::Mirror;
 
 use super::adopted::{Adopted, SettingsFound};
@@ -80,9 +81,10 @@ impl Mirrors {
             let Mirror { source_topic, target_topic } = &mirror;
             let sides = look.source.topics.get(source_topic).zip(look.target.topics.get(target_topic));
             let Some((source, target)) = sides else { continue };
-            let halt = match own.get(source_topic).filter(|(name, _)| name == target_topic) {
-                Some((_, id)) => (*id != target.id_bytes()).then_some(Halt::TargetRecreated),
-                None if self.config.existing == ExistingTopics::Append => None,
+            let halt = match own.get(source_topic).filter(|own| own.target_topic == *target_topic) {
+                Some(own) if own.begins_anew => None,
+                Some(own) => (own.target_id != target.id_bytes()).then_some(Halt::TargetRecreated),
+                None if self.config.existing == ExistingTopics::Append || self.is_accepted(source_topic) => None,
                 None => match records.get(target_topic) {
                     Some(Ok(0)) => None,
                     Some(Ok(records)) => Some(Halt::TargetNotEmpty { records: *records }),
@@ -106,6 +108,13 @@ impl Mirrors {
                 }
             }
         }
+    }
+
+    /// Whether somebody decided that a mirror may hold records before it is begun.
+    fn is_accepted(&self, source_topic: &str) -> bool {
+        let of_topic = self.resolutions.iter().filter(|(key, _)| key.topic == source_topic);
+        let mut exits = of_topic.map(|(_, resolution)| resolution.exit);
+        exits.any(|exit| exit == Exit::Accept)
     }
 
     /// What was refused stays refused as long as both topics are the same ones.
