@@ -63,7 +63,8 @@ Look:
   translate  The target offset of a source offset, or back
   verify     Compare source and target, batch by batch
 
-Move:
+Decide:
+  resolve    Lets a partition go on that stopped
   lanes      Which partitions are copied together; moves them, changes the number of lanes
 
 Set up:

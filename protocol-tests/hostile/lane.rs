@@ -14,6 +14,7 @@ use twinlog_core::io::{
 use twinlog_core::lane::{EpochLimits, Lane, LaneConfig};
 use twinlog_core::map_record::{LinkRecord, PartitionKey};
 use twinlog_core::outbox::Answer;
+use twinlog_core::resolution::{Exit, Resolution};
 use twinlog_wire::batch::BatchMeta;
 use twinlog_wire::error_code::ErrorCode;
 
@@ -324,7 +325,7 @@ impl Driver {
     fn input(&mut self, bytes: &mut Unstructured<'_>) -> Result<Input> {
         let partition = LanePartition(bytes.int_in_range(0..=PARTITIONS)?);
         let key = || spec(partition.0).key;
-        Ok(match bytes.int_in_range(0..=8)? {
+        Ok(match bytes.int_in_range(0..=10)? {
             0 => Input::Drain,
             1 => Input::TargetOffline(
                 partition,
@@ -347,9 +348,18 @@ impl Driver {
                 let from = self.target(bytes)?;
                 Input::MapRead { from, result: self.map_read(bytes, from)? }
             }
-            _ => {
+            8 => {
                 let from = self.source(bytes)?;
                 Input::Repacked(partition, Ok(self.repacked(bytes, from)?))
+            }
+            9 => Input::Gone(key()),
+            _ => {
+                let exit = bytes.choose(&Exit::NAMES)?.1;
+                let (number, state) = (bytes.int_in_range(0..=5)?, *bytes.choose(&["gap", "recreated", "diverged"])?);
+                let resolution = Resolution { number, exit, state: state.to_owned(), at_ms: 0 };
+                let target_topic_id = [bytes.int_in_range(2..=3)?; 16];
+                let spec = PartitionSpec { target_topic_id, ..spec(partition.0) };
+                Input::Resolve { partition, resolution, spec }
             }
         })
     }

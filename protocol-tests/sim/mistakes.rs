@@ -48,11 +48,13 @@ pub enum Mistake {
     ChangeIdUnfenced,
     /// A producer id is used of which the map says nothing.
     IdNotInMap,
+    /// A decision about a partition is carried out whenever it is heard.
+    ResolveAgain,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SkipFence,
         Self::GuessTheEnd,
         Self::PlanNotAwaited,
@@ -68,6 +70,7 @@ impl Mistake {
         Self::CutAtTheLogEnd,
         Self::ChangeIdUnfenced,
         Self::IdNotInMap,
+        Self::ResolveAgain,
     ];
 }
 

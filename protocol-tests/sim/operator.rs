@@ -4,6 +4,7 @@ use twinlog_core::io::Input;
 use twinlog_core::partition::Phase;
 use twinlog_core::resolution::{Exit, Resolution};
 
+use super::mistakes::Mistake;
 use super::profile::Cause;
 use super::shell::{key, lane_partition};
 use super::world::{Event, Origin, World};
@@ -69,7 +70,13 @@ impl World {
         let instance = &self.instances[origin.instance];
         let lane = instance.lane.as_ref().filter(|_| instance.life == origin.life);
         let found = lane.and_then(|lane| lane.partition(lane.find(&key(partition))?));
-        if found.is_some_and(|found| found.resolved() < resolution.number) {
+        let Some(resolved) = found.map(|found| found.resolved()) else { return };
+        let number = match self.mistake {
+            Some(Mistake::ResolveAgain) => resolved + 1,
+            _ => resolution.number,
+        };
+        if resolved < number {
+            let resolution = Resolution { number, ..resolution };
             self.deliver(origin, Input::Resolve { partition: lane_partition(partition), resolution, spec });
         }
     }

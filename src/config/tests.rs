@@ -4,7 +4,7 @@ use std::env::VarError;
 use std::time::Duration;
 
 use twinlog_core::config::{
-    ExistingTopics, FetchConfig, Intervals, LANES_DEFAULT, Members, ProduceConfig, SocketConfig, Timestamps,
+    ExistingTopics, FetchConfig, GapPolicy, Intervals, LANES_DEFAULT, Members, ProduceConfig, SocketConfig, Timestamps,
 };
 
 use super::*;
@@ -62,6 +62,7 @@ fn the_first_file_works_as_it_stands() {
     assert_eq!(link.lanes, LANES_DEFAULT);
     assert_eq!(link.budget_bytes, 64 << 20);
     assert_eq!((link.existing, link.timestamps), (ExistingTopics::Refuse, Timestamps::Append));
+    assert_eq!(link.gap, GapPolicy::Halt);
     assert_eq!(link.replication_factor, None);
     assert_eq!((link.fetch, link.intervals), (FetchConfig::default(), Intervals::default()));
     assert_eq!(link.produce, ProduceConfig { in_flight: 4 });
@@ -84,6 +85,7 @@ links:
     target: b
     topics: { include: [x], exclude: [y], rename: "{source}.{topic}" }
     existing: append
+    gap: skip
     timestamps: create
     replication_factor: 3
     lanes: "${env:LANES}"
@@ -102,6 +104,7 @@ links:
     assert_eq!(a.tls.as_ref().and_then(|tls| tls.server_name.as_deref()), Some("kafka.example"));
     assert!(config.clusters["b"].tls.is_some(), "a bare `tls:` must not mean a plain connection");
     assert_eq!((link.existing, link.timestamps), (ExistingTopics::Append, Timestamps::Create));
+    assert_eq!(link.gap, GapPolicy::Skip);
     assert_eq!(link.replication_factor, Some(3));
     assert_eq!(link.lanes, 8);
     assert_eq!(link.budget_bytes, 128 << 20);

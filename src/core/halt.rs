@@ -141,8 +141,8 @@ impl fmt::Display for Halt {
             Self::Diverged { expected, found } => write!(
                 f,
                 "the target has something else than this link wrote: expected offset {expected}, found {found}; \
-                 find out who writes to the mirror, then `twinlog resolve` it by resync to copy it anew, or by accept to go \
-                 on behind what is there"
+                 find out who writes to the mirror, then `twinlog resolve` it by resync to copy it anew, or by accept \
+                 to go on behind what is there"
             ),
             Self::TargetTruncated { acknowledged, found } => write!(
                 f,
@@ -156,13 +156,13 @@ impl fmt::Display for Halt {
                  resync to copy it anew"
             ),
             Self::TargetRecreated => f.write_str(
-                "the target topic was deleted and made again by somebody else; `twinlog resolve` it by recreate to copy it \
-                 anew, or by accept to copy behind what it holds",
+                "the target topic was deleted and made again by somebody else; `twinlog resolve` it by recreate to \
+                 copy it anew, or by accept to copy behind what it holds",
             ),
             Self::TargetNotEmpty { records } => write!(
                 f,
-                "the target topic already holds {records} records; rename the mirror, or `twinlog resolve` it by accept to \
-                 copy behind them"
+                "the target topic already holds {records} records; rename the mirror, or `twinlog resolve` it by \
+                 accept to copy behind them"
             ),
             Self::TooLarge { offset, bytes, code, .. } => write!(
                 f,
@@ -184,20 +184,21 @@ impl fmt::Display for Halt {
             Self::SourceTruncated { copied, end } => write!(
                 f,
                 "the source's log ends or parts at {end}, below the copied position {copied}: \
-                 an unclean leader election took records back that the target has; `twinlog resolve` it by accept to keep \
-                 them and go on from there, or by resync to copy it anew"
+                 an unclean leader election took records back that the target has; `twinlog resolve` it by accept to \
+                 keep them and go on from there, or by resync to copy it anew"
             ),
             Self::Recreated => f.write_str(
-                "the source topic was deleted and made again; its offsets start anew; `twinlog resolve` it by recreate to \
-                 delete the mirror and copy it anew, or by accept to copy behind what the mirror holds",
+                "the source topic was deleted and made again; its offsets start anew; `twinlog resolve` it by recreate \
+                 to delete the mirror and copy it anew, or by accept to copy behind what the mirror holds",
             ),
             Self::SourceDeleted => f.write_str(
-                "the source topic is gone; the mirror keeps what was copied; `twinlog resolve` it by accept to leave it so",
+                "the source topic is gone; the mirror keeps what was copied; `twinlog resolve` it by accept to leave \
+                 it so",
             ),
             Self::Unsupported { offset, .. } => write!(
                 f,
-                "the batch at source offset {offset} has an unknown compression codec, which this version does not copy; \
-                 `twinlog resolve` it by skip-gap to leave it out"
+                "the batch at source offset {offset} has an unknown compression codec, which this version does not \
+                 copy; `twinlog resolve` it by skip-gap to leave it out"
             ),
             Self::Unreadable { offset, message, .. } => write!(
                 f,

@@ -18,7 +18,13 @@ proptest! {
         let cut = cut.index(section.len() + 1);
 
         let mut walk = Batches::new(section.slice(..cut));
-        let found: Vec<_> = walk.by_ref().map(|entry| match entry.unwrap() {
+        let entries: Vec<_> = walk.by_ref().map(Result::unwrap).collect();
+        for entry in &entries {
+            let meta = BatchMeta::parse(entry.bytes()).unwrap();
+            prop_assert_eq!((entry.base_offset(), entry.next_offset()), (meta.base_offset, meta.next_offset()));
+            prop_assert_eq!(&entry.clone().into_bytes(), entry.bytes());
+        }
+        let found: Vec<_> = entries.into_iter().map(|entry| match entry {
             Entry::V2(meta, bytes) => (meta, bytes),
             Entry::Legacy { .. } => panic!("no such message was written"),
         }).collect();

@@ -97,7 +97,10 @@ fn opened(log: &'static [u8], append_time: AppendTime) -> (Vec<Sample>, Vec<i64>
     let repack = Repack { min_offset: 0, append_time, unpacked_bytes_max: 1 << 20 };
     let (mut records, mut offsets) = (Vec::new(), Vec::new());
     for entry in Batches::new(Bytes::from_static(log)) {
-        let Ok(Entry::Legacy { offset, last_offset, bytes }) = entry else { panic!("{entry:?}") };
+        let entry = entry.unwrap();
+        let Entry::Legacy { offset, last_offset, bytes } = entry.clone() else { panic!("{entry:?}") };
+        assert_eq!((entry.base_offset(), entry.next_offset()), (offset, last_offset + 1));
+        assert_eq!((entry.bytes(), &entry.clone().into_bytes()), (&bytes, &bytes));
         let new = repack.apply(&bytes).unwrap().unwrap();
         assert!(new.meta.is_dense());
         assert_eq!(new.meta.max_timestamp, contents(&new).iter().map(|record| record.timestamp).max().unwrap());
