@@ -72,6 +72,8 @@ pub struct Entry {
     pub timestamp: i64,
     /// SHA-256 of its timestamp, key, value and headers.
     pub sha256: String,
+    /// SHA-256 of its key.
+    pub key: String,
 }
 
 /// Who holds a partition.
@@ -307,5 +309,6 @@ fn entry(line: &str) -> Option<Entry> {
     let mut number = || words.next()?.parse::<i64>().ok();
     let (partition, offset, timestamp) = (number()?, number()?, number()?);
     let partition = i32::try_from(partition).ok()?;
-    Some(Entry { partition, offset, timestamp, sha256: words.next()?.to_owned() })
+    let (sha256, key) = (words.next()?.to_owned(), words.next()?.to_owned());
+    Some(Entry { partition, offset, timestamp, sha256, key })
 }

@@ -108,9 +108,19 @@ impl Produce {
         self.word("nulls", "true")
     }
 
+    /// Some tombstones in between.
+    pub fn tombstones(self) -> Self {
+        self.word("tombstones", "true")
+    }
+
     /// Only so many different keys, for compaction.
     pub fn keys(self, keys: u64) -> Self {
         self.word("keys", keys.to_string())
+    }
+
+    /// Every fifth record has one of so many keys, for holes in compacted batches.
+    pub fn hot_keys(self, keys: u64) -> Self {
+        self.word("hot-keys", keys.to_string())
     }
 
     /// What follows from the running number does so from this seed, too.

@@ -297,3 +297,73 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outgoing(slot: u64, bytes: u32, runs: &[(i64, u64)]) -> Outgoing {
+        let runs: Runs = runs.iter().map(|(start, len)| Run { start: SourceOffset(*start), len: *len }).collect();
+        let end = runs.last().map_or(SourceOffset(0), Run::end);
+        Outgoing::new(Slot(slot), bytes, runs, end, 0, 0)
+    }
+
+    /// Three batches of 100, 200 and 300 bytes.
+    fn outbox() -> Outbox {
+        let mut outbox = Outbox::default();
+        for slot in 1..=3 {
+            outbox.push(outgoing(slot, 100 * slot as u32, &[(10 * slot as i64, 10)]));
+        }
+        outbox
+    }
+
+    fn next(outbox: &Outbox) -> Option<(u64, bool)> {
+        outbox.next_to_send().map(|(batch, sent_before)| (batch.slot.0, sent_before))
+    }
+
+    const STORED: Answer = Answer::Stored { base: TargetOffset(1), log_start: TargetOffset(0) };
+
+    #[test]
+    fn bytes_are_counted_and_those_that_wait() {
+        let mut outbox = outbox();
+        assert_eq!((outbox.bytes(), outbox.waiting_bytes()), (600, 600));
+        assert_eq!(outbox.sent(Slot(1)), 1);
+        assert_eq!((outbox.bytes(), outbox.waiting_bytes()), (600, 500));
+        outbox.answered(Slot(1), 1, STORED);
+        assert_eq!((outbox.bytes(), outbox.waiting_bytes()), (600, 500));
+        assert_eq!(outbox.pop().map(|batch| batch.slot), Some(Slot(1)));
+        assert_eq!((outbox.bytes(), outbox.waiting_bytes(), outbox.in_flight()), (500, 500, 0));
+        assert_eq!(outgoing(7, 1, &[(5, 2), (9, 3)]).records(), 5);
+    }
+
+    #[test]
+    fn an_attempt_that_was_not_made_leaves_the_batch_as_it_was() {
+        let mut outbox = outbox();
+        outbox.sent(Slot(1));
+        outbox.held_back(Slot(1), 2);
+        assert_eq!(outbox.in_flight(), 1, "of another attempt");
+        outbox.held_back(Slot(1), 1);
+        assert_eq!((outbox.in_flight(), next(&outbox)), (0, Some((1, false))));
+        outbox.held_back(Slot(1), 1);
+        assert_eq!((outbox.in_flight(), next(&outbox)), (0, Some((1, false))), "it waits already");
+        assert_eq!(outbox.sent(Slot(1)), 2);
+        outbox.answered(Slot(1), 1, Answer::Lost);
+        assert_eq!(outbox.in_flight(), 1, "the answer to an earlier attempt");
+    }
+
+    #[test]
+    fn nothing_follows_one_that_failed_or_is_not_where_it_was_expected() {
+        let mut outbox = outbox();
+        outbox.sent(Slot(1));
+        outbox.sent(Slot(2));
+        assert_eq!(next(&outbox), Some((3, false)));
+        outbox.answered(Slot(1), 1, STORED);
+        assert_eq!(next(&outbox), None, "stored, and still here");
+        outbox.pop();
+        assert_eq!(next(&outbox), Some((3, false)));
+        outbox.answered(Slot(2), 1, Answer::Lost);
+        assert_eq!(next(&outbox), None, "one failed");
+        outbox.retry_failed(false);
+        assert_eq!(next(&outbox), Some((2, true)));
+    }
+}

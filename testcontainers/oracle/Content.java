@@ -19,7 +19,9 @@ final class Content {
     private final int valueBytes;
     private final boolean json;
     private final boolean nulls;
+    private final boolean tombstones;
     private final long keys;
+    private final long hotKeys;
     private final String headers;
     private final Long baseTimestamp;
     private final long timestampStep;
@@ -31,7 +33,9 @@ final class Content {
         valueBytes = (int) words.number("value-bytes", 200);
         json = words.flag("json", true);
         nulls = words.flag("nulls", false);
+        tombstones = words.flag("tombstones", false);
         keys = words.number("keys", 0);
+        hotKeys = words.number("hot-keys", 0);
         headers = words.text("headers", "number");
         if (!List.of("none", "number", "rich").contains(headers)) {
             throw new IllegalArgumentException("headers is none, number or rich, not " + headers);
@@ -47,15 +51,19 @@ final class Content {
 
     /**
      * The n-th record. With nulls: every seventh key is null; of the others every eleventh value is null (a tombstone),
-     * and every thirteenth is empty.
+     * and every thirteenth is empty. With tombstones, every eleventh value is null, and no key. With hot
+     * keys, every fifth record has one of them.
      */
     ProducerRecord<byte[], byte[]> record(long n) {
         SplittableRandom random = new SplittableRandom(seed * 0x9e3779b97f4a7c15L + n);
         byte[] key = utf8("k" + (keys > 0 ? n % keys : n));
+        if (hotKeys > 0 && n % 5 == 0) {
+            key = utf8("h" + n / 5 % hotKeys);
+        }
         byte[] value = json ? json(n, random) : noise(n, valueBytes, random);
         if (nulls && n % 7 == 3) {
             key = null;
-        } else if (nulls && n % 11 == 5) {
+        } else if ((nulls || tombstones) && n % 11 == 5) {
             value = null;
         } else if (nulls && n % 13 == 7) {
             value = new byte[0];

@@ -39,14 +39,17 @@ final class Reading {
         return answers;
     }
 
-    /** Writes `partition offset timestamp sha256` for each record to the file, in the order of each partition. */
+    /** Writes `partition offset timestamp sha256 sha256-of-key` for each record to the file, each partition in order. */
     static Map<String, Object> index(Oracle.Words words) throws Exception {
         long[] count = new long[1];
         try (BufferedWriter out = Files.newBufferedWriter(Path.of(words.text("file")))) {
             read(words, record -> {
                 MessageDigest digest = sha256();
                 feed(digest, record);
+                MessageDigest key = sha256();
+                feed(key, record.key());
                 out.write(record.partition() + " " + record.offset() + " " + record.timestamp() + " " + hex(digest));
+                out.write(" " + hex(key));
                 out.write('\n');
                 count[0]++;
             });
