@@ -10,6 +10,7 @@ use std::io::{self, Read, Write as _};
 use bytes::Bytes;
 
 use crate::batch::Codec;
+use crate::zstd_context::{Unpacking, pack, unpack};
 
 /// What a xerial stream (snappy-java's `SnappyOutputStream`) starts with: the magic and two versions of 32 bits.
 /// librdkafka writes one raw block without it; both are read.
@@ -69,11 +70,9 @@ pub fn decompress(codec: Codec, body: &[u8], unpacked_bytes_max: usize) -> Resul
         Codec::Snappy => sink.snappy(body).map(Cow::Owned),
         Codec::Zstd => {
             let limit_log = usize::BITS - unpacked_bytes_max.leading_zeros();
-            let mut decoder = zstd::Decoder::with_buffer(body).map_err(|error| sink.corrupt(&error))?;
-            decoder
-                .window_log_max(limit_log.clamp(ZSTD_WINDOW_LOG_MIN, ZSTD_WINDOW_LOG_MAX))
-                .map_err(|error| sink.corrupt(&error))?;
-            sink.read_all(decoder, body.len()).map(Cow::Owned)
+            let window_log_max = limit_log.clamp(ZSTD_WINDOW_LOG_MIN, ZSTD_WINDOW_LOG_MAX);
+            let read = |unpacking: Unpacking<'_>| sink.read_all(unpacking, body.len()).map(Cow::Owned);
+            unpack(body, window_log_max, read).map_err(|error| sink.corrupt(&error))?
         }
     }
 }
@@ -85,7 +84,7 @@ pub fn compress(codec: Codec, plain: Vec<u8>) -> Result<Bytes, CompressionError>
         Codec::Gzip => gzip(&plain),
         Codec::Snappy => xerial(&plain),
         Codec::Lz4 => lz4(&plain),
-        Codec::Zstd => zstd::bulk::compress(&plain, ZSTD_LEVEL),
+        Codec::Zstd => pack(&plain, ZSTD_LEVEL),
     };
     match packed {
         Ok(packed) => Ok(packed.into()),

@@ -24,3 +24,4 @@ pub mod records;
 pub mod repack;
 pub mod topic;
 mod varint;
+mod zstd_context;

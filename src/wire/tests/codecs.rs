@@ -76,3 +76,14 @@ fn raw_snappy_as_librdkafka_writes_it_and_joined_streams_unpack() {
         assert_eq!(&*decompress(codec, &[one, two].concat(), 100).unwrap(), b"one,two", "{codec:?}");
     }
 }
+
+#[test]
+fn zstd_frames_follow_each_other_and_a_cut_one_spoils_none() {
+    let frame = compress(Codec::Zstd, vec![7; 5000]).unwrap();
+    for cut in 1..frame.len() {
+        let cut_frame = [&frame[..], &frame[..cut]].concat();
+        assert!(decompress(Codec::Zstd, &cut_frame, 1 << 20).is_err(), "cut to {cut} bytes");
+        let two = [&frame[..], &frame[..]].concat();
+        assert_eq!(decompress(Codec::Zstd, &two, 1 << 20).unwrap(), vec![7; 10_000]);
+    }
+}
