@@ -289,6 +289,10 @@ mod tests {
         }
     }
 
+    fn stopped_row(state: &str) -> PartitionStatus {
+        PartitionStatus { synced: Some(5), ..row(0, Standing::Halted, state) }
+    }
+
     fn wish(topic: &str, partition: Option<i32>, exit: Exit) -> Wish {
         Wish { topic: topic.to_owned(), partition, exit }
     }
@@ -332,6 +336,7 @@ mod tests {
 
     #[test]
     fn every_way_out_of_every_state_says_what_it_does() {
+        let documented = include_str!("../../docs/states.md");
         let states = [
             "gap",
             "source-truncated",
@@ -351,8 +356,11 @@ mod tests {
         ];
         for state in states {
             assert!(!Exit::of(state).is_empty(), "{state} has no way out");
+            let row = documented.lines().find(|line| line.starts_with(&format!("| `{state}` |")));
+            let row = row.unwrap_or_else(|| panic!("docs/states.md says nothing of {state}"));
             for exit in Exit::of(state) {
-                let words = doing(*exit, &row(0, Standing::Halted, state));
+                assert!(row.contains(&format!("`{}`", exit.name())), "docs/states.md: {state} by {}", exit.name());
+                let words = doing(*exit, &stopped_row(state));
                 let takes_away = matches!(exit, Exit::Resync | Exit::Recreate);
                 assert_eq!(words.contains("DELETED") || words.contains("ALL RECORDS"), takes_away, "{words}");
             }
