@@ -18,7 +18,7 @@ pub(crate) fn resolve(link: &Link<'_>, what: &str, by: &str) -> Ended {
 }
 
 /// The row of a partition in `status`.
-fn row(link: &Link<'_>, topic: &str, partition: i32) -> Value {
+pub(crate) fn row(link: &Link<'_>, topic: &str, partition: i32) -> Value {
     static LOOKS: AtomicU64 = AtomicU64::new(0);
     let name = format!("status-{}", LOOKS.fetch_add(1, Ordering::Relaxed));
     let ended = link.finish(&name, &["status", "-o", "json"]);

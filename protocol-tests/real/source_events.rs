@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use twinlog_testcontainers::{ClusterSpec, Isolation, Produce, eventually};
+use twinlog_testcontainers::{At, ClusterSpec, Isolation, Produce, eventually};
 
 use crate::ask::end;
 use crate::map::assert_map;
 use crate::pair::{LONG, Link, Pair, SHARED, assert_runs, drain, turn};
 use crate::refusals::{assert_not_caught_up, stop_line};
-use crate::resolving::resolve;
+use crate::resolving::{resolve, row};
 
 /// Given a link that is down, when the source deletes records of one partition that were not copied, then that one
 /// stops as a gap by both offsets, the other catches up, and nothing is written behind the gap.
@@ -32,6 +32,32 @@ fn records_deleted_before_they_were_copied_are_a_gap() {
     let after = link.target().digest("gap", Isolation::ReadCommitted).expect("read");
     assert_eq!(before[&0].body(), after[&0].body());
     assert_eq!(after[&1].count, 1_000);
+}
+
+/// Given a link that is down and skips gaps, when the source's retention takes what was not copied, then the next run
+/// goes on behind it and tells how much is lost.
+#[test]
+fn retention_that_passes_a_link_is_a_gap() {
+    let _turn = turn();
+    let source =
+        ClusterSpec::new().config("log.retention.check.interval.ms", "500").start().expect("the source starts");
+    let pair = Pair { source: Arc::new(source), target: Arc::clone(&SHARED.target) };
+    let link = Link::new(&pair, "retention", "{ include: [retention] }", &["gap: skip"]);
+    let source = link.source();
+    source.create_topic("retention", 1, &[]).expect("the topic is created");
+    source.produce(&Produce::new("retention", 500)).expect("produced");
+    link.catch_up();
+    source.produce(&Produce::new("retention", 300).first(500)).expect("produced");
+    source.alter_config("retention", &[("retention.ms", "1000")], &[]).expect("altered");
+    eventually("retention takes all of it", LONG, || {
+        (source.offsets("retention", At::Begin).ok()?[&0] == 800).then_some(())
+    });
+    source.alter_config("retention", &[], &["retention.ms"]).expect("altered");
+    source.produce(&Produce::new("retention", 100).first(800)).expect("produced");
+    link.catch_up();
+    let copied = link.target().digest("retention", Isolation::ReadCommitted).expect("read");
+    assert_eq!(copied[&0].count, 600);
+    assert_eq!(row(&link, "retention", 0)["lost"], 300);
 }
 
 /// Given a running link, when a source topic is deleted, then its partitions stop as deleted and the mirror stays as it
