@@ -61,8 +61,9 @@ fn latest(at: &OracleAt<'_>, topic: &str) -> BTreeMap<(i32, String), String> {
     all.into_iter().map(|entry| ((entry.partition, entry.key), entry.sha256)).collect()
 }
 
-/// Given a topic that is written and cleaned all the while, with tombstones, when twinlog is killed and the cleaner goes
-/// over what was copied and what was not before it starts again, then each key has the same last record on both sides.
+/// Given a topic that is written and cleaned all the while, with tombstones, when twinlog is killed and the cleaner
+/// goes over what was copied and what was not before it starts again, then each key has the same last record on both
+/// sides.
 #[test]
 fn a_topic_that_is_cleaned_while_it_is_copied_and_between_crash_and_recovery() {
     let topic = "churned";

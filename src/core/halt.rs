@@ -162,7 +162,7 @@ impl fmt::Display for Halt {
             Self::TargetNotEmpty { records } => write!(
                 f,
                 "the target topic already holds {records} records; rename the mirror, or `twinlog resolve` it by \
-                 accept to copy behind them"
+                 accept to copy behind them; with `existing: append` the link does so for all"
             ),
             Self::TooLarge { offset, bytes, code, .. } => write!(
                 f,

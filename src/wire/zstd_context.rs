@@ -41,7 +41,7 @@ pub(crate) fn unpack<T>(body: &[u8], window_log_max: u32, read: impl FnOnce(Unpa
     context.reset(ResetDirective::SessionOnly).map_err(error)?;
     context.set_parameter(DParameter::WindowLogMax(window_log_max)).map_err(error)?;
     let input = InBuffer::around(body);
-    let answer = read(Unpacking { context: &mut context, input, is_between_frames: true });
+    let answer = read(Unpacking { context: &mut context, input, body_len: body.len(), is_between_frames: true });
     if context.sizeof() <= KEPT_BYTES_MAX {
         UNPACKER.set(Some(context));
     }
@@ -52,13 +52,14 @@ pub(crate) fn unpack<T>(body: &[u8], window_log_max: u32, read: impl FnOnce(Unpa
 pub(crate) struct Unpacking<'a> {
     context: &'a mut DCtx<'static>,
     input: InBuffer<'a>,
+    body_len: usize,
     is_between_frames: bool,
 }
 
 impl Read for Unpacking<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
-            let is_at_end = self.input.pos() == self.input.src.len();
+            let is_at_end = self.input.pos() == self.body_len;
             if out.is_empty() || (is_at_end && self.is_between_frames) {
                 return Ok(0);
             }

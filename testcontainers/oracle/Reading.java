@@ -39,7 +39,7 @@ final class Reading {
         return answers;
     }
 
-    /** Writes `partition offset timestamp sha256 sha256-of-key` for each record to the file, each partition in order. */
+    /** Writes `partition offset timestamp sha256 sha256-of-key` a record to the file, each partition in order. */
     static Map<String, Object> index(Oracle.Words words) throws Exception {
         long[] count = new long[1];
         try (BufferedWriter out = Files.newBufferedWriter(Path.of(words.text("file")))) {

@@ -128,7 +128,8 @@ impl Partition {
             }
             (Exit::Accept, Halt::SourceTruncated { end, .. }) => {
                 self.let_go_of_all(context);
-                self.part(context, *end);
+                // Whatever the source says, nothing of it is passed over.
+                self.part(context, self.extent.synced.min(*end));
             }
             (exit, _) => {
                 self.is_tolerant = exit == Exit::Accept;
@@ -231,8 +232,10 @@ impl Partition {
         let mut map = OffsetMap::behind(self.map.pruned().filter(|pruned| pruned.source_end() <= end));
         for range in reread.iter().flatten().chain(self.map.ranges()).filter(|range| range.source_start < end) {
             let len = range.len.min(end.since(range.source_start));
-            let appended = map.append(Range { len, ..*range });
-            assert!(appended.is_ok(), "{appended:?} in {:?}: ranges were in order before", self.spec.key);
+            // Ranges that go back cannot have been written by this code.
+            if map.append(Range { len, ..*range }).is_err() {
+                break;
+            }
         }
         let cursor = self.anchor().map(|anchor| Plan { source_start: end, leader_epoch: -1, ..anchor });
         self.map = map;
