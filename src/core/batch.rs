@@ -139,6 +139,18 @@ mod tests {
     use alloc::vec;
 
     #[test]
+    fn an_entry_is_records_or_a_marker() {
+        use twinlog_wire::builder::{BatchBuilder, BatchOptions};
+        for (marker, is_abort) in [(ControlType::Abort, true), (ControlType::Commit, false)] {
+            let bytes = BatchBuilder::marker(BatchOptions::default(), marker, 0, 1).unwrap();
+            let mut meta = BatchMeta::parse(&bytes).unwrap();
+            assert_eq!(BatchKind::of(&Entry::V2(meta, bytes.clone())), BatchKind::Control { meta, abort: is_abort });
+            meta.attributes = 0;
+            assert_eq!(BatchKind::of(&Entry::V2(meta, bytes)), BatchKind::Records(meta));
+        }
+    }
+
+    #[test]
     fn records_lie_within_a_batch_in_order() {
         let lies_within = |runs: &[(i64, u64)]| {
             let runs = runs.iter().map(|(start, len)| Run { start: SourceOffset(*start), len: *len }).collect();

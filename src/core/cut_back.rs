@@ -323,6 +323,32 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_over_a_marker_or_was_written_later_does_not_agree() {
+        // The first epoch's records go on where the second one's marker was.
+        let mut log = Vec::from([begin()[0], batch(FIRST, 4, 0, 1, 9)]);
+        log.push(batch(FIRST, 4, 9, 10, 3));
+        assert_eq!(judge(&log), Judged::Unprovable(TargetOffset(10)));
+        // Before anything of ours, but after the loss.
+        let foreign = batch(Producer { id: -1, epoch: -1 }, 5, 0, 0, 1);
+        assert_eq!(judge(&[foreign]), Judged::Unprovable(TargetOffset(0)));
+        // Behind a marker in the place of a record.
+        let mut log = begin();
+        log.extend([batch(SECOND, 4, 0, 12, 5), batch(LATER, 5, -1, 17, 1), batch(SECOND, 4, 6, 18, 2)]);
+        assert_eq!(judge(&log), Judged::Unprovable(TargetOffset(18)));
+    }
+
+    #[test]
+    fn a_window_is_read_anew_from_its_begin() {
+        let mut search = Search::new(TargetOffset(1_000));
+        search.take(&batch(SECOND, 7, 0, 960, 10));
+        assert_eq!((search.next_read, search.read_epoch), (TargetOffset(970), 7));
+        search.again(TargetOffset(500));
+        assert_eq!((search.from(), search.next_read, search.read_epoch), (TargetOffset(436), TargetOffset(436), -1));
+        search.again(TargetOffset(900));
+        assert_eq!(search.from(), TargetOffset(436), "the end does not come back");
+    }
+
+    #[test]
     fn a_batch_that_was_sent_again_in_its_place_is_left() {
         let mut log = begin();
         log.push(batch(SECOND, 5, 0, 12, 20));

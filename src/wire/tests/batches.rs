@@ -6,7 +6,7 @@ use twinlog_wire::batch::{BatchError, BatchMeta, Batches, ControlType, Entry, co
 use twinlog_wire::builder::{BatchBuilder, BatchOptions};
 use twinlog_wire::records::Records;
 
-use crate::samples::{build, options, samples};
+use crate::samples::{build, golden, options, samples};
 
 proptest! {
     #[test]
@@ -145,4 +145,14 @@ fn a_batch_that_is_not_there_as_a_whole_is_not_split() {
     assert!(split_head(&batch).is_ok());
     assert_eq!(split_head(&batch.slice(..batch.len() - 1)), Err(BatchError::Truncated));
     assert!(!verify_crc(&batch[..batch.len() - 1]));
+}
+
+#[test]
+fn each_attribute_is_a_bit_of_its_own() {
+    let mut meta = BatchMeta::parse(&build(BatchOptions::default(), &golden()[..1], 0)).unwrap();
+    for bit in 0..16 {
+        meta.attributes = (1_u16 << bit).cast_signed();
+        let found = [meta.is_append_time(), meta.is_transactional(), meta.is_control(), meta.has_delete_horizon()];
+        assert_eq!(found, [3, 4, 5, 6].map(|of| of == bit), "bit {bit}");
+    }
 }
