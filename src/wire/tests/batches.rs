@@ -135,7 +135,7 @@ fn control_types() {
         assert_eq!(control_type(&marker), Ok(expected));
         assert_eq!(control_type(&marker[..marker.len() - 1]), Err(BatchError::Truncated));
     }
-    let data = build(options, &crate::samples::golden(), 0);
+    let data = build(options, &golden(), 0);
     assert_eq!(control_type(&data), Err(BatchError::NoMarker));
 }
 
