@@ -137,6 +137,15 @@ impl OffsetMap {
         Ok(())
     }
 
+    /// Appends ranges up to the first that goes back: such ones cannot have been written by this code.
+    pub fn extend(&mut self, ranges: impl IntoIterator<Item = Range>) {
+        for range in ranges {
+            if self.append(range).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Takes the oldest `count` ranges out.
     pub fn split_oldest(&mut self, count: usize) -> Vec<Range> {
         let count = count.min(self.ranges.len());

@@ -302,12 +302,8 @@ impl Partition {
             partition.verified_epoch = head.verified_epoch;
             partition.resolved = head.resolved;
             partition.lost = head.lost;
-            for range in &head.ranges {
-                // A head that goes back cannot have been written by this code; its end still holds.
-                if partition.map.append(*range).is_err() {
-                    break;
-                }
-            }
+            // If they go back, the head's end still holds.
+            partition.map.extend(head.ranges);
             if head.source_topic_id != partition.spec.source_topic_id {
                 partition.phase = Phase::Halted(Halt::Recreated);
             } else if head.target_topic_id != partition.spec.target_topic_id {

@@ -133,23 +133,25 @@ impl Partition {
         context.out.push_back(Output::Event(lost));
         self.let_go(context);
         let end = cut.extent.next_target;
-        let chunks_end = self.next_chunk();
         let reread = core::mem::take(&mut self.reread);
         let is_left = |ranges: &&Vec<Range>| ranges.last().is_none_or(|last| last.target_end() <= end);
         let left = reread.iter().take_while(is_left).count();
-        self.chunks.truncate(self.chunks.len() - (reread.len() - left));
+        let chunks = self.chunks.len() - (reread.len() - left);
         let mut map = OffsetMap::behind(self.map.pruned().filter(|pruned| pruned.target_end() <= end));
-        for range in reread.iter().skip(left).flatten().chain(self.map.ranges()) {
-            let len = range.len.min(end.since(range.target_start));
-            // Ranges that go back cannot have been written by this code.
-            if map.append(Range { len, ..*range }).is_err() {
-                break;
-            }
-        }
+        let ranges = reread.iter().skip(left).flatten().chain(self.map.ranges());
+        map.extend(ranges.map(|range| Range { len: range.len.min(end.since(range.target_start)), ..*range }));
+        self.verified_epoch = marker_epoch;
+        self.cut_map(context, chunks, map, cut);
+    }
+
+    /// The map is no longer what it was: so many of its chunks stay, and what follows them is in `map`. It goes into the
+    /// map topic first.
+    pub(super) fn cut_map(&mut self, context: &mut Context<'_>, chunks: usize, map: OffsetMap, cut: Cut) {
+        let chunks_end = self.next_chunk();
+        self.chunks.truncate(chunks);
         self.map = map;
         self.extent = cut.extent;
         self.leader_epoch = -1;
-        self.verified_epoch = marker_epoch;
         self.producer = None;
         self.next_sequence = 0;
         self.planned = None;

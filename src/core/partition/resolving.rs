@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 
 use super::{Context, Need, Partition, Phase};
 use crate::config::{ExistingTopics, GapPolicy};
+use crate::cut_back::Cut;
 use crate::halt::Halt;
 use crate::ids::{SourceOffset, TargetOffset};
 use crate::io::{Event, Output, PartitionSpec};
 use crate::map_record::Plan;
-use crate::offset_map::{OffsetMap, Range};
+use crate::offset_map::{Extent, OffsetMap, Range};
 use crate::plans::Plans;
 use crate::resolution::{Exit, Lost, LostRange, Resolution};
 
@@ -226,22 +227,12 @@ impl Partition {
             self.phase = Phase::Parting { end };
             return context.needs.push((context.id, Need::Chunks(behind)));
         }
-        let chunks_end = self.next_chunk();
-        self.chunks.truncate(self.chunks.len() - affected);
-        let reread: Vec<Vec<Range>> = core::mem::take(&mut self.reread);
+        let reread = core::mem::take(&mut self.reread);
         let mut map = OffsetMap::behind(self.map.pruned().filter(|pruned| pruned.source_end() <= end));
-        for range in reread.iter().flatten().chain(self.map.ranges()).filter(|range| range.source_start < end) {
-            let len = range.len.min(end.since(range.source_start));
-            // Ranges that go back cannot have been written by this code.
-            if map.append(Range { len, ..*range }).is_err() {
-                break;
-            }
-        }
+        let ranges = reread.iter().flatten().chain(self.map.ranges());
+        map.extend(ranges.map(|range| Range { len: range.len.min(end.since(range.source_start)), ..*range }));
         let cursor = self.anchor().map(|anchor| Plan { source_start: end, leader_epoch: -1, ..anchor });
-        self.map = map;
-        (self.extent.synced, self.leader_epoch) = (end, -1);
-        (self.producer, self.next_sequence, self.planned) = (None, 0, None);
-        self.phase = Phase::CuttingBack { cursor };
-        context.needs.push((context.id, Need::CutBack(self.next_chunk(), chunks_end)));
+        let extent = Extent { synced: end, ..self.extent };
+        self.cut_map(context, self.chunks.len() - affected, map, Cut { extent, cursor });
     }
 }
