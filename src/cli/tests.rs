@@ -1,6 +1,7 @@
 //! The command as a whole: help, groups, choice of links.
 
 use clap::CommandFactory as _;
+use twinlog_core::map_record::PartitionKey;
 use twinlog_core::report::StatusReport;
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 
@@ -9,22 +10,13 @@ use super::*;
 
 /// A partition that is being copied, 5 offsets behind.
 pub(super) fn partition(topic: &str, partition: i32) -> PartitionStatus {
+    let key = PartitionKey { topic: topic.to_owned(), partition };
     PartitionStatus {
-        topic: topic.to_owned(),
-        target_topic: topic.to_owned(),
-        partition,
-        lane: 0,
-        standing: Standing::Copying,
-        state: "copying".to_owned(),
-        detail: None,
         position: Some(97),
         synced: Some(95),
         high_watermark: Some(100),
         last_stable_offset: Some(100),
-        records: 0,
-        bytes: 0,
-        lost: 0,
-        decision: None,
+        ..PartitionStatus::new(key, topic.to_owned(), 0, Standing::Copying, "copying")
     }
 }
 

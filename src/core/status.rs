@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 
 use serde::Serialize;
 
+use crate::map_record::PartitionKey;
+
 /// A link at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LinkStatus {
@@ -76,6 +78,27 @@ pub struct Decision {
 }
 
 impl PartitionStatus {
+    /// A partition of which nothing more is known.
+    pub fn new(key: PartitionKey, target_topic: String, lane: u16, standing: Standing, state: &str) -> Self {
+        Self {
+            topic: key.topic,
+            target_topic,
+            partition: key.partition,
+            lane,
+            standing,
+            state: state.into(),
+            detail: None,
+            position: None,
+            synced: None,
+            high_watermark: None,
+            last_stable_offset: None,
+            records: 0,
+            bytes: 0,
+            lost: 0,
+            decision: None,
+        }
+    }
+
     /// Offsets between the synced position and the high watermark. Markers and compacted offsets count, since
     /// nobody can know without reading them.
     pub fn lag(&self) -> Option<u64> {
@@ -119,23 +142,9 @@ mod tests {
 
     #[test]
     fn lag_is_known_only_with_both_ends_and_never_negative() {
-        let mut partition = PartitionStatus {
-            topic: "t".into(),
-            target_topic: "t".into(),
-            partition: 0,
-            lane: 0,
-            standing: Standing::Copying,
-            state: "copying".into(),
-            detail: None,
-            position: None,
-            synced: Some(3),
-            high_watermark: None,
-            last_stable_offset: None,
-            records: 0,
-            bytes: 0,
-            lost: 0,
-            decision: None,
-        };
+        let key = PartitionKey { topic: "t".into(), partition: 0 };
+        let mut partition = PartitionStatus::new(key, "t".into(), 0, Standing::Copying, "copying");
+        partition.synced = Some(3);
         assert_eq!(partition.lag(), None);
         partition.high_watermark = Some(10);
         assert_eq!(partition.lag(), Some(7));

@@ -270,23 +270,8 @@ mod tests {
     use super::*;
 
     fn row(partition: i32, standing: Standing, state: &str) -> PartitionStatus {
-        PartitionStatus {
-            topic: "orders".to_owned(),
-            target_topic: "orders".to_owned(),
-            partition,
-            lane: 0,
-            standing,
-            state: state.to_owned(),
-            detail: None,
-            position: None,
-            synced: None,
-            high_watermark: None,
-            last_stable_offset: None,
-            records: 0,
-            bytes: 0,
-            lost: 0,
-            decision: None,
-        }
+        let key = PartitionKey { topic: "orders".to_owned(), partition };
+        PartitionStatus::new(key, "orders".to_owned(), 0, standing, state)
     }
 
     fn stopped_row(state: &str) -> PartitionStatus {

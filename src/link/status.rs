@@ -172,21 +172,10 @@ fn not_begun(
     let standing = if halt.is_some() { Standing::Halted } else { Standing::Waiting };
     let (state, detail) = halt.unwrap_or_else(|| ("waiting".to_owned(), "not begun".to_owned()));
     PartitionStatus {
-        topic: key.topic.clone(),
-        target_topic: target_topic.to_owned(),
-        partition: key.partition,
-        lane: shown(lane),
-        standing,
-        state,
         detail: Some(detail),
-        position: None,
-        synced: None,
         high_watermark: ends.map(|ends| ends.high_watermark),
         last_stable_offset: ends.map(|ends| ends.last_stable),
-        records: 0,
-        bytes: 0,
-        lost: 0,
-        decision: None,
+        ..PartitionStatus::new(key.clone(), target_topic.to_owned(), shown(lane), standing, &state)
     }
 }
 
@@ -201,21 +190,13 @@ fn row(partition: PartitionMap, source: Option<SourceFacts>, decision: Option<&R
         _ => None,
     };
     PartitionStatus {
-        lane: shown(partition.lane),
-        topic: partition.key.topic,
-        target_topic: partition.target_topic,
-        partition: partition.key.partition,
-        standing,
-        state,
         detail,
-        position: None,
         synced: Some(synced),
         high_watermark: ends.map(|ends| ends.high_watermark),
         last_stable_offset: ends.map(|ends| ends.last_stable),
-        records: 0,
-        bytes: 0,
         lost: partition.lost.offsets,
         decision,
+        ..PartitionStatus::new(partition.key, partition.target_topic, shown(partition.lane), standing, &state)
     }
 }
 

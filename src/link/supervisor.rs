@@ -578,23 +578,8 @@ impl Running {
     /// A partition that its lane does not show.
     fn row(&self, key: &PartitionKey, place: Option<Place>, standing: Standing, state: &str) -> PartitionStatus {
         let target_topic = self.setup.config.topics.rename.apply(&self.setup.config.source, &key.topic);
-        PartitionStatus {
-            topic: key.topic.clone(),
-            target_topic,
-            partition: key.partition,
-            lane: place.and_then(|place| u16::try_from(place.lane).ok()).unwrap_or_default(),
-            standing,
-            state: state.to_owned(),
-            detail: None,
-            position: None,
-            synced: None,
-            high_watermark: None,
-            last_stable_offset: None,
-            records: 0,
-            bytes: 0,
-            lost: 0,
-            decision: None,
-        }
+        let lane = place.and_then(|place| u16::try_from(place.lane).ok()).unwrap_or_default();
+        PartitionStatus::new(key.clone(), target_topic, lane, standing, state)
     }
 
     fn publish(&self) {
