@@ -1,12 +1,15 @@
 //! What verbs that change something have in common: what it is about, and whether and how long.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use twinlog_core::report::{ChangeProgress, Failure, FailureKind};
 use twinlog_core::topics::is_legal_topic_name;
 
+use super::Exit;
 use crate::config;
 
 #[derive(Debug, Args)]
@@ -18,6 +21,26 @@ pub(super) struct Doing {
     /// How long to wait until it is over; 0 for not at all
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = wait)]
     pub(super) wait: Duration,
+}
+
+impl Doing {
+    /// Without a terminal nobody is asked: it must have been said that it is to be done. `what` needs it, and `words` are
+    /// those to be typed again.
+    pub(super) fn must_be_said(&self, what: &str, words: &str) -> Result<(), Failure> {
+        if self.yes || std::io::stderr().is_terminal() {
+            return Ok(());
+        }
+        let failure = Failure::new(FailureKind::Usage, format!("without a terminal {what} needs --yes"));
+        Err(failure.advise(format!("{words} --yes")))
+    }
+}
+
+/// The end of a verb that has waited for so long: what goes on was waited for in vain, if somebody is there to do it.
+pub(super) fn exit(progress: ChangeProgress, nobody: bool, wait: Duration) -> Exit {
+    match progress == ChangeProgress::Done || nobody || wait.is_zero() {
+        true => Exit::Fine,
+        false => Exit::Difference,
+    }
 }
 
 /// A source topic, or one partition of it.

@@ -4,15 +4,15 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use comfy_table::CellAlignment::{Left, Right};
 use indicatif::ProgressBar;
 use serde::Serialize;
-use twinlog_core::report::{ChangeProgress, Failure, FailureKind, ResolveReport, ResolveRow};
+use twinlog_core::report::{ChangeProgress, ResolveReport, ResolveRow};
 use twinlog_core::resolution;
 use twinlog_link::resolve::{Waited, Wish};
 
-use super::doing::{Doing, TopicPlace};
+use super::doing::{self, Doing, TopicPlace};
 use super::failure::Failures;
 use super::output::{self, Answer};
 use super::{Context, Exit};
@@ -45,37 +45,32 @@ pub(super) struct ResolveArguments {
     what: TopicPlace,
 
     /// The way out
-    #[arg(long, value_name = "WAY", value_parser = PossibleValuesParser::new(WAYS))]
-    by: String,
+    #[arg(long, value_name = "WAY", value_parser = ways())]
+    by: resolution::Exit,
 
     #[command(flatten)]
     doing: Doing,
 }
 
-const WAYS: [&str; 5] = {
-    let [(a, _), (b, _), (c, _), (d, _), (e, _)] = resolution::Exit::NAMES;
-    [a, b, c, d, e]
-};
+/// The ways out by their names, of which the parser takes no other.
+fn ways() -> impl TypedValueParser<Value = resolution::Exit> {
+    let names = resolution::Exit::NAMES.map(|(name, _)| name);
+    PossibleValuesParser::new(names).try_map(|name| resolution::Exit::named(&name).ok_or("no way out"))
+}
 
 impl ResolveArguments {
     /// The same, to be typed again.
     fn words(&self) -> String {
-        format!("twinlog resolve {} {} --by {}", self.link, self.what, self.by)
+        format!("twinlog resolve {} {} --by {}", self.link, self.what, self.by.name())
     }
 }
 
 pub(super) async fn run(context: &Context, arguments: &ResolveArguments) -> Result<Exit, Failures> {
     let link = context.link(Some(&arguments.link))?;
     let Doing { yes, wait } = arguments.doing;
-    if !yes && !std::io::stderr().is_terminal() {
-        let failure = Failure::new(FailureKind::Usage, "without a terminal a decision needs --yes");
-        return Err(failure.advise(format!("{} --yes", arguments.words())).into());
-    }
+    arguments.doing.must_be_said("a decision", &arguments.words())?;
     let TopicPlace { topic, partition } = arguments.what.clone();
-    let exit = resolution::Exit::named(&arguments.by).ok_or_else(|| {
-        Failure::new(FailureKind::Usage, format!("`{}` is no way out", arguments.by)).advise(WAYS.join(", "))
-    })?;
-    let plan = engine::plan_resolve(link, &Wish { topic, partition, exit }).await?;
+    let plan = engine::plan_resolve(link, &Wish { topic, partition, exit: arguments.by }).await?;
     if !yes {
         output::print(plan.report(), context.format)?;
         output::say(&format!("nothing was changed; to do it: {} --yes", arguments.words()));
@@ -91,7 +86,7 @@ pub(super) async fn run(context: &Context, arguments: &ResolveArguments) -> Resu
     let waited = waited?;
     output::print(&waited.report, context.format)?;
     output::say(&words(&waited, wait));
-    Ok(exit_code(&waited, wait))
+    Ok(doing::exit(waited.report.progress, waited.nobody, wait))
 }
 
 fn words(Waited { report, nobody }: &Waited, wait: Duration) -> String {
@@ -101,13 +96,6 @@ fn words(Waited { report, nobody }: &Waited, wait: Duration) -> String {
         _ if *nobody => format!("written: no instance of the link runs; start it: twinlog run {link}"),
         _ if wait.is_zero() => format!("written; see `twinlog status {link}`"),
         _ => format!("written, and not carried out yet; see `twinlog status {link}`"),
-    }
-}
-
-fn exit_code(Waited { report, nobody }: &Waited, wait: Duration) -> Exit {
-    match report.progress == ChangeProgress::Done || *nobody || wait.is_zero() {
-        true => Exit::Fine,
-        false => Exit::Difference,
     }
 }
 

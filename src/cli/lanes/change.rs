@@ -7,11 +7,11 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use twinlog_core::link_state::LANES_MAX;
-use twinlog_core::report::{ChangeProgress, Failure, FailureKind, LaneMove, LanesChange};
+use twinlog_core::report::{ChangeProgress, LaneMove, LanesChange};
 use twinlog_link::lanes::Waited;
 
 use super::moves;
-use crate::cli::doing::{Doing, TopicPlace};
+use crate::cli::doing::{self, Doing, TopicPlace};
 use crate::cli::failure::Failures;
 use crate::cli::output::{self, Answer};
 use crate::cli::{Context, Exit};
@@ -90,7 +90,7 @@ pub(super) struct ResizeArguments {
 pub(super) trait Wish {
     fn link(&self) -> &str;
     fn change(&self) -> Change;
-    fn doing(&self) -> (bool, Duration);
+    fn doing(&self) -> &Doing;
     /// The same, to be typed again.
     fn words(&self) -> String;
 }
@@ -105,8 +105,8 @@ impl Wish for MoveArguments {
         Change::Move { topic, partition, to: self.to }
     }
 
-    fn doing(&self) -> (bool, Duration) {
-        (self.doing.yes, self.doing.wait)
+    fn doing(&self) -> &Doing {
+        &self.doing
     }
 
     fn words(&self) -> String {
@@ -123,8 +123,8 @@ impl Wish for RebalanceArguments {
         Change::Rebalance
     }
 
-    fn doing(&self) -> (bool, Duration) {
-        (self.doing.yes, self.doing.wait)
+    fn doing(&self) -> &Doing {
+        &self.doing
     }
 
     fn words(&self) -> String {
@@ -141,8 +141,8 @@ impl Wish for ResizeArguments {
         Change::Resize(self.lanes)
     }
 
-    fn doing(&self) -> (bool, Duration) {
-        (self.doing.yes, self.doing.wait)
+    fn doing(&self) -> &Doing {
+        &self.doing
     }
 
     fn words(&self) -> String {
@@ -152,11 +152,8 @@ impl Wish for ResizeArguments {
 
 pub(super) async fn run(context: &Context, wish: &(impl Wish + Sync)) -> Result<Exit, Failures> {
     let link = context.link(Some(wish.link()))?;
-    let (yes, wait) = wish.doing();
-    if !yes && !std::io::stderr().is_terminal() {
-        let failure = Failure::new(FailureKind::Usage, "without a terminal a change of lanes needs --yes");
-        return Err(failure.advise(format!("{} --yes", wish.words())).into());
-    }
+    let Doing { yes, wait } = *wish.doing();
+    wish.doing().must_be_said("a change of lanes", &wish.words())?;
     let plan = engine::plan_lanes(link, &wish.change()).await?;
     let planned = plan.change().clone();
     if !yes || planned.progress == ChangeProgress::Nothing {
@@ -174,7 +171,7 @@ pub(super) async fn run(context: &Context, wish: &(impl Wish + Sync)) -> Result<
     let waited = waited?;
     output::print(&waited.change, context.format)?;
     output::say(&words(&waited, wait));
-    Ok(exit(&waited, wait))
+    Ok(doing::exit(waited.change.progress, waited.nobody, wait))
 }
 
 /// Off a terminal there is no bar.
@@ -204,13 +201,6 @@ fn words(Waited { change, nobody }: &Waited, wait: Duration) -> String {
         }
         _ if wait.is_zero() => format!("written, and {what} on the way; see `twinlog lanes {link}`"),
         _ => format!("{what} still on the way, and will go on; see `twinlog lanes {link}` and `twinlog status {link}`"),
-    }
-}
-
-fn exit(Waited { change, nobody }: &Waited, wait: Duration) -> Exit {
-    match change.progress == ChangeProgress::Done || *nobody || wait.is_zero() {
-        true => Exit::Fine,
-        false => Exit::Difference,
     }
 }
 
@@ -288,6 +278,7 @@ dr    orders          3     1   0  1,000
             let progress = if moving == 0 { ChangeProgress::Done } else { ChangeProgress::UnderWay };
             Waited { change: change(progress, moving), nobody }
         };
+        let exit = |waited: &Waited, wait| doing::exit(waited.change.progress, waited.nobody, wait);
         let (minute, none) = (Duration::from_secs(60), Duration::ZERO);
         assert_eq!(exit(&waited(2, false), minute), Exit::Difference);
         for (waited, wait) in [(waited(0, false), minute), (waited(2, true), minute), (waited(2, false), none)] {
