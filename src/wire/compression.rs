@@ -22,9 +22,6 @@ const XERIAL_MAGIC_LEN: usize = 8;
 /// Kafka's Java client packs blocks of this many bytes.
 const XERIAL_BLOCK_LEN: usize = 32 * 1024;
 
-/// The level that Kafka and the zstd tool take if none is asked for.
-const ZSTD_LEVEL: i32 = 3;
-
 /// Windows up to this (2^23 bytes) are accepted whatever the limit: encoders declare them for small contents too.
 const ZSTD_WINDOW_LOG_MIN: u32 = 23;
 
@@ -84,7 +81,7 @@ pub fn compress(codec: Codec, plain: Vec<u8>) -> Result<Bytes, CompressionError>
         Codec::Gzip => gzip(&plain),
         Codec::Snappy => xerial(&plain),
         Codec::Lz4 => lz4(&plain),
-        Codec::Zstd => pack(&plain, ZSTD_LEVEL),
+        Codec::Zstd => pack(&plain),
     };
     match packed {
         Ok(packed) => Ok(packed.into()),

@@ -6,6 +6,9 @@ use std::io::{self, Read};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{DCtx, DParameter, ErrorCode, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
+/// The level that Kafka and the zstd tool take if none is asked for.
+const LEVEL: i32 = 3;
+
 /// A context that has grown beyond this, by a frame with a large window, is not kept.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
@@ -19,12 +22,11 @@ fn error(code: ErrorCode) -> io::Error {
 }
 
 /// Packs into one frame.
-pub(crate) fn pack(plain: &[u8], level: i32) -> io::Result<Vec<u8>> {
+pub(crate) fn pack(plain: &[u8]) -> io::Result<Vec<u8>> {
     let mut packer = match PACKER.take() {
         Some(packer) => packer,
-        None => Compressor::new(level)?,
+        None => Compressor::new(LEVEL)?,
     };
-    packer.set_compression_level(level)?;
     let packed = packer.compress(plain)?;
     PACKER.set(Some(packer));
     Ok(packed)
