@@ -24,8 +24,8 @@ pub(super) struct Doing {
 }
 
 impl Doing {
-    /// Without a terminal nobody is asked: it must have been said that it is to be done. `what` needs it, and `words` are
-    /// those to be typed again.
+    /// Without a terminal nobody is asked: it must have been said that it is to be done. `what` needs it, and `words`
+    /// are those to be typed again.
     pub(super) fn must_be_said(&self, what: &str, words: &str) -> Result<(), Failure> {
         if self.yes || std::io::stderr().is_terminal() {
             return Ok(());

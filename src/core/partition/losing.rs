@@ -144,8 +144,8 @@ impl Partition {
         self.cut_map(context, chunks, map, cut);
     }
 
-    /// The map is no longer what it was: so many of its chunks stay, and what follows them is in `map`. It goes into the
-    /// map topic first.
+    /// The map is no longer what it was: so many of its chunks stay, and what follows them is in `map`. The map topic
+    /// says so first.
     pub(super) fn cut_map(&mut self, context: &mut Context<'_>, chunks: usize, map: OffsetMap, cut: Cut) {
         let chunks_end = self.next_chunk();
         self.chunks.truncate(chunks);
