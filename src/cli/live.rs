@@ -104,10 +104,7 @@ impl Seen {
             let key = (link.link.clone(), partition.topic.clone(), partition.partition);
             let state = (partition.standing, partition.state.clone());
             let shown = self.states.get(&key);
-            // Under light load a partition catches up several times a second, and waits for others' transactions: once
-            // it did, or is copying, that is no news.
-            let as_before = shown.is_some_and(|(shown, _)| matches!(shown, Standing::CaughtUp | Standing::Copying));
-            if shown == Some(&state) || (as_before && partition.standing == Standing::Copying) {
+            if shown == Some(&state) || shown.is_some_and(|shown| is_no_news(shown, &state)) {
                 continue;
             }
             self.states.insert(key, state);
@@ -126,6 +123,14 @@ impl Seen {
         self.rows = links.iter().map(|link| link.partitions.clone()).collect();
         changes
     }
+}
+
+/// Under light load a partition catches up several times a second, and waits for others' transactions in between: each
+/// is told once, until something else happens.
+fn is_no_news((shown, shown_state): &(Standing, String), (standing, state): &(Standing, String)) -> bool {
+    let goes_on = matches!(shown, Standing::CaughtUp | Standing::Copying) && *standing == Standing::Copying;
+    let begins_to_wait = shown_state == Standing::Copying.name() && state != Standing::Copying.name();
+    goes_on && !begins_to_wait
 }
 
 /// Some partitions of a topic that went into a state together.
@@ -356,6 +361,18 @@ mod tests {
         .map(|links| seen.changes(links).len())
         .collect();
         assert_eq!(told, [1, 1, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn waiting_for_transactions_is_told_once_also_to_those_who_saw_it_copying() {
+        let mut seen = Seen::default();
+        let states = ["copying", "waiting-for-transactions", "copying", "waiting-for-transactions"];
+        let told: Vec<usize> = states
+            .iter()
+            .map(|state| link(vec![PartitionStatus { state: state.to_string(), ..partition("orders", 0) }]))
+            .map(|links| seen.changes(&links).len())
+            .collect();
+        assert_eq!(told, [1, 1, 0, 0]);
     }
 
     #[test]

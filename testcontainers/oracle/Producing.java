@@ -104,6 +104,8 @@ final class Producing {
             config.put("linger.ms", words.text("linger", "5"));
             if (!transactionalId.isEmpty()) {
                 config.put("transactional.id", transactionalId);
+                // The most that a broker takes: one that is left open must not end by itself, also on a slow machine.
+                config.put("transaction.timeout.ms", "900000");
             }
             config.putAll(words.config());
             producer = new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer());
