@@ -4,6 +4,7 @@
 //! `fuzz/` searches with libFuzzer for input that breaks one of these, and keeps what it learned in `fuzz/corpus`; the
 //! test `hostile` tries all of that again, on stable Rust.
 
+mod config;
 mod lane;
 mod map;
 mod repack;
@@ -13,7 +14,7 @@ mod wire;
 pub type Target = fn(&[u8]);
 
 /// Names and functions; a folder of `fuzz/corpus` and a program of `fuzz/` have the same name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("frame_split", wire::frame_split),
     ("fetch_view", wire::fetch_view),
     ("produce_view", wire::produce_view),
@@ -21,6 +22,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("repack_batch", repack::batch),
     ("repack_messages", repack::messages),
     ("map_codec", map::codec),
+    ("config_file", config::file),
     ("lane_events", lane::events),
 ];
 

@@ -2,7 +2,6 @@
 
 mod bench;
 mod cli;
-mod config;
 mod demo;
 mod engine;
 mod logging;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use twinlog_core::config::{FetchConfig, LANES_DEFAULT, LinkConfig, ProduceConfig, SocketConfig};
 
-use crate::config::show_size;
+use twinlog_config::show_size;
 
 /// Those settings of a link that a bench tries others of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -139,10 +139,10 @@ links:
         assert_eq!(other.yaml(base, "dr"), wanted);
         let rest = "    source: a\n    target: b\n    topics: {include: [x]}\n";
         let file = format!("clusters: {{a: {{bootstrap: [a:1]}}, b: {{bootstrap: [b:1]}}}}\n{wanted}{rest}");
-        let config = crate::config::tests::read(&file).expect("a configuration");
+        let config = crate::cli::tests::read(&file).expect("a configuration");
         assert_eq!(Settings::of(&config.links["dr"]), other);
         let plain = file.replace(wanted, "links:\n  dr:\n");
-        let plain = crate::config::tests::read(&plain).expect("a configuration");
+        let plain = crate::cli::tests::read(&plain).expect("a configuration");
         assert_eq!(Settings::of(&plain.links["dr"]), base);
         assert_eq!(other.apply(&plain.links["dr"]), config.links["dr"]);
     }

@@ -9,14 +9,12 @@ use comfy_table::CellAlignment::{Left as ToLeft, Right};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use twinlog_core::report::{Failure, FailureKind};
+use twinlog_core::report::{Failure, FailureKind, Failures};
 
-use super::failure::Failures;
 use super::numbers::megabytes;
 use super::output::{self, Answer};
 use super::{Context, Exit, signals};
 use crate::bench::{Bench, BenchReport, Limits, Load, SettingReport, Stage, plot};
-use crate::config;
 
 /// How often the bar moves.
 const TICK: Duration = Duration::from_millis(250);
@@ -72,18 +70,18 @@ pub(super) struct BenchArguments {
 }
 
 fn max_time(text: &str) -> Result<Duration, String> {
-    let time = config::duration(text)?;
+    let time = twinlog_config::duration(text)?;
     let (low, high) = (Duration::from_secs(10), Duration::from_secs(3600));
     if (low..=high).contains(&time) { Ok(time) } else { Err(format!("`{text}` is not from 10s to 1h")) }
 }
 
 fn max_bytes(text: &str) -> Result<u64, String> {
-    let bytes = config::size(text)?;
+    let bytes = twinlog_config::size(text)?;
     if bytes >= 1_000_000 { Ok(bytes) } else { Err(format!("`{text}` is less than 1MB")) }
 }
 
 fn record_bytes(text: &str) -> Result<u32, String> {
-    let bytes = u32::try_from(config::size(text)?).ok().filter(|bytes| (1..=768 << 10).contains(bytes));
+    let bytes = u32::try_from(twinlog_config::size(text)?).ok().filter(|bytes| (1..=768 << 10).contains(bytes));
     bytes.ok_or_else(|| format!("`{text}` is not from 1 to 768KiB"))
 }
 

@@ -3,9 +3,8 @@
 use clap::Args;
 use comfy_table::CellAlignment::Left;
 use serde::Serialize;
-use twinlog_core::report::{Check, CheckReport, Verdict};
+use twinlog_core::report::{Check, CheckReport, Failures, Verdict};
 
-use super::failure::Failures;
 use super::output::{self, Answer};
 use super::{Context, Exit};
 use crate::engine;

@@ -6,9 +6,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use twinlog_client::Address;
-use twinlog_core::report::{Failure, FailureKind, Side, TranslateAnswer, Translation};
+use twinlog_core::report::{Failure, FailureKind, Failures, Side, TranslateAnswer, Translation};
 
-use super::failure::Failures;
 use super::numbers::{megabytes, thousands};
 use super::output::{self, Answer, Format};
 use super::{Exit, signals};

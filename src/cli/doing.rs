@@ -10,7 +10,6 @@ use twinlog_core::report::{ChangeProgress, Failure, FailureKind};
 use twinlog_core::topics::is_legal_topic_name;
 
 use super::Exit;
-use crate::config;
 
 #[derive(Debug, Args)]
 pub(super) struct Doing {
@@ -69,7 +68,7 @@ impl FromStr for TopicPlace {
 }
 
 fn wait(text: &str) -> Result<Duration, String> {
-    if text == "0" { Ok(Duration::ZERO) } else { config::duration(text) }
+    if text == "0" { Ok(Duration::ZERO) } else { twinlog_config::duration(text) }
 }
 
 impl fmt::Display for TopicPlace {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use twinlog_core::report::FailureKind;
+use twinlog_core::report::{FailureKind, Failures};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -29,6 +29,13 @@ impl From<FailureKind> for Exit {
             FailureKind::OwnershipLost => Self::OwnershipLost,
             FailureKind::Refused => Self::Refused,
         }
+    }
+}
+
+/// The code of the first one: they are of one kind wherever several are found together.
+impl From<&Failures> for Exit {
+    fn from(failures: &Failures) -> Self {
+        failures.0.first().map_or(Self::Fine, |failure| failure.kind.into())
     }
 }
 

@@ -5,11 +5,10 @@ mod change;
 use clap::{Args, Subcommand};
 use comfy_table::CellAlignment::{Left, Right};
 use serde::Serialize;
-use twinlog_core::report::{LaneMove, LaneReport, LanesReport, LinkLanes};
+use twinlog_core::report::{Failures, LaneMove, LaneReport, LanesReport, LinkLanes};
 use twinlog_link::lanes::Seen;
 
 use self::change::{MoveArguments, RebalanceArguments, ResizeArguments};
-use super::failure::Failures;
 use super::numbers::thousands;
 use super::output::{self, Answer, or_dash};
 use super::{Context, Exit};

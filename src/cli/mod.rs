@@ -6,7 +6,6 @@ mod check;
 mod demo;
 mod doing;
 mod exit;
-pub(crate) mod failure;
 mod lanes;
 mod live;
 mod numbers;
@@ -16,7 +15,7 @@ mod run;
 mod signals;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod translate;
 mod verify;
 
@@ -25,12 +24,10 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use twinlog_core::config::Config;
-use twinlog_core::report::{Failure, FailureKind};
+use twinlog_core::report::{Failure, FailureKind, Failures};
 
-use crate::config;
 use crate::engine::NamedLink;
 pub(crate) use exit::Exit;
-use failure::Failures;
 use output::Format;
 
 /// Keeps a second Kafka cluster as an exact twin of the first.
@@ -146,7 +143,7 @@ pub(crate) fn main() -> Exit {
         Ok(exit) => exit,
         Err(failures) => {
             let _broken_pipe = write!(std::io::stderr(), "{failures}");
-            failures.exit()
+            (&failures).into()
         }
     }
 }
@@ -159,7 +156,7 @@ fn start(arguments: Arguments) -> Result<Exit, Failures> {
     runtime.block_on(async {
         let format = arguments.output;
         let context = || {
-            let config = config::load(arguments.config.as_deref())?;
+            let config = twinlog_config::load(arguments.config.as_deref())?;
             Ok::<_, Failures>(Context { config, format })
         };
         match &arguments.verb {

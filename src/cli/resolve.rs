@@ -8,12 +8,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use comfy_table::CellAlignment::{Left, Right};
 use indicatif::ProgressBar;
 use serde::Serialize;
-use twinlog_core::report::{ChangeProgress, ResolveReport, ResolveRow};
+use twinlog_core::report::{ChangeProgress, Failures, ResolveReport, ResolveRow};
 use twinlog_core::resolution;
 use twinlog_link::resolve::{Waited, Wish};
 
 use super::doing::{self, Doing, TopicPlace};
-use super::failure::Failures;
 use super::output::{self, Answer};
 use super::{Context, Exit};
 use crate::engine;

@@ -5,9 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use comfy_table::CellAlignment::{Left, Right};
 use tokio::sync::watch;
-use twinlog_core::report::{Missing, RunEnd};
+use twinlog_core::report::{Failures, Missing, RunEnd};
 
-use super::failure::Failures;
 use super::live::Display;
 use super::output::{self, Answer, or_dash};
 use super::{Context, Exit, signals};

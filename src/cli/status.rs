@@ -5,11 +5,10 @@ use std::sync::Arc;
 use clap::Args;
 use comfy_table::CellAlignment::{Left, Right};
 use serde::Serialize;
-use twinlog_core::report::StatusReport;
+use twinlog_core::report::{Failures, StatusReport};
 use twinlog_core::status::{LinkStatus, PartitionStatus};
 use twinlog_link::status::Seen;
 
-use super::failure::Failures;
 use super::output::{self, Answer, or_dash};
 use super::{Context, Exit};
 use crate::engine;

@@ -1,6 +1,9 @@
 //! The command as a whole: help, groups, choice of links.
 
+use std::path::Path;
+
 use clap::CommandFactory as _;
+use twinlog_config::Surroundings;
 use twinlog_core::map_record::PartitionKey;
 use twinlog_core::report::StatusReport;
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
@@ -20,12 +23,20 @@ pub(super) fn partition(topic: &str, partition: i32) -> PartitionStatus {
     }
 }
 
+/// A configuration that refers to nothing outside of it.
+pub(crate) fn read(text: &str) -> Result<Config, Failures> {
+    let variable = |_: &str| Err(std::env::VarError::NotPresent);
+    let open = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+    let surroundings = Surroundings { variable: &variable, open: &open };
+    twinlog_config::read(Path::new("twinlog.yaml"), text, &surroundings)
+}
+
 fn context(links: &[&str]) -> Context {
     let mut text = "clusters: {a: {bootstrap: [a:1]}, b: {bootstrap: [b:1]}}\nlinks:\n".to_owned();
     for link in links {
         text.push_str(&format!("  {link}: {{source: a, target: b, topics: {{include: [x]}}}}\n"));
     }
-    let config = config::tests::read(&text).expect("a configuration");
+    let config = read(&text).expect("a configuration");
     Context { config, format: Format::Table }
 }
 
@@ -62,7 +73,7 @@ fn the_link_may_be_left_out_where_there_is_one() {
         failures.to_string(),
         "error: there is no link `drr`\n  what to do: links of this configuration: back, dr\n"
     );
-    assert_eq!(failures.exit(), Exit::Usage);
+    assert_eq!(Exit::from(&failures), Exit::Usage);
 }
 
 #[test]

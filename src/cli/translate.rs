@@ -4,10 +4,9 @@ use std::str::FromStr;
 
 use clap::Args;
 use comfy_table::CellAlignment::Left;
-use twinlog_core::report::{Side, TranslateAnswer, Translation};
+use twinlog_core::report::{Failures, Side, TranslateAnswer, Translation};
 use twinlog_core::topics::is_legal_topic_name;
 
-use super::failure::Failures;
 use super::output::{self, Answer};
 use super::{Context, Exit};
 use crate::engine::{self, Question};

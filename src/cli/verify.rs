@@ -6,10 +6,9 @@ use clap::Args;
 use comfy_table::CellAlignment::{Left, Right};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use twinlog_core::report::{PartitionVerdict, VerifyProgress, VerifyReport};
+use twinlog_core::report::{Failures, PartitionVerdict, VerifyProgress, VerifyReport};
 use twinlog_core::topics::Pattern;
 
-use super::failure::Failures;
 use super::numbers::thousands;
 use super::output::{self, Answer};
 use super::{Context, Exit};

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -134,9 +133,9 @@ impl Checker<'_> {
     }
 
     fn tls(&mut self, path: &str, raw: &RawTls) -> Option<TlsConfig> {
-        let folder = self.resolver.folder;
-        let ca_file = self
-            .parse_or(&format!("{path}.ca_file"), raw.ca_file.as_ref(), None, |text| readable(folder, text).map(Some));
+        let resolver = self.resolver;
+        let ca_file =
+            self.parse_or(&format!("{path}.ca_file"), raw.ca_file.as_ref(), None, |t| resolver.readable(t).map(Some));
         let server_name = self
             .parse_or(&format!("{path}.server_name"), raw.server_name.as_ref(), None, |text| not_empty(text).map(Some));
         Some(TlsConfig { ca_file: ca_file?, server_name: server_name? })
@@ -310,17 +309,6 @@ impl Checker<'_> {
 
 fn not_empty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.to_owned()) }
-}
-
-fn readable(folder: &Path, text: &str) -> Result<String, String> {
-    let path = folder.join(text);
-    let Some(shown) = path.to_str() else {
-        return Err("the path is no UTF-8 text".into());
-    };
-    match std::fs::File::open(&path) {
-        Ok(_) => Ok(shown.to_owned()),
-        Err(error) => Err(format!("cannot read {shown}: {error}")),
-    }
 }
 
 fn one_of<T: Copy, const N: usize>(text: &str, names: [(&str, T); N]) -> Result<T, String> {

@@ -2,12 +2,21 @@
 //! from outside can change the file's shape.
 
 use std::env::VarError;
+use std::io::{self, Read};
 use std::path::Path;
+
+/// What a configuration may refer to outside of its file.
+#[expect(missing_debug_implementations, reason = "functions have none")]
+pub struct Surroundings<'a> {
+    /// Reads an environment variable.
+    pub variable: &'a dyn Fn(&str) -> Result<String, VarError>,
+    /// Opens a file.
+    pub open: &'a dyn Fn(&Path) -> io::Result<Box<dyn Read>>,
+}
 
 /// Where references are looked up.
 pub(super) struct Resolver<'a> {
-    /// Reads an environment variable.
-    pub(super) variable: &'a dyn Fn(&str) -> Result<String, VarError>,
+    pub(super) surroundings: &'a Surroundings<'a>,
     /// Folder of the configuration file: relative paths begin there.
     pub(super) folder: &'a Path,
 }
@@ -39,18 +48,30 @@ impl Resolver<'_> {
 
     fn look_up(&self, name: &str) -> Result<String, String> {
         match name.split_once(':') {
-            Some(("env", variable)) => (self.variable)(variable).map_err(|error| match error {
+            Some(("env", variable)) => (self.surroundings.variable)(variable).map_err(|error| match error {
                 VarError::NotPresent => format!("the environment variable {variable} is not set"),
                 VarError::NotUnicode(_) => format!("the environment variable {variable} is no UTF-8 text"),
             }),
             Some(("file", path)) => {
                 let path = self.folder.join(path);
-                let text = std::fs::read_to_string(&path);
+                let text = (self.surroundings.open)(&path).and_then(io::read_to_string);
                 let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
                 // Editors and `echo` end a file with a line break that is no part of the value.
                 Ok(text.trim_end_matches(['\r', '\n']).to_owned())
             }
             _ => Err(format!("`${{{name}}}` is not known: only ${{env:NAME}} and ${{file:PATH}} are")),
+        }
+    }
+
+    /// The path of a file that is read later, if it can be read.
+    pub(super) fn readable(&self, text: &str) -> Result<String, String> {
+        let path = self.folder.join(text);
+        let Some(shown) = path.to_str() else {
+            return Err("the path is no UTF-8 text".into());
+        };
+        match (self.surroundings.open)(&path) {
+            Ok(_) => Ok(shown.to_owned()),
+            Err(error) => Err(format!("cannot read {shown}: {error}")),
         }
     }
 }
@@ -65,7 +86,8 @@ mod tests {
             "TRICKY" => Ok("${env:HOST}: [".to_owned()),
             _ => Err(VarError::NotPresent),
         };
-        Resolver { variable: &variable, folder: Path::new("/nonexistent") }.expand(text)
+        let surroundings = Surroundings { variable: &variable, open: &|_| Err(io::ErrorKind::NotFound.into()) };
+        Resolver { surroundings: &surroundings, folder: Path::new("/nonexistent") }.expand(text)
     }
 
     #[test]
@@ -90,11 +112,12 @@ mod tests {
 
     #[test]
     fn a_file_loses_its_last_line_break() {
-        let folder = std::env::temp_dir().join(format!("twinlog-reference-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a temporary folder");
-        std::fs::write(folder.join("host"), "kafka\n").expect("written");
-        let resolver = Resolver { variable: &|_| Err(VarError::NotPresent), folder: &folder };
+        let open = |path: &Path| {
+            assert_eq!(path, Path::new("folder/host"));
+            Ok(Box::new(&b"kafka\n"[..]) as Box<dyn Read>)
+        };
+        let surroundings = Surroundings { variable: &|_| Err(VarError::NotPresent), open: &open };
+        let resolver = Resolver { surroundings: &surroundings, folder: Path::new("folder") };
         assert_eq!(resolver.expand("${file:host}:1").as_deref(), Ok("kafka:1"));
-        std::fs::remove_dir_all(&folder).expect("removed");
     }
 }

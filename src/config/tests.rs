@@ -24,17 +24,14 @@ links:
 
 const CLUSTERS: &str = "clusters: {a: {bootstrap: [a:1]}, b: {bootstrap: [b:1]}}\n";
 
-fn resolver() -> Resolver<'static> {
-    let variable = &|name: &str| match name {
+fn read(text: &str) -> Result<Config, String> {
+    let variable = |name: &str| match name {
         "BOOTSTRAP" => Ok("kafka.example:9092".to_owned()),
         "LANES" => Ok("8".to_owned()),
         _ => Err(VarError::NotPresent),
     };
-    Resolver { variable, folder: Path::new("/nonexistent") }
-}
-
-pub(crate) fn read(text: &str) -> Result<Config, String> {
-    super::read(text, &resolver()).map_err(|issues| show_all(Path::new("twinlog.yaml"), text, &issues).to_string())
+    let surroundings = Surroundings { variable: &variable, open: &|_| Err(io::ErrorKind::NotFound.into()) };
+    super::read(Path::new("twinlog.yaml"), text, &surroundings).map_err(|failures| failures.to_string())
 }
 
 fn refused(text: &str) -> String {
@@ -209,7 +206,7 @@ fn values_out_of_bounds_are_refused_with_their_bounds() {
         ("    members: {settle: 2h}\n", "`2h` is not from 0ms to 1h"),
         ("    timestamps: keep\n", "`keep` is not known: write append or create"),
         ("    existing: ${env:NOPE}\n", "links.dr.existing: the environment variable NOPE is not set"),
-        ("    existing: ${file:nope}\n", "links.dr.existing: cannot read /nonexistent/nope: No such file"),
+        ("    existing: ${file:nope}\n", "links.dr.existing: cannot read nope: entity not found"),
         ("    existing: []\n", "expected a single value here, not a map or a list"),
     ] {
         let transcript = refused(&with_link(lines));
@@ -243,7 +240,7 @@ fn what_is_missing_is_named_where_it_is_missing() {
         ("clusters: {}\nlinks: {}\n", "there is no link in this file"),
         ("clusters: {a: {bootstrap: []}}\nlinks: {}\n", "clusters.a.bootstrap: at least one host:port is needed"),
         ("clusters: {a: {bootstrap: [a:1], client_id: ''}}\nlinks: {}\n", "client_id: must not be empty"),
-        ("clusters: {a: {bootstrap: [a:1], tls: {ca_file: ca.pem}}}\nlinks: {}\n", "cannot read /nonexistent/ca.pem"),
+        ("clusters: {a: {bootstrap: [a:1], tls: {ca_file: ca.pem}}}\nlinks: {}\n", "cannot read ca.pem"),
         ("clusters: []\n", "expected a map here"),
         ("clusters: {a: {bootstrap: a:1}}\n", "expected a list here"),
         ("clusters: {}\nclusters: {}\n", "twinlog.yaml:2:1: the key `clusters` is here twice"),

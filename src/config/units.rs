@@ -14,12 +14,20 @@ const SIZES: [(&str, u64); 7] = [
 const DURATIONS_MS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
 /// Bytes, from a bare number or one with a unit.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+///
+/// What to write, if it is none, or above `u64::MAX`.
+pub fn size(text: &str) -> Result<u64, String> {
     with_unit(text, &SIZES).ok_or_else(|| format!("`{text}` is no size: write 67108864 or 64MiB"))
 }
 
 /// A duration. A bare number is refused: half of its readers would take it for milliseconds.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// What to write, if it is none, or above `u64::MAX` milliseconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let bare = text.bytes().all(|c| c.is_ascii_digit());
     let ms = if bare { None } else { with_unit(text, &DURATIONS_MS) };
     ms.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is no duration: write 500ms, 10s, 5m or 1h"))
@@ -44,7 +52,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// The shortest exact way to write a size.
-pub(crate) fn show_size(bytes: u64) -> String {
+pub fn show_size(bytes: u64) -> String {
     let binary = SIZES[..3].iter().rev().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
     binary.map_or_else(|| bytes.to_string(), |(name, factor)| format!("{}{name}", bytes / factor))
 }

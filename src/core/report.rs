@@ -2,6 +2,7 @@
 //!
 //! The JSON form is these types as they stand, so a field's name here is part of the interface.
 
+mod failure;
 mod lanes;
 mod resolve;
 
@@ -11,57 +12,10 @@ use core::fmt;
 
 use serde::Serialize;
 
+pub use self::failure::{Failure, FailureKind, Failures};
 pub use self::lanes::{ChangeProgress, LaneMove, LaneReport, LanesChange, LanesReport, LinkLanes};
 pub use self::resolve::{ResolveReport, ResolveRow};
 use crate::status::LinkStatus;
-
-/// Why a verb ended without its answer, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// What kind of end this is; the exit code follows from it.
-    pub kind: FailureKind,
-    /// What happened: names the side, topic, partition and offset where there are any.
-    pub what: String,
-    /// What to do next, a step a line.
-    pub advice: Vec<String>,
-}
-
-impl Failure {
-    /// A failure with what happened; steps are added by [`Failure::advise`].
-    pub fn new(kind: FailureKind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), advice: Vec::new() }
-    }
-
-    /// Adds a step to take.
-    #[must_use]
-    pub fn advise(mut self, step: impl Into<String>) -> Self {
-        self.advice.push(step.into());
-        self
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-impl core::error::Error for Failure {}
-
-/// The kinds of ends. Each has one exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// A difference, or something asked for that is not there.
-    Difference,
-    /// Wrong arguments or a wrong configuration.
-    Usage,
-    /// A cluster is out of reach.
-    OutOfReach,
-    /// Another instance has taken the link over.
-    OwnershipLost,
-    /// A look before the start found something that the link must not start with.
-    Refused,
-}
 
 /// One of the two clusters of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

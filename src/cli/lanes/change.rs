@@ -7,12 +7,11 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use twinlog_core::link_state::LANES_MAX;
-use twinlog_core::report::{ChangeProgress, LaneMove, LanesChange};
+use twinlog_core::report::{ChangeProgress, Failures, LaneMove, LanesChange};
 use twinlog_link::lanes::Waited;
 
 use super::moves;
 use crate::cli::doing::{self, Doing, TopicPlace};
-use crate::cli::failure::Failures;
 use crate::cli::output::{self, Answer};
 use crate::cli::{Context, Exit};
 use crate::engine::{self, Change};

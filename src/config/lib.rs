@@ -9,37 +9,45 @@ mod units;
 mod yaml;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use twinlog_core::config::Config;
-use twinlog_core::report::{Failure, FailureKind};
+use twinlog_core::report::{Failure, FailureKind, Failures};
 
-use crate::cli::failure::Failures;
 use issue::Issue;
 use reference::Resolver;
-pub(crate) use units::{duration, show_size, size};
+pub use reference::Surroundings;
+pub use units::{duration, show_size, size};
 
 /// Environment variable that names the configuration file.
-pub(crate) const CONFIG_VARIABLE: &str = "TWINLOG_CONFIG";
+const CONFIG_VARIABLE: &str = "TWINLOG_CONFIG";
 /// Where the file is looked for when nothing names it.
-pub(crate) const CONFIG_PLACES: [&str; 2] = ["twinlog.yaml", "/etc/twinlog/twinlog.yaml"];
+const CONFIG_PLACES: [&str; 2] = ["twinlog.yaml", "/etc/twinlog/twinlog.yaml"];
 
 /// Finds, reads and checks the configuration. `named` is the file given by `-c`.
-pub(crate) fn load(named: Option<&Path>) -> Result<Config, Failures> {
+///
+/// # Errors
+///
+/// Of the kind `Usage`: no file, one that cannot be read, or everything that is wrong in it.
+pub fn load(named: Option<&Path>) -> Result<Config, Failures> {
     let (path, text) = find(named, std::env::var_os(CONFIG_VARIABLE), &CONFIG_PLACES)?;
+    let open = |path: &Path| Ok(Box::new(File::open(path)?) as Box<dyn io::Read>);
+    read(&path, &text, &Surroundings { variable: &|name| std::env::var(name), open: &open })
+}
+
+/// Reads and checks the `text` of a configuration that stands at `path`, where relative paths begin.
+///
+/// # Errors
+///
+/// Everything that is wrong in it, in the order of its lines, each of the kind `Usage`.
+pub fn read(path: &Path, text: &str, surroundings: &Surroundings<'_>) -> Result<Config, Failures> {
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let resolver = Resolver { variable: &|name| std::env::var(name), folder };
-    read(&text, &resolver).map_err(|issues| show_all(&path, &text, &issues))
-}
-
-fn read(text: &str, resolver: &Resolver<'_>) -> Result<Config, Vec<Issue>> {
-    let raw = yaml::parse(text).map_err(|issue| vec![issue])?;
-    check::check(&raw, resolver)
-}
-
-fn show_all(path: &Path, text: &str, issues: &[Issue]) -> Failures {
-    Failures(issues.iter().map(|issue| issue.show(path, text)).collect())
+    let checked = yaml::parse(text)
+        .map_err(|issue| vec![issue])
+        .and_then(|raw| check::check(&raw, &Resolver { surroundings, folder }));
+    checked.map_err(|issues| Failures(issues.iter().map(|issue: &Issue| issue.show(path, text)).collect()))
 }
 
 /// A file that is named must be there; the usual places are tried in order.
@@ -72,4 +80,4 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
