@@ -9,7 +9,7 @@ use crate::batch::{BatchMeta, Codec, ControlType, HEAD_LEN};
 use crate::compression::{CompressionError, compress};
 use crate::patch::Stamp;
 use crate::records::RecordWriter;
-use crate::varint::{signed_len, write_signed};
+use crate::varint::write_signed;
 
 /// Attribute bits above the codec.
 pub(crate) mod attribute {
@@ -90,6 +90,8 @@ pub struct BatchBuilder {
     next_offset_delta: i64,
     record_count: i64,
     plain: Vec<u8>,
+    /// A record behind its offset, of which the length must be known first; used again by each.
+    payload: Vec<u8>,
 }
 
 impl BatchBuilder {
@@ -113,6 +115,7 @@ impl BatchBuilder {
             next_offset_delta: 0,
             record_count: 0,
             plain: Vec::new(),
+            payload: Vec::new(),
         }
     }
 
@@ -144,19 +147,20 @@ impl BatchBuilder {
     pub fn push(&mut self, record: &NewRecord<'_>) -> &mut Self {
         let base_timestamp = *self.base_timestamp.get_or_insert(record.timestamp);
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
-        let mut payload = Vec::with_capacity(payload_len(record));
-        write_nullable(&mut payload, record.key);
-        write_nullable(&mut payload, record.value);
-        write_signed(&mut payload, record.headers.len() as i64);
+        let payload = &mut self.payload;
+        payload.clear();
+        write_nullable(payload, record.key);
+        write_nullable(payload, record.value);
+        write_signed(payload, record.headers.len() as i64);
         for (key, value) in record.headers {
-            write_nullable(&mut payload, Some(key.as_bytes()));
-            write_nullable(&mut payload, *value);
+            write_nullable(payload, Some(key.as_bytes()));
+            write_nullable(payload, *value);
         }
         RecordWriter {
             attributes: 0,
             timestamp_delta: record.timestamp.wrapping_sub(base_timestamp),
             offset_delta: self.next_offset_delta,
-            payload: &payload,
+            payload,
         }
         .write(&mut self.plain);
         self.next_offset_delta += 1;
@@ -168,16 +172,6 @@ impl BatchBuilder {
     pub fn skip(&mut self, offsets: u32) -> &mut Self {
         self.next_offset_delta += i64::from(offsets);
         self
-    }
-
-    /// Number of records so far.
-    pub fn record_count(&self) -> usize {
-        self.record_count as usize
-    }
-
-    /// Bytes of the body so far, before compression.
-    pub fn plain_len(&self) -> usize {
-        self.plain.len()
     }
 
     /// The batch as one piece, head and body.
@@ -208,13 +202,6 @@ impl BatchBuilder {
         batch.extend_from_slice(&body);
         Ok(batch.freeze())
     }
-}
-
-fn payload_len(record: &NewRecord<'_>) -> usize {
-    let nullable = |bytes: Option<&[u8]>| bytes.map_or(1, |bytes| signed_len(bytes.len() as i64) + bytes.len());
-    let headers: usize =
-        record.headers.iter().map(|(key, value)| nullable(Some(key.as_bytes())) + nullable(*value)).sum();
-    nullable(record.key) + nullable(record.value) + signed_len(record.headers.len() as i64) + headers
 }
 
 pub(crate) fn write_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {

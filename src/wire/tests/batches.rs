@@ -116,10 +116,44 @@ fn bad_magic_is_seen_in_a_partial_entry_too() {
     assert_eq!(first_error(section), Some(BatchError::BadMagic(7)));
 }
 
+/// A message of format v1: offset, length, CRC, magic 1, attributes, timestamp, null key, value.
+fn message(offset: i64, attributes: u8, value: &[u8]) -> Vec<u8> {
+    let len = |bytes: usize| i32::try_from(bytes).unwrap().to_be_bytes();
+    let head = [&offset.to_be_bytes()[..], &len(22 + value.len()), &[1, 2, 3, 4, 1, attributes], &[0; 8]].concat();
+    [&head[..], &[0xFF; 4], &len(value.len()), value].concat()
+}
+
+#[test]
+fn small_messages_are_handed_out_together_and_those_that_hold_others_alone() {
+    // Offset and last offset of each entry, and its bytes.
+    let walk = |messages: &[Vec<u8>]| -> Vec<(i64, i64, usize)> {
+        let entries = Batches::new(messages.concat().into()).map(|entry| match entry {
+            Ok(Entry::Legacy { offset, last_offset, bytes }) => (offset, last_offset, bytes.len()),
+            other => panic!("{other:?}"),
+        });
+        entries.collect()
+    };
+    let plain = |offset| message(offset, 0, &[7; 1000]);
+    let len = plain(0).len();
+    let packed = |offset| message(offset, 1, &[7; 1000]);
+    assert_eq!(walk(&[plain(3), plain(4), plain(9)]), [(3, 9, 3 * len)]);
+    assert_eq!(walk(&[plain(3), packed(5), plain(6), plain(7)]), [(3, 3, len), (5, 5, len), (6, 7, 2 * len)]);
+    let mut of_v0 = plain(5);
+    of_v0[16] = 0;
+    assert_eq!(walk(&[plain(4), of_v0, plain(6)]), [(4, 4, len), (5, 5, len), (6, 6, len)]);
+    // As many as fit in 16 KiB.
+    let fit = (16 << 10) / len;
+    let many: Vec<Vec<u8>> = (0..40).map(plain).collect();
+    let last = fit as i64 - 1;
+    assert_eq!(walk(&many)[..2], [(0, last, fit * len), (last + 1, 2 * last + 1, fit * len)]);
+    // Exactly so many are not too many.
+    let half = message(0, 0, &vec![7; (8 << 10) - message(0, 0, &[]).len()]);
+    assert_eq!(walk(&[half.clone(), half.clone(), half]), [(0, 0, 16 << 10), (0, 0, 8 << 10)]);
+}
+
 #[test]
 fn messages_of_the_old_formats_are_handed_out_whole() {
-    // Format v1: offset 41, length 22, CRC, magic 1, attributes, timestamp, null key, null value.
-    let message = [&41i64.to_be_bytes()[..], &22i32.to_be_bytes(), &[1, 2, 3, 4, 1, 0], &[0; 8], &[0xFF; 8]].concat();
+    let message = message(41, 0, &[]);
     let section = Bytes::from([message.clone(), batch()].concat());
     let mut walk = Batches::new(section);
     assert_eq!(walk.next(), Some(Ok(Entry::Legacy { offset: 41, last_offset: 41, bytes: message.into() })));

@@ -1,5 +1,7 @@
 //! Packing and unpacking, with every codec.
 
+use std::io::Write as _;
+
 use proptest::prelude::*;
 use twinlog_wire::batch::Codec;
 use twinlog_wire::compression::{CompressionError, compress, decompress};
@@ -75,6 +77,23 @@ fn raw_snappy_as_librdkafka_writes_it_and_joined_streams_unpack() {
         let two = compress(codec, b"two".to_vec()).unwrap();
         assert_eq!(&*decompress(codec, &[one, two].concat(), 100).unwrap(), b"one,two", "{codec:?}");
     }
+}
+
+/// A frame says how far back it may refer; a decoder keeps so much of what it unpacked.
+#[test]
+fn zstd_windows_far_above_the_limit_are_refused_and_those_within_it_are_read() {
+    let frame = |window_log: u32| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window_log).unwrap();
+        // Written in two steps, so that the frame cannot know its size and declares the window as it is.
+        encoder.write_all(b"one").unwrap();
+        encoder.flush().unwrap();
+        encoder.write_all(b"two").unwrap();
+        encoder.finish().unwrap()
+    };
+    let reads = |window_log, limit_log: u32| decompress(Codec::Zstd, &frame(window_log), 1 << limit_log).is_ok();
+    assert!(reads(23, 10) && reads(26, 26) && reads(27, 40));
+    assert!(!reads(25, 10) && !reads(26, 24));
 }
 
 #[test]

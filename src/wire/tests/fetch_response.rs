@@ -152,6 +152,10 @@ fn counts_that_lie_are_refused_before_anything_is_allocated() {
     let two_billion_topics = [0, 0, 0, 0, 0x7F, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
     let error = FetchResponse::decode(Bytes::copy_from_slice(&two_billion_topics), 4);
     assert_eq!(error, Err(DecodeError::BadLength(i64::from(i32::MAX))));
+    // A topic has more than a byte.
+    let five_topics_in_eight_bytes = [0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0];
+    let error = FetchResponse::decode(Bytes::copy_from_slice(&five_topics_in_eight_bytes), 4);
+    assert_eq!(error, Err(DecodeError::BadLength(5)));
 }
 
 #[test]

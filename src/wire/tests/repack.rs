@@ -96,6 +96,9 @@ fn an_empty_batch_is_a_head_and_leaves_nothing() {
         let batch = builder.finish().unwrap();
         assert_eq!(batch.len(), HEAD_LEN);
         assert_eq!(REPACK.apply(&batch), Ok(None));
+        // As Kafka's cleaner writes it: no record has a time.
+        let meta = BatchMeta::parse(&batch).unwrap();
+        assert_eq!((meta.base_timestamp, meta.max_timestamp), (-1, -1));
     }
 }
 
