@@ -25,8 +25,10 @@ pub enum KafkaVersion {
     V4_1_1,
     /// 3.9.1: the last line before 4, with the old wire versions.
     V3_9_1,
-    /// 2.8.2 with ZooKeeper: keeps messages of the formats v0 and v1 in topics that ask for it. One broker only.
+    /// 2.8.2 with ZooKeeper: keeps messages of the formats v0 and v1 in topics that ask for it.
     V2_8_2,
+    /// 2.6.3 with ZooKeeper: the last line before Fetch v12 and topic ids.
+    V2_6_3,
 }
 
 impl KafkaVersion {
@@ -36,19 +38,20 @@ impl KafkaVersion {
             Self::V4_1_1 => "4.1.1",
             Self::V3_9_1 => "3.9.1",
             Self::V2_8_2 => "2.8.2",
+            Self::V2_6_3 => "2.6.3",
         }
     }
 
     /// Whether brokers are their own controllers (KRaft).
     pub(crate) fn has_kraft(self) -> bool {
-        self != Self::V2_8_2
+        !matches!(self, Self::V2_8_2 | Self::V2_6_3)
     }
 
     /// What brokers and tools are made of.
     fn artifacts(self) -> &'static [&'static str] {
         match self {
             Self::V4_1_1 | Self::V3_9_1 => &["kafka_2.13", "kafka-tools", "connect-mirror", "connect-runtime"],
-            Self::V2_8_2 => &["kafka_2.13"],
+            Self::V2_8_2 | Self::V2_6_3 => &["kafka_2.13"],
         }
     }
 
@@ -60,7 +63,7 @@ impl KafkaVersion {
                 ("org.apache.logging.log4j", "log4j-core", "2.25.1"),
             ],
             Self::V3_9_1 => &[],
-            Self::V2_8_2 => &[("org.slf4j", "slf4j-reload4j", "1.7.36")],
+            Self::V2_8_2 | Self::V2_6_3 => &[("org.slf4j", "slf4j-reload4j", "1.7.36")],
         }
     }
 }
@@ -140,7 +143,7 @@ impl Kit {
     pub(crate) fn logging(&self, file: &str) -> OsString {
         let option = match self.version {
             KafkaVersion::V4_1_1 => "-Dlog4j2.configurationFile=",
-            KafkaVersion::V3_9_1 | KafkaVersion::V2_8_2 => "-Dlog4j.configuration=file:",
+            KafkaVersion::V3_9_1 | KafkaVersion::V2_8_2 | KafkaVersion::V2_6_3 => "-Dlog4j.configuration=file:",
         };
         let mut option = OsString::from(option);
         option.push(self.folder.join(file));
@@ -263,7 +266,7 @@ fn log_files(version: KafkaVersion) -> [(&'static str, String); 2] {
              rootLogger.level={level}\nrootLogger.appenderRef.c.ref=C\n\
              logger.config.name=org.apache.kafka.common.config\nlogger.config.level=warn\n"
         ),
-        KafkaVersion::V3_9_1 | KafkaVersion::V2_8_2 => format!(
+        KafkaVersion::V3_9_1 | KafkaVersion::V2_8_2 | KafkaVersion::V2_6_3 => format!(
             "log4j.rootLogger={level}, C\nlog4j.appender.C=org.apache.log4j.ConsoleAppender\n\
              log4j.appender.C.Target=System.{}\nlog4j.appender.C.layout=org.apache.log4j.PatternLayout\n\
              log4j.appender.C.layout.ConversionPattern=[%d] %p %m (%c{{1}})%n\n\

@@ -33,8 +33,12 @@ pub(crate) fn server(spec: &ClusterSpec, ports: &[Ports], node: usize, data: &st
         set("controller.listener.names", "CONTROLLER".into());
     } else {
         set("broker.id", node.to_string());
-        set("zookeeper.connect", format!("127.0.0.1:{}", own.controller));
-        set("test.zookeeper.dir", format!("{data}-zookeeper"));
+        set("zookeeper.connect", format!("127.0.0.1:{}", ports[0].controller));
+        if node == 1 {
+            set("test.zookeeper.dir", format!("{data}-zookeeper"));
+        }
+        // As below, in the words of these releases.
+        set("zookeeper.session.timeout.ms", "6000".into());
     }
     set("inter.broker.listener.name", "PLAINTEXT".into());
     set("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,RELAYED:PLAINTEXT".into());

@@ -112,9 +112,9 @@ impl ClusterSpec {
             let brokers = self.brokers;
             return Err(Error::Argument(format!("a cluster has 1 or 3 brokers, not {brokers}")));
         }
-        if !self.version.has_kraft() && (self.brokers != 1 || !self.relays.is_empty() || backend != Backend::Process) {
+        if !self.version.has_kraft() && (!self.relays.is_empty() || backend != Backend::Process) {
             let version = self.version;
-            return Err(Error::Argument(format!("a cluster of {version} is one process without relays")));
+            return Err(Error::Argument(format!("a cluster of {version} is of processes without relays")));
         }
         if !self.relays.is_empty() && (self.relays.len() != usize::from(self.brokers) || backend != Backend::Process) {
             return Err(Error::Argument("relays lead to processes, one for each broker".to_owned()));

@@ -91,7 +91,7 @@ impl KafkaTool {
     {
         let class = match self.kit.version() {
             KafkaVersion::V4_1_1 => "org.apache.kafka.tools.ConsoleProducer",
-            KafkaVersion::V3_9_1 | KafkaVersion::V2_8_2 => "kafka.tools.ConsoleProducer",
+            KafkaVersion::V3_9_1 | KafkaVersion::V2_8_2 | KafkaVersion::V2_6_3 => "kafka.tools.ConsoleProducer",
         };
         let mut all = self.bootstrap_args();
         all.extend(["--topic".into(), topic.into()]);

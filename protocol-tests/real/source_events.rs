@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use twinlog_testcontainers::{At, ClusterSpec, Isolation, Produce, eventually};
+use twinlog_testcontainers::{At, ClusterSpec, Isolation, KafkaVersion, Produce, eventually};
 
 use crate::ask::end;
 use crate::map::assert_map;
@@ -93,9 +93,9 @@ fn a_topic_that_is_deleted_and_made_again_is_told_apart() {
 /// The leader of the source is killed when it alone has the newest records, which are copied: the other replica leads
 /// on without them and takes so many others. Then somebody decides how it goes on; answers how many records the mirror
 /// has in the end.
-fn takes_records_back(name: &str, is_down: bool, others: u64, by: &str) -> u64 {
+fn takes_records_back(version: KafkaVersion, name: &str, is_down: bool, others: u64, by: &str) -> u64 {
     let _turn = turn();
-    let source = ClusterSpec::new().brokers(3).start().expect("the source starts");
+    let source = ClusterSpec::new().version(version).brokers(3).start().expect("the source starts");
     let pair = Pair { source: Arc::new(source), target: Arc::clone(&SHARED.target) };
     let bystander = format!("{name}-bystander");
     let link = Link::new(&pair, name, &format!("{{ include: [{name}, {bystander}] }}"), &["lanes: 1"]);
@@ -103,24 +103,24 @@ fn takes_records_back(name: &str, is_down: bool, others: u64, by: &str) -> u64 {
     let unsafe_settings = [("min.insync.replicas", "1"), ("unclean.leader.election.enable", "true")];
     source.create_topic(name, 1, &unsafe_settings).expect("the topic is created");
     source.create_topic(&bystander, 1, &[]).expect("the topic is created");
-    source.move_partition(name, 0, &[1, 2]).expect("moved");
+    source.move_partition(name, 0, &[2, 3]).expect("moved");
     eventually("it has two replicas", LONG, || {
         let placement = source.placement(name).ok()?;
-        (placement[&0].replicas == [1, 2] && placement[&0].in_sync.len() == 2).then_some(())
+        (placement[&0].replicas == [2, 3] && placement[&0].in_sync.len() == 2).then_some(())
     });
     // What leads already is not to be elected.
     drop(source.elect_preferred(name, 0));
-    eventually("the first leads", LONG, || (source.placement(name).ok()?[&0].leader == 1).then_some(()));
+    eventually("the first leads", LONG, || (source.placement(name).ok()?[&0].leader == 2).then_some(()));
     source.produce(&Produce::new(name, 2_000).batches(2_048, 5)).expect("produced");
     source.produce(&Produce::new(&bystander, 100)).expect("produced");
     let twinlog = link.run("run");
     link.await_twins(name, name);
 
-    let (leader, follower) = (pair.source.broker(0), pair.source.broker(1));
+    let (leader, follower) = (pair.source.broker(1), pair.source.broker(2));
     follower.stop().expect("stopped");
     eventually("the leader is alone", LONG, || {
         let placement = source.placement(name).ok()?;
-        (placement[&0].in_sync == [1] && placement[&0].leader == 1).then_some(())
+        (placement[&0].in_sync == [2] && placement[&0].leader == 2).then_some(())
     });
     source.produce(&Produce::new(name, 1_500).first(2_000).batches(2_048, 5)).expect("produced");
     link.await_twins(name, name);
@@ -162,12 +162,18 @@ fn takes_records_back(name: &str, is_down: bool, others: u64, by: &str) -> u64 {
 /// stops by both offsets; accepted, it keeps them and goes on with what came instead.
 #[test]
 fn a_source_that_takes_copied_records_back_stops_its_partition() {
-    assert_eq!(takes_records_back("shorter", false, 300, "accept"), 3_500 + 300);
+    assert_eq!(takes_records_back(KafkaVersion::V4_1_1, "shorter", false, 300, "accept"), 3_500 + 300);
 }
 
 /// Given a link that is down, when the source loses copied records and has more of others since, so that only the
 /// leader's epoch tells, then the same; emptied, it is the source's twin.
 #[test]
 fn a_source_that_took_records_back_meanwhile_is_found_by_the_leader_s_epoch() {
-    assert_eq!(takes_records_back("longer", true, 4_000, "resync"), 2_000 + 4_000);
+    assert_eq!(takes_records_back(KafkaVersion::V4_1_1, "longer", true, 4_000, "resync"), 2_000 + 4_000);
+}
+
+/// Given the same with a source of Kafka 2.6, whose Fetch does not look at the epoch before a position, then the same.
+#[test]
+fn an_old_source_that_took_records_back_meanwhile_is_asked_for_the_end_of_the_epoch() {
+    assert_eq!(takes_records_back(KafkaVersion::V2_6_3, "aged", true, 4_000, "resync"), 2_000 + 4_000);
 }

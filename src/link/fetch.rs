@@ -1,5 +1,7 @@
 //! One Fetch request to one broker: the hot path of the source, and every other log that is read.
 
+mod diverging;
+
 use std::time::Duration;
 
 use kafka_protocol::messages::fetch_request::{FetchPartition as Wanted, FetchTopic, ForgottenTopic};
@@ -19,7 +21,7 @@ const VERSION_MAX: i16 = 17;
 /// From here on topics are named by id (KIP-516).
 const TOPIC_ID_SINCE: i16 = 13;
 /// From here on the epoch before the position can be given (KIP-595).
-const LAST_EPOCH_SINCE: i16 = 12;
+pub(crate) const LAST_EPOCH_SINCE: i16 = 12;
 
 /// A partition to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +76,9 @@ pub(crate) struct Fetched {
     pub(crate) topics: Vec<Answered>,
     /// The bytes of the frame that all records are slices of.
     pub(crate) frame_bytes: usize,
+    /// Whether the broker itself looks if its log has what was read before. If not, it is known only of partitions
+    /// that the request named.
+    pub(crate) takes_last_epoch: bool,
 }
 
 /// Fetches without a session; one result for each wanted partition that the broker answered, by its place in `wants`.
@@ -111,11 +116,15 @@ pub(crate) async fn fetch_in(
     let body = connection.call_for_body(&request, version, Some(timeout)).await?;
     let frame_bytes = body.len();
     let error = |cause| Error::new(connection.peer().clone(), Step::of::<FetchRequest>(), Outcome::Answered, cause);
-    let answer = FetchResponse::decode(body, version).map_err(|e| error(Cause::Decode(e.to_string())))?;
+    let mut answer = FetchResponse::decode(body, version).map_err(|e| error(Cause::Decode(e.to_string())))?;
     if !answer.error.is_ok() {
         return Err(error(Cause::Code { code: answer.error, item: None, message: None }));
     }
-    Ok(Fetched { session_id: answer.session_id, topics: answer.topics, frame_bytes })
+    let takes_last_epoch = version >= LAST_EPOCH_SINCE;
+    if !takes_last_epoch {
+        diverging::look(connection, wants, &mut answer.topics).await?;
+    }
+    Ok(Fetched { session_id: answer.session_id, topics: answer.topics, frame_bytes, takes_last_epoch })
 }
 
 /// A topic as requests and answers name it: by id, or by name.

@@ -6,11 +6,13 @@ import org.apache.zookeeper.server.ServerCnxnFactory;
 import org.apache.zookeeper.server.ZooKeeperServer;
 
 /**
- * A broker of a release before KRaft, and the ZooKeeper that it needs, in one process: they live and die together.
+ * A broker of a release before KRaft. The first one of a cluster has the ZooKeeper that all need in its process: they
+ * live and die together.
  *
  *   java WithZooKeeper server.properties
  *
- * ZooKeeper listens where zookeeper.connect says, and keeps its files in the folder test.zookeeper.dir.
+ * ZooKeeper listens where zookeeper.connect says, and keeps its files in the folder test.zookeeper.dir; there is none
+ * without that folder.
  */
 public final class WithZooKeeper {
     public static void main(String[] args) throws Exception {
@@ -18,8 +20,14 @@ public final class WithZooKeeper {
         try (FileReader reader = new FileReader(args[0])) {
             properties.load(reader);
         }
-        String[] address = properties.getProperty("zookeeper.connect").split(":");
-        File folder = new File(properties.getProperty("test.zookeeper.dir"));
+        String folder = properties.getProperty("test.zookeeper.dir");
+        if (folder != null) {
+            startZooKeeper(properties.getProperty("zookeeper.connect").split(":"), new File(folder));
+        }
+        kafka.Kafka.main(args);
+    }
+
+    private static void startZooKeeper(String[] address, File folder) throws Exception {
         ServerCnxnFactory factory = ServerCnxnFactory.createFactory(
             new InetSocketAddress(address[0], Integer.parseInt(address[1])), 100);
         ZooKeeperServer server = new ZooKeeperServer(folder, folder, 2000);
@@ -28,6 +36,5 @@ public final class WithZooKeeper {
         for (long session : server.getZKDatabase().getSessions()) {
             server.closeSession(session);
         }
-        kafka.Kafka.main(args);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use kafka_protocol::messages::{
     AddPartitionsToTxnRequest, CreatePartitionsRequest, CreateTopicsRequest, DescribeConfigsRequest, EndTxnRequest,
-    FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest,
 };
 use kafka_protocol::protocol::Request;
 use tokio::task::JoinSet;
@@ -13,6 +14,7 @@ use twinlog_client::{Address, Cluster, Connection, Error, Metadata, Purpose};
 use twinlog_core::report::Side;
 
 use super::{About, Checks, count};
+use crate::fetch::LAST_EPOCH_SINCE;
 
 /// Topics have ids from this version of Metadata on (KIP-516).
 const TOPIC_IDS_SINCE: i16 = 10;
@@ -129,6 +131,9 @@ fn apis(side: Side, connection: &Connection) -> Vec<Api> {
         api::<ListOffsetsRequest>("ListOffsets", connection, 2, i16::MAX),
         api::<MetadataRequest>("Metadata", connection, 4, i16::MAX),
     ];
+    if connection.version_up_to::<FetchRequest>(LAST_EPOCH_SINCE).is_none_or(|version| version < LAST_EPOCH_SINCE) {
+        apis.push(api::<OffsetForLeaderEpochRequest>("OffsetForLeaderEpoch", connection, 2, i16::MAX));
+    }
     if side == Side::Target {
         apis.extend([
             api::<AddPartitionsToTxnRequest>("AddPartitionsToTxn", connection, 0, 3),

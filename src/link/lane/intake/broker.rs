@@ -31,6 +31,8 @@ pub(super) struct Broker {
     /// out has the next turn.
     turn: usize,
     pub(super) session: FetchSession,
+    /// Each request must name all that it wants: the broker does not look at the epoch before a position.
+    names_all: bool,
     /// Requests under way, oldest first.
     asked: VecDeque<Asked>,
     /// How many requests there were.
@@ -171,7 +173,7 @@ impl Broker {
     ) -> Request {
         self.turn = choice.turn;
         self.count += 1;
-        let is_alone = choice.is_alone(most);
+        let is_alone = choice.is_alone(most) || self.names_all;
         let wanted = |(id, from, _): &Want| Wanted { id: *id, from: *from, is_ahead: self.under_way(*id).is_some() };
         let mut wanted: Vec<_> = choice.wants.iter().map(wanted).collect();
         wanted.sort_unstable_by_key(|want| want.id);
@@ -201,6 +203,7 @@ impl Broker {
         let asked = self.asked.pop_front()?;
         if let Ok(answer) = &result {
             self.size.answered(answer.frame_bytes as u64, asked.reserved, took);
+            self.names_all = !answer.takes_last_epoch;
         }
         Some((asked, result))
     }
