@@ -142,9 +142,13 @@ mod tests {
     fn what_has_changed_is_named_and_what_is_not_wanted_any_more_forgotten() {
         let mut session = FetchSession::default();
         let all = vec![want(5, 0), want(2, 0), want(3, 7)];
-        assert_eq!(session.next(all.clone()), scope(0, 0, &all, &[]));
+        let first = session.next(all.clone());
+        assert!(first.is_full());
+        assert_eq!(first, scope(0, 0, &all, &[]));
         session.answered(9);
-        assert_eq!(session.next(all), scope(9, 1, &[], &[]));
+        let second = session.next(all);
+        assert!(!second.is_full());
+        assert_eq!(second, scope(9, 1, &[], &[]));
         session.answered(9);
         let moved = vec![want(2, 4), want(3, 7), want(4, 0)];
         assert_eq!(session.next(moved.clone()), scope(9, 2, &[want(2, 4), want(4, 0)], &[5]));
@@ -166,7 +170,13 @@ mod tests {
         session.lost();
         assert_eq!(session.next(wants()), scope(4, 0, &wants(), &[]), "the broker may still have it");
         session.answered(5);
-        assert_eq!(session.leave(wants()), scope(5, -1, &wants(), &[]));
+        session.next(wants());
+        session.answered(6);
+        assert_eq!(session.next(wants()), scope(6, 0, &wants(), &[]), "the broker speaks of another one");
+        session.answered(5);
+        let left = session.leave(wants());
+        assert!(left.is_full());
+        assert_eq!(left, scope(5, -1, &wants(), &[]));
         assert_eq!(session.leave(wants()), scope(0, -1, &wants(), &[]));
         assert_eq!(session.next(wants()), scope(0, 0, &wants(), &[]));
     }

@@ -284,6 +284,13 @@ mod tests {
         assert_eq!(state.place_new(&wanted, &BTreeMap::new()), []);
     }
 
+    /// Instances of different releases must place alike.
+    #[test]
+    fn the_lane_of_a_new_partition_never_changes() {
+        let lanes = ["orders", "payments", "a", ""].map(|topic| (spread(topic, 0, 256), spread(topic, 5, 7)));
+        assert_eq!(lanes, [(146, 6), (104, 1), (76, 4), (228, 4)]);
+    }
+
     #[test]
     fn a_move_is_written_once_and_ends_by_its_own_number() {
         let before = state();
@@ -312,6 +319,7 @@ mod tests {
         assert_eq!(state.send(&BTreeMap::from([(key(9), 0)])), Err(Refusal::Unknown(key(9))));
         assert_eq!(state.resize(0), Err(Refusal::Count(0)));
         assert_eq!(state.resize(257), Err(Refusal::Count(257)));
+        assert_eq!(state.resize(256).map(|records| records.len()), Ok(1));
         assert_eq!(LinkState::default().resize(3), Err(Refusal::NoLanes));
     }
 
@@ -337,6 +345,7 @@ mod tests {
         take(&mut state, sent);
         let shrink = state.resize(2).unwrap();
         take(&mut state, shrink);
+        assert_eq!(state.place(&key(0)).map(|place| place.number), Some(1), "a move of its own");
         assert_eq!(state.lanes(), Some(Lanes { count: 4, wanted: 2 }));
         assert_eq!(state.to_leave(), 5, "with one on its way to them");
         assert_eq!(state.resize(2), Ok(alloc::vec![]), "asked for again");

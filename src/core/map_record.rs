@@ -376,15 +376,10 @@ impl PlanList {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
-    use alloc::vec;
 
-    fn key(partition: i32) -> PartitionKey {
-        PartitionKey { topic: "orders.eu".into(), partition }
-    }
-
-    fn plan(sequence: i32, source: i64) -> Plan {
+    pub(crate) fn plan(sequence: i32, source: i64) -> Plan {
         Plan {
             producer: Producer { id: 4000, epoch: 7 },
             sequence,
@@ -394,7 +389,8 @@ mod tests {
         }
     }
 
-    fn head() -> Head {
+    /// With something in each field.
+    pub(crate) fn head() -> Head {
         Head {
             source_topic_id: [1; 16],
             target_topic: "orders.eu.replica".into(),
@@ -406,16 +402,31 @@ mod tests {
             first_chunk: 1,
             chunks: 3,
             pruned: Some(Range { source_start: SourceOffset(-9), target_start: TargetOffset(-8), len: 7 }),
-            ranges: vec![
+            ranges: alloc::vec![
                 Range { source_start: SourceOffset(0), target_start: TargetOffset(1), len: 100 },
                 Range { source_start: SourceOffset(101), target_start: TargetOffset(101), len: 700 },
             ],
             resolved: 300,
             lost: Lost {
                 offsets: 90,
-                ranges: vec![LostRange { from: SourceOffset(9), to: SourceOffset(99), at_ms: 1_700_000_000_000 }],
+                ranges: alloc::vec![LostRange {
+                    from: SourceOffset(9),
+                    to: SourceOffset(99),
+                    at_ms: 1_700_000_000_000
+                }],
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{head, plan};
+    use super::*;
+    use alloc::vec;
+
+    fn key(partition: i32) -> PartitionKey {
+        PartitionKey { topic: "orders.eu".into(), partition }
     }
 
     fn samples() -> Vec<MapRecord> {

@@ -314,6 +314,15 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_counts_where_both_sides_have_its_policy() {
+        let compacted = with(&[("cleanup.policy", "compact"), ("retention.ms", "-1")]);
+        assert_eq!(harm(&compacted, &mirror(&[])), ["LosesRecords cleanup.policy delete>compact"]);
+        let deleted = with(&[("delete.retention.ms", "99999999")]);
+        let both = mirror(&[("cleanup.policy", "compact")]);
+        assert_eq!(harm(&deleted, &both), ["LosesRecords cleanup.policy compact>delete"]);
+    }
+
+    #[test]
     fn a_mirror_harms_nothing() {
         for source in [plain(), with(&[("cleanup.policy", "compact"), ("min.compaction.lag.ms", "77")])] {
             for replication_factor in [Some(1), Some(3)] {

@@ -190,8 +190,27 @@ mod tests {
     }
 
     #[test]
+    fn of_several_lanes_words_that_of_who_holds_it_counts_then_the_last_that_let_go() {
+        let mapped = |head: bool, released: Option<u64>, came: Option<u64>| MappedPartition {
+            head: head.then(crate::map_record::testing::head),
+            released: released.map(|number| Released { to: 1, number }),
+            came,
+            ..MappedPartition::default()
+        };
+        let of = |all: &[&MappedPartition]| true_one((0..).zip(all.iter().copied())).map(|(place, _)| place);
+        let (none, first, second) =
+            (mapped(false, None, None), mapped(true, Some(1), None), mapped(true, Some(2), None));
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[&first, &none]), Some(0));
+        assert_eq!(of(&[&second, &first, &none]), Some(0));
+        assert_eq!(of(&[&mapped(true, None, None), &second, &first]), Some(0));
+        assert_eq!(of(&[&mapped(true, None, Some(3)), &mapped(true, None, Some(1)), &second]), Some(0));
+    }
+
+    #[test]
     fn what_is_held_is_never_taken_out() {
         assert_eq!(order(0, place(1, None, 3), held(1)), Order::Nothing);
+        assert_eq!(order(0, place(1, Some(0), 3), held(3)), Order::Nothing, "it came back and goes on by this move");
         assert_eq!(order(0, None, held(0)), Order::Nothing);
     }
 

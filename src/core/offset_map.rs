@@ -290,10 +290,19 @@ mod tests {
         assert_eq!(at(24, 12), Translation::Exact(TargetOffset(13)));
         let back = |position| map.translate_back(TargetOffset(position), extent, SourceOffset(0));
         assert_eq!(back(3), Translation::Clamped(SourceOffset(20)), "also where the source is gone");
+        assert_eq!(back(11), Translation::Exact(SourceOffset(22)), "right behind what is gone");
         let mut none = map.clone();
         none.prune(starts(99, 99));
         assert_eq!(none.ranges(), &[]);
         assert_eq!(none.translate(SourceOffset(26), extent, TargetOffset(16)), Translation::End(TargetOffset(16)));
+    }
+
+    #[test]
+    fn a_map_is_put_together_of_what_was_taken_out_and_what_follows() {
+        let mut map = OffsetMap::new();
+        map.set_pruned(range(10, 1, 10));
+        map.extend([range(22, 11, 3), range(25, 14, 2), range(9, 1, 1)]);
+        assert_eq!((map.pruned(), map.ranges()), (Some(range(10, 1, 10)), &[range(22, 11, 5)][..]));
     }
 
     #[test]

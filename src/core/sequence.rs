@@ -35,5 +35,6 @@ mod tests {
         assert_eq!(ahead(3, i32::MAX), None);
         assert_eq!(ahead(5, 5), Some(0));
         assert_eq!(ahead(6, 5), None);
+        assert_eq!((ahead(0, (1 << 30) - 1), ahead(0, 1 << 30)), (Some((1 << 30) - 1), None));
     }
 }
