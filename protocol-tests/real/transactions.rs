@@ -6,6 +6,7 @@ use twinlog_testcontainers::{At, Isolation, Produce, eventually};
 use crate::ask::Load;
 use crate::map::assert_map;
 use crate::pair::{LONG, Link, SHARED, assert_runs, drain, scaled};
+use crate::resolving::row;
 
 const PRODUCERS: u64 = 4;
 const RECORDS: u64 = 7;
@@ -85,6 +86,10 @@ fn nothing_behind_an_open_transaction_is_copied_until_it_ends() {
         assert_eq!(count(), Some(100), "{topic}");
         let stable = source.offsets(topic, At::Stable).expect("the last stable offset");
         assert_eq!(stable[&0], 100, "{topic}");
+        // The map has it a moment later.
+        let waits = || Some(row(&link, topic, 0)).filter(|row| row["state"] == "waiting-for-transactions");
+        let detail = eventually(&format!("status says that {topic} waits"), LONG, waits)["detail"].to_string();
+        assert!(detail.contains("between 100 and 180: of producer") && detail.contains("since offset 100"), "{detail}");
     }
 
     source.finish_transaction("open.committed", true).expect("committed");

@@ -1,5 +1,7 @@
 //! `status`: where each partition stands, from the clusters alone. No `run` need be up, and the source may be gone.
 
+mod transactions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,6 +61,9 @@ pub async fn status(setup: &LinkSetup) -> Result<Seen, Failure> {
         let (end, halt) = (ends.get(key), stopped.remove(key));
         let lane = || lane_of(&state, key, lanes);
         rows.entry(key.clone()).or_insert_with(|| not_begun(key, target_topic, lane(), end, halt));
+    }
+    if let Some(source) = &source {
+        transactions::name(&source.cluster, &mut rows).await;
     }
     let lanes = u16::try_from(lanes).unwrap_or(u16::MAX);
     let status = LinkStatus { lanes, ..setup.status(rows.into_values().map(Arc::new).collect()) };
@@ -254,7 +259,7 @@ fn judge(partition: &PartitionMap, source: Option<SourceFacts>) -> (Standing, St
             Ends { high_watermark, .. } if synced.0 >= high_watermark => plain(Standing::CaughtUp, "caught-up", None),
             Ends { high_watermark, last_stable } if synced.0 >= last_stable => {
                 let open = format!("transactions are open on the source between {last_stable} and {high_watermark}");
-                plain(Standing::Copying, "waiting-for-transactions", Some(open))
+                plain(Standing::Copying, transactions::WAITING, Some(open))
             }
             _ => plain(Standing::Copying, "copying", None),
         },

@@ -185,6 +185,10 @@ async fn offsets(cluster: &Cluster) {
     let late = cluster.list_offsets(&at(late), IsolationLevel::ReadUncommitted).await.unwrap();
     assert_eq!(late[&known].as_ref().unwrap().offset, None);
 
+    let open = cluster.open_transactions(&BTreeMap::from([(known.clone(), ()), (none.clone(), ())])).await.unwrap();
+    assert_eq!(open[&known].as_ref().unwrap(), &[], "its transaction has ended");
+    assert_eq!(open[&none].as_ref().unwrap_err().retry(), Retry::AfterMetadata);
+
     let deleted = cluster.delete_records(&BTreeMap::from([(known.clone(), -1), (none.clone(), 0)])).await.unwrap();
     assert_eq!(*deleted[&known].as_ref().unwrap(), 1);
     assert!(deleted[&none].is_err());
