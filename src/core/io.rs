@@ -460,3 +460,27 @@ pub enum Over {
     /// The target forbids what the lane needs.
     Forbidden(ErrorCode, &'static str),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_coordinator_says_of_a_commit() {
+        let of = |code: ErrorCode| FenceOutcome::of_commit(Some(code), false);
+        assert_eq!(of(ErrorCode::NONE), FenceOutcome::Committed);
+        assert_eq!(of(ErrorCode::CONCURRENT_TRANSACTIONS), FenceOutcome::Ending);
+        for code in
+            [ErrorCode::INVALID_PRODUCER_EPOCH, ErrorCode::PRODUCER_FENCED, ErrorCode::INVALID_PRODUCER_ID_MAPPING]
+        {
+            assert_eq!(of(code), FenceOutcome::Failed(Failure::Code(code)));
+        }
+        for code in [ErrorCode::NOT_COORDINATOR, ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::REQUEST_TIMED_OUT] {
+            assert_eq!(of(code), FenceOutcome::Unknown, "{code}");
+        }
+        assert_eq!(FenceOutcome::of_commit(None, true), FenceOutcome::Unknown);
+        // With partitions added, somebody else has ended the transaction.
+        assert_eq!(of(ErrorCode::INVALID_TXN_STATE), FenceOutcome::Unknown);
+        assert_eq!(FenceOutcome::of_commit(Some(ErrorCode::INVALID_TXN_STATE), true), FenceOutcome::Committed);
+    }
+}

@@ -115,3 +115,83 @@ impl MapState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{SourceOffset, TargetOffset};
+    use crate::map_record::testing::{head, plan};
+    use crate::map_record::{Chunk, PlanList};
+
+    fn key() -> PartitionKey {
+        PartitionKey { topic: "orders".into(), partition: 0 }
+    }
+
+    fn after(records: impl IntoIterator<Item = MapRecord>) -> MapState {
+        let mut state = MapState::default();
+        records.into_iter().for_each(|record| state.apply(record));
+        state
+    }
+
+    fn partition(records: impl IntoIterator<Item = MapRecord>) -> MappedPartition {
+        after(records).partitions.remove(&key()).unwrap_or_default()
+    }
+
+    fn plans(number: u64) -> MapRecord {
+        MapRecord::Plans(number, PlanList { entries: [(key(), plan(811, 900))].into() })
+    }
+
+    fn came() -> MapRecord {
+        MapRecord::Came(key(), Some(Came { number: 3, earlier: [7].into() }))
+    }
+
+    fn released() -> MapRecord {
+        MapRecord::Released(key(), Some(Released { to: 1, number: 4 }))
+    }
+
+    #[test]
+    fn who_has_a_head_or_came_holds_it_until_it_is_let_go_of() {
+        let held = |records: &[MapRecord]| partition(records.iter().cloned()).is_held();
+        assert!(!held(&[]) && !held(&[plans(0)]) && !held(&[released()]));
+        assert!(held(&[MapRecord::Head(key(), head())]) && held(&[came()]));
+        assert!(!held(&[MapRecord::Head(key(), head()), released()]) && !held(&[came(), released()]));
+        assert!(!held(&[MapRecord::Head(key(), head()), MapRecord::HeadGone(key())]));
+        assert!(!held(&[came(), MapRecord::Came(key(), None)]));
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_partition_only_without_any_record_of_it() {
+        let range = Range { source_start: SourceOffset(0), target_start: TargetOffset(1), len: 9 };
+        let chunk = |number| MapRecord::Chunk(key(), number, Chunk { ranges: [range].into() });
+        assert!(partition([]).is_empty());
+        let some = [
+            MapRecord::Head(key(), head()),
+            plans(0),
+            chunk(2),
+            MapRecord::Halt(key(), Some(("gap".into(), "words".into()))),
+            came(),
+            released(),
+        ];
+        for record in some {
+            assert!(!partition([record.clone()]).is_empty(), "{record:?}");
+        }
+        assert!(!partition([chunk(2), chunk(3), MapRecord::ChunkGone(key(), 2)]).is_empty());
+        assert!(partition([chunk(2), MapRecord::ChunkGone(key(), 2)]).is_empty());
+    }
+
+    #[test]
+    fn records_of_plans_are_numbered_behind_all_that_ever_were() {
+        let state = after([plans(4), plans(6), MapRecord::PlansGone(4)]);
+        assert_eq!((state.next_plan_record, state.plan_records), (7, [6].into()));
+        let state = after([MapRecord::PlansGone(4)]);
+        assert_eq!(state.next_plan_record, 5);
+    }
+
+    #[test]
+    fn the_ids_of_a_lane_are_those_that_it_names_and_those_that_wrote() {
+        let mut state = after([MapRecord::Ids([5, 9].into())]);
+        state.written_by(7);
+        state.written_by(-1);
+        assert_eq!((state.producer_ids, state.recorded_ids), ([5, 7, 9].into(), [5, 9].into()));
+    }
+}

@@ -126,3 +126,85 @@ impl MapWriter {
         self.in_flight.take().map(|(_, then)| then).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now { mono_ms: 5, wall_ms: 7 };
+
+    fn producer(epoch: i16) -> Producer {
+        Producer { id: 4000, epoch }
+    }
+
+    /// A group of one record of some size.
+    fn group(writer: &mut MapWriter, number: u64, bytes: usize) {
+        let key = PartitionKey { topic: "orders".into(), partition: 0 };
+        let halt = (alloc::string::String::new(), "x".repeat(bytes));
+        writer.push(&[MapRecord::Halt(key, Some(halt))], Then::Plans(number));
+    }
+
+    #[test]
+    fn groups_gather_while_a_batch_is_in_flight_and_stay_whole() {
+        let mut writer = MapWriter::new(producer(0));
+        assert_eq!((writer.next_batch(NOW), writer.is_idle()), (None, true));
+        group(&mut writer, 1, 10);
+        assert!(!writer.is_idle());
+        let first = writer.next_batch(NOW).expect("a batch");
+        assert_eq!((first.producer, first.sequence, first.timestamp_ms), (producer(0), 0, 7));
+        assert_eq!(writer.in_flight(), Some(&first));
+        assert!(!writer.is_idle(), "not yet on the log");
+        group(&mut writer, 2, 10);
+        group(&mut writer, 3, 10);
+        assert_eq!(writer.next_batch(NOW), None, "one at a time");
+        assert_eq!(writer.written(), [Then::Plans(1)]);
+        let second = writer.next_batch(NOW).expect("a batch");
+        assert_eq!((second.sequence, second.records.len()), (1, 2));
+        assert_eq!(writer.written(), [Then::Plans(2), Then::Plans(3)]);
+        assert_eq!((writer.in_flight(), writer.is_idle()), (None, true));
+    }
+
+    #[test]
+    fn a_batch_ends_before_the_group_that_would_make_it_too_large() {
+        let mut writer = MapWriter::new(producer(0));
+        let overhead = {
+            group(&mut writer, 0, 0);
+            let batch = writer.next_batch(NOW).expect("a batch");
+            let bytes: usize =
+                batch.records.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
+            drop(writer.written());
+            // Lengths above 16383 take two bytes more.
+            bytes + 2
+        };
+        // Two fill a batch to the byte, the third is too much, and the fourth is too large for any.
+        let half = (256 << 10) / 2 - overhead;
+        for (number, bytes) in [(1, half), (2, half), (3, 1), (4, 300 << 10)] {
+            group(&mut writer, number, bytes);
+        }
+        let mut next = || {
+            writer.next_batch(NOW).expect("a batch");
+            writer.written()
+        };
+        assert_eq!(next(), [Then::Plans(1), Then::Plans(2)]);
+        assert_eq!(next(), [Then::Plans(3)]);
+        assert_eq!(next(), [Then::Plans(4)], "alone");
+    }
+
+    #[test]
+    fn a_new_epoch_begins_when_nothing_is_on_its_way_under_the_old_one() {
+        let mut writer = MapWriter::new(producer(0));
+        group(&mut writer, 1, 1);
+        writer.next_batch(NOW).expect("a batch");
+        assert!(writer.go_on_as(producer(0)));
+        assert!(!writer.go_on_as(producer(1)));
+        drop(writer.written());
+        assert!(writer.go_on_as(producer(1)));
+        group(&mut writer, 2, 1);
+        let batch = writer.next_batch(NOW).expect("a batch");
+        assert_eq!((batch.producer, batch.sequence), (producer(1), 0));
+        drop(writer.written());
+        assert!(writer.go_on_as(producer(1)));
+        group(&mut writer, 3, 1);
+        assert_eq!(writer.next_batch(NOW).map(|batch| batch.sequence), Some(1), "asked again it is no new epoch");
+    }
+}
