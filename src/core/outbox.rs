@@ -366,4 +366,52 @@ mod tests {
         outbox.retry_failed(false);
         assert_eq!(next(&outbox), Some((2, true)));
     }
+
+    #[test]
+    fn what_was_never_sent_is_taken_out_newest_first_and_the_oldest_may_stay() {
+        let slots = |taken: Vec<Outgoing>| taken.iter().map(|batch| batch.slot.0).collect::<Vec<_>>();
+        let mut outbox = outbox();
+        assert_eq!(slots(outbox.clone().drop_unsent()), [3, 2, 1]);
+        assert_eq!(slots(outbox.shed()), [3, 2]);
+        assert_eq!((outbox.bytes(), outbox.back().map(|batch| batch.slot)), (100, Some(Slot(1))));
+        assert_eq!(slots(outbox.shed()), [0; 0]);
+        let mut outbox = self::outbox();
+        outbox.sent(Slot(1));
+        outbox.sent(Slot(2));
+        outbox.answered(Slot(2), 1, Answer::Lost);
+        outbox.retry_failed(false);
+        assert_eq!(slots(outbox.clone().shed()), [3], "the second may be on the target");
+        assert_eq!(slots(outbox.drop_unsent()), [3]);
+        assert_eq!((outbox.bytes(), outbox.back().map(|batch| batch.slot)), (300, Some(Slot(2))));
+    }
+
+    #[test]
+    fn a_failure_is_told_when_all_that_was_sent_has_its_answer_and_the_oldest_first() {
+        let mut outbox = outbox();
+        outbox.sent(Slot(1));
+        outbox.sent(Slot(2));
+        outbox.answered(Slot(2), 1, Answer::Lost);
+        assert!(outbox.failure().is_none(), "the first may still come");
+        outbox.answered(Slot(1), 1, Answer::Lost);
+        assert_eq!(outbox.failure().map(|(batch, _)| batch.slot), Some(Slot(1)));
+        outbox.retry_failed(true);
+        assert_eq!((outbox.failure().is_none(), next(&outbox)), (true, Some((1, false))), "known not to be there");
+    }
+
+    #[test]
+    fn what_a_read_of_the_log_has_shown_is_taken_out() {
+        let mut outbox = outbox();
+        let ends: Vec<_> = outbox.batches.iter().map(|batch| batch.records_end().0).collect();
+        outbox.sent(Slot(1));
+        assert!(outbox.pop_up_to(SourceOffset(ends[0] - 1)).is_none());
+        assert_eq!(outbox.pop_up_to(SourceOffset(ends[0])).map(|batch| batch.slot), Some(Slot(1)));
+        assert_eq!((outbox.in_flight(), outbox.is_empty(), outbox.bytes()), (0, false, 500));
+        assert_eq!(outbox.front().map(Outgoing::first), Some(outbox.batches[0].runs[0].start));
+        let mut again = outbox.pop_up_to(SourceOffset(i64::MAX)).expect("the second");
+        (again.state, again.ever_sent) = (State::InFlight, true);
+        again.forget_sending();
+        assert_eq!((again.state, again.ever_sent), (State::Waiting, false));
+        assert_eq!(outbox.clear().count(), 1);
+        assert_eq!((outbox.is_empty(), outbox.bytes(), outbox.in_flight()), (true, 0, 0));
+    }
 }
