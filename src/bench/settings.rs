@@ -1,9 +1,8 @@
 //! The settings that a bench tries.
 
 use serde::Serialize;
-use twinlog_core::config::{FetchConfig, LANES_DEFAULT, LinkConfig, ProduceConfig, SocketConfig};
-
 use twinlog_config::show_size;
+use twinlog_core::config::{FetchConfig, LANES_DEFAULT, LinkConfig, ProduceConfig, SocketConfig};
 
 /// Those settings of a link that a bench tries others of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -52,6 +52,13 @@ Exit codes:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twinlog_core::report::Failure;
+
+    #[test]
+    fn of_several_failures_the_first_has_the_code() {
+        let failures = [FailureKind::OutOfReach, FailureKind::Usage].map(|kind| Failure::new(kind, "words"));
+        assert_eq!(Exit::from(&Failures(failures.into())), Exit::OutOfReach);
+    }
 
     #[test]
     fn every_kind_of_failure_has_its_own_code() {

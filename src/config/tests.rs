@@ -296,6 +296,28 @@ fn folder(name: &str) -> PathBuf {
 }
 
 #[test]
+fn what_a_file_refers_to_lies_beside_it() {
+    let folder = folder("beside");
+    let load = |text: &str| {
+        let path = folder.join("twinlog.yaml");
+        std::fs::write(&path, text).expect("written");
+        load(Some(&path)).map_err(|failures| failures.to_string())
+    };
+    let text = with_link("").replace("[a:1]", "['${file:host}:1'], tls: {ca_file: ca.pem}");
+    let refused = load(&text).expect_err("nothing is there");
+    for name in ["host", "ca.pem"] {
+        let wanted = format!("cannot read {}: No such file or directory (os error 2)", folder.join(name).display());
+        assert!(refused.contains(&wanted), "{refused}");
+        std::fs::write(folder.join(name), "kafka\n").expect("written");
+    }
+    let a = &load(&text).expect("a configuration").clusters["a"];
+    assert_eq!(a.bootstrap[0].to_string(), "kafka:1");
+    let ca_file = a.tls.as_ref().and_then(|tls| tls.ca_file.as_deref());
+    assert_eq!(ca_file.map(Path::new), Some(folder.join("ca.pem").as_path()));
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
 fn the_file_is_looked_for_in_order() {
     let folder = folder("order");
     let path = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
