@@ -226,7 +226,7 @@ impl Search {
             return Judged::Wider;
         }
         let next_target = last.map_or(earlier, |last| last.end).min(known.extent.next_target);
-        if last.is_none() && known.below(self.from) > 0 && self.from >= known.log_start && self.from.0 > 0 {
+        if last.is_none() && known.below(self.from) > 0 && self.from >= known.log_start {
             // Retention may have taken the last batch that was left: how many were lost before it nobody knows.
             return Judged::Unprovable(self.from);
         }
@@ -299,6 +299,17 @@ mod tests {
         assert_eq!(judge(&log), cut(116, 17, Some((SECOND, 5))));
         assert_eq!(judge(&log[..2]), cut(111, 11, Some((FIRST, 10))));
         assert_eq!(judge(&[]), cut(100, 0, None));
+    }
+
+    #[test]
+    fn where_nothing_of_ours_lies_before_the_logs_start_all_is_copied_again() {
+        let judge = |known: Known, start: i64| {
+            let mut search = Search::new(TargetOffset(32));
+            search.log_starts(TargetOffset(start));
+            search.judge(&known, |id| id == 9)
+        };
+        assert_eq!(judge(known(), 1), cut(100, 1, None));
+        assert_eq!(judge(known(), 2), Judged::Unprovable(TargetOffset(2)), "its first record may have been lost there");
     }
 
     #[test]

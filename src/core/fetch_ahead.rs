@@ -124,7 +124,9 @@ mod tests {
         let first = brings.guess(SourceOffset(0), 10_000);
         brings.judged(false);
         assert!(brings.guess(SourceOffset(0), 10_000) < first);
-        (0..GOOD).for_each(|_| brings.judged(true));
+        (1..GOOD).for_each(|_| brings.judged(true));
+        assert!(brings.guess(SourceOffset(0), 10_000) < first, "one more has to hold");
+        brings.judged(true);
         assert_eq!(brings.guess(SourceOffset(0), 10_000), first);
         (0..GOOD).for_each(|_| brings.judged(true));
         assert_eq!(brings.guess(SourceOffset(0), 10_000), first, "never less short than at first");

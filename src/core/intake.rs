@@ -51,11 +51,6 @@ impl Intake {
         Self { batches: batches.into(), aborted: aborted.into(), aborting: BTreeSet::new() }
     }
 
-    /// Whether all is decided.
-    pub fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
-
     /// All batches that are left, to let go of them.
     pub fn drain(&mut self) -> impl Iterator<Item = FetchedBatch> {
         self.batches.drain(..)

@@ -11,6 +11,8 @@ mod moving;
 mod new_id;
 mod own_map;
 mod reread;
+#[cfg(test)]
+mod tests;
 mod transactions;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -230,19 +230,9 @@ impl Membership {
         (proven + self.config.session_ms).min(self.steady_ms + self.config.rebalance_ms())
     }
 
-    /// Whether we make the plans of this generation.
-    pub fn leads(&self) -> bool {
-        self.leads && self.stage == Stage::Member
-    }
-
     /// Our lanes, those included that are being let go.
     pub fn owned(&self) -> impl Iterator<Item = u32> {
         self.owned.keys().copied()
-    }
-
-    /// Whether there is nothing that this membership waits for or wants to change.
-    pub fn is_at_rest(&self) -> bool {
-        self.stage == Stage::Member && self.join_at.is_none() && self.owned.values().all(|leaving| !leaving)
     }
 
     fn wish(&mut self, now_ms: u64) {

@@ -317,6 +317,8 @@ mod tests {
     fn a_setting_counts_where_both_sides_have_its_policy() {
         let compacted = with(&[("cleanup.policy", "compact"), ("retention.ms", "-1")]);
         assert_eq!(harm(&compacted, &mirror(&[])), ["LosesRecords cleanup.policy delete>compact"]);
+        let (kept, at_once) = (with(&[("retention.ms", "5")]), mirror(&[("retention.ms", "0")]));
+        assert_eq!(harm(&kept, &at_once), ["LosesRecords retention.ms 0>5"], "only below 0 is without bound");
         let deleted = with(&[("delete.retention.ms", "99999999")]);
         let both = mirror(&[("cleanup.policy", "compact")]);
         assert_eq!(harm(&deleted, &both), ["LosesRecords cleanup.policy compact>delete"]);

@@ -167,6 +167,7 @@ pub struct Partition {
     newest_plan_record: u64,
     fetch_position: SourceOffset,
     fetch_epoch: i32,
+    /// What is left of the last answer, while a batch of it is being opened.
     intake: Intake,
     repacking: Option<(Slot, Opening)>,
     outbox: Outbox,
@@ -387,7 +388,6 @@ impl Partition {
     /// The position to fetch from and the leader epoch before it, if more is wanted.
     pub fn wants_fetch(&self, now: Now, queue_bytes_max: u64) -> Option<(SourceOffset, i32)> {
         let ready = self.phase == Phase::Active
-            && self.intake.is_empty()
             && self.repacking.is_none()
             && self.halt_next.is_none()
             && !self.leaving
@@ -419,7 +419,6 @@ impl Partition {
             && self.phase == Phase::Active
             && self.halt_next.is_none()
             && !self.leaving
-            && self.intake.is_empty()
             && self.repacking.is_none();
         match result {
             FetchResult::Batches { batches, .. } if !expected => release(context, batches),

@@ -232,3 +232,15 @@ pub struct Missing {
     /// What the state is about, and what to do.
     pub detail: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_and_verdicts_are_shown_as_json_spells_them() {
+        assert_eq!([Side::Source.name(), Side::Target.name()], ["source", "target"]);
+        let verdicts = [Verdict::Ok, Verdict::Warning, Verdict::Failed];
+        assert_eq!(verdicts.map(Verdict::name), ["ok", "warning", "failed"]);
+    }
+}

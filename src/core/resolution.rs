@@ -161,6 +161,39 @@ mod tests {
     }
 
     #[test]
+    fn each_state_has_a_way_out_and_those_of_topics_are_known() {
+        let of_partitions = [
+            ("gap", Exit::SkipGap),
+            ("source-truncated", Exit::Accept),
+            ("diverged", Exit::Resync),
+            ("target-truncated", Exit::Resync),
+            ("target-trimmed", Exit::Resync),
+            ("too-large", Exit::Retry),
+            ("refused", Exit::Retry),
+            ("unsupported", Exit::Retry),
+            ("unreadable", Exit::Retry),
+        ];
+        let of_topics = [
+            ("source-deleted", Exit::Accept),
+            ("recreated", Exit::Recreate),
+            ("target-recreated", Exit::Recreate),
+            ("target-not-empty", Exit::Accept),
+            ("claimed", Exit::Retry),
+            ("mirror-settings", Exit::Retry),
+        ];
+        for (states, is_of_topics) in [(&of_partitions[..], false), (&of_topics[..], true)] {
+            for (state, first) in states {
+                assert_eq!(
+                    (Exit::of(state).first(), Exit::is_of_topics(state)),
+                    (Some(first), is_of_topics),
+                    "{state}"
+                );
+            }
+        }
+        assert_eq!(Exit::of("copying"), []);
+    }
+
+    #[test]
     fn each_exit_has_a_name_of_its_own() {
         for (name, exit) in Exit::NAMES {
             assert_eq!((exit.name(), Exit::named(name)), (name, Some(exit)));

@@ -11,6 +11,11 @@ use serde::Serialize;
 
 use crate::map_record::PartitionKey;
 
+/// The state of a partition whose mirror cannot be written to now.
+pub const TARGET_OFFLINE: &str = "target-offline";
+/// The state of a partition that has everything up to the last stable offset, and nothing of what follows.
+pub const WAITING_FOR_TRANSACTIONS: &str = "waiting-for-transactions";
+
 /// A link at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LinkStatus {
@@ -139,6 +144,13 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn standings_are_shown_as_json_spells_them() {
+        for (standing, name) in [(Standing::Elsewhere, "elsewhere"), (Standing::CaughtUp, "caught-up")] {
+            assert_eq!(standing.name(), name);
+        }
+    }
 
     #[test]
     fn lag_is_known_only_with_both_ends_and_never_negative() {

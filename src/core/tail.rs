@@ -216,6 +216,16 @@ mod tests {
     }
 
     #[test]
+    fn the_first_id_that_a_cluster_hands_out_is_one_and_none_is_not() {
+        let (mut tail, plans) = tail();
+        let first = Producer { id: 0, epoch: 0 };
+        assert_eq!(tail.take(&plans, &BTreeSet::from([0]), &batch(first, -1, 101, 1)), Found::Marker(first));
+        let nobody = Producer { id: -1, epoch: -1 };
+        let found = tail.take(&plans, &BTreeSet::from([-1]), &batch(nobody, 0, 102, 1));
+        assert_eq!(found, Found::Foreign(TargetOffset(102)));
+    }
+
+    #[test]
     fn a_batch_where_acknowledged_ones_were_is_named() {
         // Six records and the marker were lost, and what a new epoch wrote then stands in their place.
         let (mut tail, plans) = tail();
@@ -225,14 +235,14 @@ mod tests {
 
     #[test]
     fn markers_take_room_that_was_not_planned() {
-        // Of the new epoch the first record was to come behind one marker, and there are two.
+        // Of the new epoch the first record was to come behind one marker, and there are three.
         let (mut tail, plans) = tail();
         assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(OWN, 100, 101, 6)), Found::Own);
-        for at in [107, 108] {
+        for at in [107, 108, 109] {
             assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(NEXT, -1, at, 1)), Found::Marker(NEXT));
         }
-        let behind = Found::Behind { acknowledged: TargetOffset(110), found: TargetOffset(109) };
-        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(NEXT, 1, 109, 1)), behind);
+        let behind = Found::Behind { acknowledged: TargetOffset(111), found: TargetOffset(110) };
+        assert_eq!(tail.take(&plans, &BTreeSet::from(IDS), &batch(NEXT, 1, 110, 1)), behind);
     }
 
     #[test]

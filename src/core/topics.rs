@@ -295,6 +295,14 @@ mod tests {
     }
 
     #[test]
+    fn patterns_are_what_the_user_wrote() {
+        let pattern = |text: &str| text.parse::<Pattern>().expect("a pattern");
+        assert_eq!(pattern("a|b").as_str(), "a|b");
+        assert_eq!(pattern("a|b"), pattern("a|b"));
+        assert_ne!(pattern("a|b"), pattern("b|a"));
+    }
+
+    #[test]
     fn patterns_match_whole_names_only() {
         let rules = rules(&["orders", "payments\\..*"], &[], "{topic}");
         let topics = ["orders", "orders2", "old-orders", "payments.eu", "payments", "paymentsXeu"];

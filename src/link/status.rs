@@ -12,7 +12,7 @@ use twinlog_core::link_state::{LinkState, spread};
 use twinlog_core::map_record::PartitionKey;
 use twinlog_core::report::Failure;
 use twinlog_core::resolution::Resolution;
-use twinlog_core::status::{Decision, LinkStatus, PartitionStatus, Standing};
+use twinlog_core::status::{Decision, LinkStatus, PartitionStatus, Standing, TARGET_OFFLINE, WAITING_FOR_TRANSACTIONS};
 
 use crate::map_reader::{MirrorEnd, PartitionMap, Snapshot, Wanted, snapshot};
 use crate::resolve::is_carried_out;
@@ -242,7 +242,7 @@ fn judge(partition: &PartitionMap, source: Option<SourceFacts>) -> (Standing, St
             return halted(Halt::TargetTruncated { acknowledged: *acknowledged, found: *found });
         }
         MirrorEnd::Deleted | MirrorEnd::Recreated => return halted(Halt::TargetRecreated),
-        MirrorEnd::Unread(error) => return plain(Standing::Waiting, "target-offline", Some(error.to_string())),
+        MirrorEnd::Unread(error) => return plain(Standing::Waiting, TARGET_OFFLINE, Some(error.to_string())),
     }
     let synced = partition.extent.synced;
     match source {
@@ -259,7 +259,7 @@ fn judge(partition: &PartitionMap, source: Option<SourceFacts>) -> (Standing, St
             Ends { high_watermark, .. } if synced.0 >= high_watermark => plain(Standing::CaughtUp, "caught-up", None),
             Ends { high_watermark, last_stable } if synced.0 >= last_stable => {
                 let open = format!("transactions are open on the source between {last_stable} and {high_watermark}");
-                plain(Standing::Copying, transactions::WAITING, Some(open))
+                plain(Standing::Copying, WAITING_FOR_TRANSACTIONS, Some(open))
             }
             _ => plain(Standing::Copying, "copying", None),
         },

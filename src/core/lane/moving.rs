@@ -85,7 +85,8 @@ impl Lane {
     /// It is in the map that the partition was let go of.
     pub(super) fn was_released(&mut self, id: LanePartition, released: Released) {
         let Some(partition) = self.partitions.get_mut(id.0 as usize) else { return };
-        let (spec, remains) = (partition.spec().clone(), partition.remains(released));
+        let spec = partition.spec().clone();
+        let remains = MappedPartition { released: Some(released), ..partition.remains() };
         let key = spec.key.clone();
         // Its number stays taken, its ranges need not.
         *partition = Partition::left_before(spec);
@@ -183,7 +184,7 @@ impl Lane {
             if !partition.is_halted() {
                 return;
             }
-            let remains = MappedPartition { released: None, ..partition.remains(Released { to: 0, number: 0 }) };
+            let remains = partition.remains();
             // Its number stays taken.
             *partition = Partition::left_before(partition.spec().clone());
             self.by_key.remove(&key);

@@ -303,11 +303,19 @@ mod tests {
         let members = [member("a", true, &[(0, 60), (1, 50)]), member("b", true, &[(2, 50), (3, 45)])];
         let plan = made(4, &members);
         assert_eq!((&plan["a"][..], &plan["b"][..]), (&[0, 1][..], &[2, 3][..]));
+        let members = [member("a", true, &[(0, 60), (1, 50), (2, 10)]), member("b", true, &[(3, 50), (4, 50)])];
+        assert_eq!(made(5, &members)["a"], [0, 1, 2], "110 and 110 is little better than 120 and 100");
         // One lane that is more than all others cannot be shared, the others can.
         let few = [(1, 10), (2, 10), (3, 10), (4, 10)];
         let members = [member("a", true, &[(0, 1_000)]), member("b", true, &few), member("c", true, &[])];
         let plan = made(5, &members);
         assert_eq!((&plan["a"][..], plan["b"].len(), plan["c"].len()), (&[0][..], 2, 0));
+    }
+
+    #[test]
+    fn the_lane_moves_that_brings_two_members_nearest_together() {
+        let members = [member("a", true, &[(0, 10), (1, 80), (2, 120)]), member("b", true, &[(3, 50)])];
+        assert_eq!(made(4, &members)["a"], [0, 2]);
     }
 
     #[test]

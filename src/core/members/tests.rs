@@ -11,13 +11,17 @@ struct Bench {
     now: u64,
     questions: VecDeque<(u64, Request)>,
     told: Vec<Output>,
+    /// How long the answer to each question may take, in ms.
+    limits: Vec<u64>,
+    events: Vec<Event>,
 }
 
 impl Bench {
     fn new(lanes: u32) -> Self {
         let now = 1_000;
         let membership = Membership::new(CONFIG, lanes, now);
-        let mut bench = Self { membership, now, questions: VecDeque::new(), told: Vec::new() };
+        let mut bench =
+            Self { membership, now, questions: VecDeque::new(), told: Vec::new(), limits: vec![], events: vec![] };
         bench.collect();
         bench
     }
@@ -34,8 +38,11 @@ impl Bench {
     fn collect(&mut self) {
         while let Some(output) = self.membership.poll_output() {
             match output {
-                Output::Ask { question, request, .. } => self.questions.push_back((question, request)),
-                Output::Event(_) => {}
+                Output::Ask { question, request, limit_ms } => {
+                    self.questions.push_back((question, request));
+                    self.limits.push(limit_ms);
+                }
+                Output::Event(event) => self.events.push(event),
                 told => self.told.push(told),
             }
         }
@@ -102,6 +109,12 @@ impl Bench {
 }
 
 #[test]
+fn a_member_shows_itself_twenty_times_in_a_session_within_bounds() {
+    let beat_ms = |session_ms| MembersConfig { session_ms, settle_ms: 0 }.beat_ms();
+    assert_eq!([500, 2_000, 8_000, 300_000].map(beat_ms), [50, BEAT_MS, 400, 500]);
+}
+
+#[test]
 fn a_lonely_member_gets_all_lanes() {
     let mut bench = Bench::new(2);
     let first = bench.answer(Ok(Answer::IdRequired("me".into())));
@@ -110,7 +123,135 @@ fn a_lonely_member_gets_all_lanes() {
     bench.joined(1, "me", &[]);
     bench.synced_own();
     assert_eq!(bench.told(), [Output::Own(0), Output::Own(1)]);
-    assert!(bench.membership.leads() && bench.membership.is_at_rest());
+    assert_eq!(bench.events, [Event::Member { generation: 1, leads: true, lanes: 2 }]);
+    assert_eq!(bench.questions, [], "it waits for nothing");
+}
+
+#[test]
+fn what_waits_for_others_may_take_a_session_and_a_quarter_and_all_else_a_quarter() {
+    let mut bench = Bench::member(1);
+    assert_eq!(core::mem::take(&mut bench.limits), [2_500, 2_500, 2_500], "two joins and a sync");
+    bench.pass(BEAT_MS);
+    bench.handle(Input::Leave);
+    assert_eq!(bench.limits, [500, 500]);
+}
+
+#[test]
+fn what_fails_again_and_again_is_told_once_and_tried_after_pauses_up_to_a_quarter_of_a_session() {
+    let mut bench = Bench::new(1);
+    let elsewhere = Failure::Code(ErrorCode::NOT_COORDINATOR);
+    for _ in 0..12 {
+        bench.answer(Err(elsewhere));
+        let due = bench.membership.poll_timeout().expect("it will try again");
+        assert!((10..=500).contains(&(due - bench.now)), "{due}");
+        bench.pass(due - bench.now - 1);
+        assert_eq!(bench.questions, []);
+        bench.pass(1);
+    }
+    assert_eq!(bench.events, [Event::Retrying(elsewhere, "JoinGroup")]);
+    bench.answer(Err(elsewhere));
+    assert_eq!(bench.membership.poll_timeout(), Some(bench.now + 500));
+    // The next step tells of itself.
+    let mut bench = Bench::new(1);
+    bench.answer(Ok(Answer::IdRequired("me".into())));
+    bench.joined(1, "me", &[]);
+    bench.answer(Err(elsewhere));
+    assert_eq!(bench.events, [Event::Retrying(elsewhere, "SyncGroup")]);
+}
+
+#[test]
+fn who_hears_in_a_sync_of_the_next_generation_joins_it_at_once() {
+    for code in [ErrorCode::REBALANCE_IN_PROGRESS, ErrorCode::ILLEGAL_GENERATION] {
+        let mut bench = Bench::new(1);
+        bench.answer(Ok(Answer::IdRequired("me".into())));
+        bench.joined(1, "me", &[]);
+        bench.refuse(code);
+        assert!(matches!(bench.questions.front(), Some((_, Request::Join { .. }))), "{code}");
+    }
+}
+
+#[test]
+fn a_heartbeat_of_the_generation_before_says_nothing_of_this_one() {
+    for code in [ErrorCode::REBALANCE_IN_PROGRESS, ErrorCode::ILLEGAL_GENERATION] {
+        for joins_first in [false, true] {
+            let mut bench = Bench::member(1);
+            bench.pass(BEAT_MS);
+            let (beat, Request::Heartbeat { .. }) = bench.questions.pop_front().expect("a heartbeat") else {
+                panic!("it shows itself");
+            };
+            if joins_first {
+                bench.handle(Input::Lanes(2));
+                bench.joined(2, "me", &[]);
+                bench.synced_own();
+            }
+            bench.questions.clear();
+            bench.handle(Input::Answer(beat, Err(Failure::Code(code))));
+            let joins = matches!(bench.questions.front(), Some((_, Request::Join { .. })));
+            assert_eq!(joins, !joins_first, "{code}");
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_plan_while_the_group_goes_on_gives_up_the_second_time() {
+    let mut bench = Bench::member(1);
+    bench.pass(BEAT_MS);
+    let (former, _) = bench.questions.pop_front().expect("a heartbeat");
+    bench.handle(Input::Lanes(2));
+    bench.joined(2, "me", &[]);
+    let rebalancing = || Err(Failure::Code(ErrorCode::REBALANCE_IN_PROGRESS));
+    bench.handle(Input::Answer(former, rebalancing()));
+    for is_given_up in [false, true] {
+        bench.pass(BEAT_MS);
+        let (beat, Request::Heartbeat { .. }) = bench.questions.pop_back().expect("a heartbeat") else {
+            panic!("it shows itself");
+        };
+        bench.events.clear();
+        bench.handle(Input::Answer(beat, rebalancing()));
+        assert_eq!(bench.events == [Event::Retrying(Failure::Lost, "SyncGroup")], is_given_up);
+    }
+}
+
+#[test]
+fn lanes_that_others_may_own_and_not_know_of_are_not_given_out_for_as_long_as_they_say() {
+    let mut bench = Bench::new(1);
+    bench.answer(Ok(Answer::IdRequired("me".into())));
+    bench.joined(1, "me", &[("other", Word { quiet_ms: 1_000, ..Word::default() })]);
+    bench.synced_own();
+    assert_eq!(bench.told(), []);
+    bench.pass(999);
+    assert!(!bench.questions.iter().any(|(_, request)| matches!(request, Request::Join { .. })));
+    bench.pass(1);
+    assert!(bench.questions.iter().any(|(_, request)| matches!(request, Request::Join { .. })));
+}
+
+/// Whether a settled member joins again ten minutes after it joined, and not before.
+fn has_lanes_shared_out_anew(leader: &str, others: &[(&str, Word)]) -> bool {
+    let mut bench = Bench::new(2);
+    bench.answer(Ok(Answer::IdRequired("me".into())));
+    let is_join = |(_, request): &(u64, Request)| matches!(request, Request::Join { .. });
+    for generation in 1..=2 {
+        bench.joined(generation, leader, others);
+        bench.synced(generation, &[Some("me"), Some("other")]);
+        // It settles, and joins once to say so.
+        bench.pass(CONFIG.settle_ms);
+        while bench.questions.front().is_some_and(|question| !is_join(question)) {
+            bench.answer(Ok(Answer::Done));
+        }
+        assert_eq!(bench.questions.len(), usize::from(generation == 1));
+    }
+    bench.pass(REVIEW_MS - CONFIG.settle_ms - 1);
+    assert!(!bench.questions.iter().any(is_join));
+    bench.pass(1);
+    bench.questions.iter().any(is_join)
+}
+
+#[test]
+fn the_leader_of_several_has_the_lanes_shared_out_anew_every_ten_minutes() {
+    let claims = || BTreeMap::from([(1, Claim::default())]);
+    let other = [("other", Word { generation: 1, settled: true, claims: claims(), ..Word::default() })];
+    assert!(has_lanes_shared_out_anew("me", &other));
+    assert!(!has_lanes_shared_out_anew("other", &other), "it does not make the plans");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{Context, Need, Partition, Phase, release};
 use crate::halt::Halt;
 use crate::ids::{Producer, TargetOffset};
 use crate::io::{Output, PartitionSpec, ReadResult};
-use crate::map_record::{Head, Released};
+use crate::map_record::Head;
 use crate::map_state::MappedPartition;
 
 impl Partition {
@@ -90,12 +90,11 @@ impl Partition {
     }
 
     /// What of its lane's map is to be taken out once another lane has it.
-    pub fn remains(&self, released: Released) -> MappedPartition {
+    pub fn remains(&self) -> MappedPartition {
         let numbered = (self.first_chunk..).zip(&self.chunks);
         MappedPartition {
             plans: self.plans.clone(),
             chunks: numbered.filter_map(|(number, last)| Some((number, (*last)?))).collect(),
-            released: Some(released),
             ..MappedPartition::default()
         }
     }
@@ -122,7 +121,8 @@ impl Partition {
                 return self.read_further(context, tail, from, next);
             }
             ReadResult::OutOfRange { start, end } => {
-                tail.next_read = if start > from { start } else { end };
+                // Inside of the log: the epoch that we named may be older than the log's first.
+                tail.next_read = from.min(end).max(start);
                 tail.read_epoch = -1;
                 self.wait(context);
             }

@@ -59,7 +59,6 @@ impl Partition {
             _ if exit == Exit::Retry => self.close_permit(),
             Phase::Probing | Phase::Registering if anew => self.close_permit(),
             // Nothing that was sent to the former mirror can come to this one.
-            Phase::Released => {}
             _ if anew && is_another => drop(self.takes_beginning(context)),
             // What is in flight may still come: behind a marker nothing can.
             Phase::Active if anew => self.resolve(context),

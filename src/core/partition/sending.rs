@@ -51,7 +51,7 @@ impl Partition {
             return;
         }
         if self.outbox.is_empty() {
-            if self.intake.is_empty() && self.repacking.is_none() && self.fetch_position > self.extent.synced {
+            if self.repacking.is_none() && self.fetch_position > self.extent.synced {
                 self.extent.synced = self.fetch_position;
                 self.leader_epoch = self.fetch_epoch;
                 self.dirty = true;

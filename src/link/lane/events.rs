@@ -5,7 +5,7 @@ use twinlog_core::io::{Event, Failure, LanePartition, Offline, WaitsFor};
 use twinlog_core::lane::Lane;
 use twinlog_core::map_record::PartitionKey;
 use twinlog_core::partition::{Partition, Phase};
-use twinlog_core::status::{PartitionStatus, Standing};
+use twinlog_core::status::{PartitionStatus, Standing, TARGET_OFFLINE, WAITING_FOR_TRANSACTIONS};
 
 /// The names that each line begins with.
 #[derive(Debug)]
@@ -149,8 +149,6 @@ pub(crate) fn words(failure: Failure) -> String {
     }
 }
 
-/// The state of a partition whose mirror cannot be written to now.
-const TARGET_OFFLINE: &str = "target-offline";
 /// The state of a partition that does not move though the source has more.
 const STALLED: &str = "stalled";
 
@@ -209,7 +207,7 @@ pub(super) fn status(partition: &Partition, core: &Lane, lane: u16, short_of_bud
             None if caught_up => (Standing::CaughtUp, "caught-up", None),
             None if let Some(stable) = open_transactions => {
                 let detail = format!("what follows offset {stable} waits for transactions that are open on the source");
-                (Standing::Copying, "waiting-for-transactions", Some(detail))
+                (Standing::Copying, WAITING_FOR_TRANSACTIONS, Some(detail))
             }
             None => (Standing::Copying, "copying", None),
         },

@@ -5,12 +5,9 @@ use std::collections::BTreeMap;
 use twinlog_client::Cluster;
 use twinlog_client::admin::OpenTransaction;
 use twinlog_core::map_record::PartitionKey;
-use twinlog_core::status::PartitionStatus;
+use twinlog_core::status::{PartitionStatus, WAITING_FOR_TRANSACTIONS};
 
 use super::at;
-
-/// The state of a partition that has everything up to the last stable offset, and nothing of what follows.
-pub(super) const WAITING: &str = "waiting-for-transactions";
 
 /// More are counted.
 const NAMED_MAX: usize = 5;
@@ -19,7 +16,7 @@ const NAMED_MAX: usize = 5;
 /// that do not let us, do not tell.
 pub(super) async fn name(source: &Cluster, rows: &mut BTreeMap<PartitionKey, PartitionStatus>) {
     let asked: BTreeMap<_, _> =
-        rows.iter().filter(|(_, row)| row.state == WAITING).map(|(key, _)| (at(key), ())).collect();
+        rows.iter().filter(|(_, row)| row.state == WAITING_FOR_TRANSACTIONS).map(|(key, _)| (at(key), ())).collect();
     if asked.is_empty() {
         return;
     }
