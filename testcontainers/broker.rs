@@ -70,6 +70,11 @@ impl Broker {
         self.ports.relayed.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
+    /// Where clients find its secured listener, of a cluster that was made with [`crate::ClusterSpec::secured`].
+    pub fn secured_address(&self) -> Option<String> {
+        self.ports.secured.map(|port| format!("localhost:{port}"))
+    }
+
     /// Its `server.properties`; what is changed there counts from the next start on.
     pub fn config_path(&self) -> &Path {
         &self.config

@@ -45,7 +45,8 @@ impl Cluster {
         let mut ports = Vec::new();
         for _ in 0..spec.brokers {
             let relayed = if spec.relays.is_empty() { None } else { Some(free_port()?) };
-            ports.push(Ports { broker: free_port()?, controller: free_port()?, relayed });
+            let secured = spec.secured.as_ref().map(|_| free_port()).transpose()?;
+            ports.push(Ports { broker: free_port()?, controller: free_port()?, relayed, secured });
         }
         let (scratch, brokers) = match backend {
             Backend::Process => process_nodes(spec, &ports)?,
@@ -63,6 +64,11 @@ impl Cluster {
     /// The addresses of all brokers.
     pub fn bootstrap(&self) -> Vec<String> {
         self.brokers.iter().map(|broker| broker.address().to_string()).collect()
+    }
+
+    /// The addresses of the secured listeners, of a cluster that was made with [`ClusterSpec::secured`].
+    pub fn secured_bootstrap(&self) -> Vec<String> {
+        self.brokers.iter().filter_map(Broker::secured_address).collect()
     }
 
     /// The addresses of all brokers with commas between, as Kafka's `bootstrap.servers` wants them.

@@ -166,6 +166,11 @@ impl<'a> OracleAt<'a> {
         answer.get("low").and_then(|low| low.parse().ok()).ok_or_else(|| strange(&answer))
     }
 
+    /// Gives a user this password for both mechanisms of SCRAM; brokers know of it soon after.
+    pub fn set_password(&self, user: &str, password: &str) -> Result<()> {
+        self.ask("set-password", &[("user", user), ("password", password)]).map(drop)
+    }
+
     /// Moves a partition to these replicas, waits for it, and makes the first of them the leader.
     pub fn move_partition(&self, topic: &str, partition: i32, replicas: &[i32]) -> Result<()> {
         let partition = partition.to_string();

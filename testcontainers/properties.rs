@@ -14,6 +14,8 @@ pub(crate) struct Ports {
     pub(crate) controller: u16,
     /// For those who come by way of a relay, if the cluster has such a listener.
     pub(crate) relayed: Option<u16>,
+    /// For those who come over a secured connection, if the cluster has such a listener.
+    pub(crate) secured: Option<u16>,
 }
 
 /// The text of `server.properties` for the node of number `node` (counted from 1).
@@ -41,7 +43,7 @@ pub(crate) fn server(spec: &ClusterSpec, ports: &[Ports], node: usize, data: &st
         set("zookeeper.session.timeout.ms", "6000".into());
     }
     set("inter.broker.listener.name", "PLAINTEXT".into());
-    set("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,RELAYED:PLAINTEXT".into());
+    let mut protocols = String::from("CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,RELAYED:PLAINTEXT");
     let plain = format!("PLAINTEXT://127.0.0.1:{}", own.broker);
     let mut listeners = plain.clone();
     let mut advertised = plain;
@@ -52,6 +54,15 @@ pub(crate) fn server(spec: &ClusterSpec, ports: &[Ports], node: usize, data: &st
         listeners.push_str(&format!(",RELAYED://127.0.0.1:{port}"));
         advertised.push_str(&format!(",RELAYED://127.0.0.1:{relay}"));
     }
+    if let (Some(port), Some(secured)) = (own.secured, &spec.secured) {
+        listeners.push_str(&format!(",SECURED://127.0.0.1:{port}"));
+        advertised.push_str(&format!(",SECURED://localhost:{port}"));
+        protocols.push_str(&format!(",SECURED:{}", secured.protocol));
+        for (key, value) in &secured.properties {
+            set(&format!("listener.name.secured.{key}"), value.clone());
+        }
+    }
+    set("listener.security.protocol.map", protocols);
     set("listeners", listeners);
     set("advertised.listeners", advertised);
     set("log.dirs", data.to_owned());
@@ -121,9 +132,9 @@ mod tests {
     use super::*;
 
     const PORTS: [Ports; 3] = [
-        Ports { broker: 11, controller: 21, relayed: Some(31) },
-        Ports { broker: 12, controller: 22, relayed: Some(32) },
-        Ports { broker: 13, controller: 23, relayed: Some(33) },
+        Ports { broker: 11, controller: 21, relayed: Some(31), secured: Some(41) },
+        Ports { broker: 12, controller: 22, relayed: Some(32), secured: Some(42) },
+        Ports { broker: 13, controller: 23, relayed: Some(33), secured: Some(43) },
     ];
 
     #[test]
@@ -149,6 +160,24 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_secured_listener_has_properties_of_its_own() {
+        let spec = ClusterSpec::new().brokers(3).secured(
+            "SSL",
+            [("ssl.keystore.type", "PEM"), ("x", "a\nb")].map(|(key, value)| (key.into(), value.into())),
+        );
+        let text = server(&spec, &PORTS, 2, "/data");
+        for line in [
+            "listeners=PLAINTEXT://127.0.0.1:12,CONTROLLER://127.0.0.1:22,SECURED://127.0.0.1:42",
+            "advertised.listeners=PLAINTEXT://127.0.0.1:12,SECURED://localhost:42",
+            "listener.name.secured.ssl.keystore.type=PEM",
+            "listener.name.secured.x=a\\nb",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        assert!(text.contains(",SECURED:SSL\n"), "{text}");
     }
 
     #[test]

@@ -30,9 +30,19 @@ pub struct ClusterSpec {
     pub(crate) version: KafkaVersion,
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) relays: Vec<u16>,
+    pub(crate) secured: Option<Secured>,
     pub(crate) heap_mb: u32,
     pub(crate) optimised: bool,
     pub(crate) ready_within: Duration,
+}
+
+/// A listener that is not plain.
+#[derive(Debug, Clone)]
+pub(crate) struct Secured {
+    /// As Kafka names it: `SSL`, `SASL_SSL`, `SASL_PLAINTEXT`.
+    pub(crate) protocol: String,
+    /// The listener's own properties.
+    pub(crate) properties: BTreeMap<String, String>,
 }
 
 impl Default for ClusterSpec {
@@ -42,6 +52,7 @@ impl Default for ClusterSpec {
             version: KafkaVersion::default(),
             config: BTreeMap::new(),
             relays: Vec::new(),
+            secured: None,
             heap_mb: 256,
             optimised: false,
             ready_within: Duration::from_secs(90),
@@ -81,6 +92,14 @@ impl ClusterSpec {
         self
     }
 
+    /// A listener on each broker that speaks this protocol (`SSL`, `SASL_SSL`), beside the plain one. Its properties
+    /// are named as Kafka names them, without the listener before them. It leads to
+    /// [`crate::Broker::secured_address`], and brokers tell its clients the host `localhost`.
+    pub fn secured(mut self, protocol: &str, properties: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.secured = Some(Secured { protocol: protocol.to_owned(), properties: properties.into_iter().collect() });
+        self
+    }
+
     /// Java's heap for each broker in megabytes; the default is 256.
     pub fn heap_mb(mut self, heap_mb: u32) -> Self {
         self.heap_mb = heap_mb;
@@ -115,6 +134,9 @@ impl ClusterSpec {
         if !self.version.has_kraft() && (!self.relays.is_empty() || backend != Backend::Process) {
             let version = self.version;
             return Err(Error::Argument(format!("a cluster of {version} is of processes without relays")));
+        }
+        if self.secured.is_some() && backend != Backend::Process {
+            return Err(Error::Argument("only processes have a secured listener".to_owned()));
         }
         if !self.relays.is_empty() && (self.relays.len() != usize::from(self.brokers) || backend != Backend::Process) {
             return Err(Error::Argument("relays lead to processes, one for each broker".to_owned()));

@@ -17,7 +17,10 @@ import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.ScramCredentialInfo;
+import org.apache.kafka.clients.admin.ScramMechanism;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.admin.UserScramCredentialUpsertion;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.IsolationLevel;
@@ -119,6 +122,22 @@ final class Admins {
             Map.of(partition, RecordsToDelete.beforeOffset(words.number("before")));
         long low = of(words).deleteRecords(map).lowWatermarks().get(partition).get().lowWatermark();
         return Oracle.answers("low", low);
+    }
+
+    /** Gives a user this password for both mechanisms of SCRAM; the broker knows then that there is such a user. */
+    static Map<String, Object> setPassword(Oracle.Words words) throws Exception {
+        String user = words.text("user");
+        List<ScramMechanism> mechanisms = List.of(ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512);
+        for (ScramMechanism mechanism : mechanisms) {
+            ScramCredentialInfo info = new ScramCredentialInfo(mechanism, 4096);
+            var change = new UserScramCredentialUpsertion(user, info, words.text("password"));
+            of(words).alterUserScramCredentials(List.of(change)).all().get();
+        }
+        awaitState(words, () -> {
+            var known = of(words).describeUserScramCredentials(List.of(user)).all().get().get(user);
+            return known != null && known.credentialInfos().size() == mechanisms.size();
+        });
+        return Oracle.answers();
     }
 
     /** Gives a partition these replicas, waits for the end of the move, and makes the first of them the leader. */
