@@ -26,6 +26,7 @@ mod pruning;
 mod refusals;
 mod relay;
 mod resolving;
+mod secured;
 mod segments;
 mod shapes;
 mod slow;

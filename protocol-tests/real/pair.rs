@@ -108,18 +108,29 @@ impl<'a> Link<'a> {
 
     /// The same with other addresses of the target.
     pub(crate) fn to(pair: &'a Pair, target: &[String], name: &str, topics: &str, more: &[&str]) -> Self {
+        let cluster = |bootstrap: &[String]| format!("{{ bootstrap: {bootstrap:?} }}");
+        let clusters = [cluster(&pair.source.bootstrap()), cluster(target)];
+        Self::by(pair, &clusters, name, topics, more)
+    }
+
+    /// The same by these YAML values for the source and the target.
+    pub(crate) fn by(pair: &'a Pair, clusters: &[String; 2], name: &str, topics: &str, more: &[&str]) -> Self {
         let folder = Folder::new(&format!("link-{name}")).expect("a folder");
+        let [source, target] = clusters;
         let mut yaml = format!(
-            "clusters:\n  a: {{ bootstrap: {:?} }}\n  b: {{ bootstrap: {target:?} }}\nlinks:\n  {name}:\n    \
-             source: a\n    \
+            "clusters:\n  a: {source}\n  b: {target}\nlinks:\n  {name}:\n    source: a\n    \
              target: b\n    topics: {topics}\n    members: {{ session_timeout: {SESSION:?}, settle: 1s }}\n",
-            pair.source.bootstrap(),
         );
         for line in more {
             yaml.push_str(&format!("    {line}\n"));
         }
         std::fs::write(folder.path().join("twinlog.yaml"), yaml).expect("the configuration is written");
         Self { pair, name: name.to_owned(), folder }
+    }
+
+    /// Writes a file that the configuration refers to.
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.folder.path().join(file), text).expect("a file is written");
     }
 
     /// Starts the program with these arguments.

@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 pub use self::answer::{Answer, Reply};
-use self::io::{Command, Io, Waiter};
+use self::io::{Command, Io, Queued, Waiter};
 pub use self::versions::Versions;
 use crate::error::{Cause, Error, Outcome, Peer, Result, Step};
 
@@ -96,14 +96,54 @@ pub struct RawRequest {
 /// A connection to a broker. Methods take `&self`: share it by `Arc`.
 #[derive(Debug)]
 pub struct Connection {
+    common: Common,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// A connection that this does not keep open.
+#[derive(Debug)]
+pub(crate) struct WeakConnection {
+    common: Common,
+    commands: mpsc::WeakUnboundedSender<Command>,
+}
+
+/// What every handle of a connection has.
+#[derive(Clone, Debug)]
+struct Common {
     peer: Peer,
     client_id: StrBytes,
     config: ConnectionConfig,
-    versions: Versions,
-    commands: mpsc::UnboundedSender<Command>,
+    versions: Arc<Versions>,
     slots: Arc<Semaphore>,
     failure: watch::Receiver<Option<Arc<Cause>>>,
-    correlation_id: AtomicI32,
+    correlation_id: Arc<AtomicI32>,
+}
+
+impl WeakConnection {
+    /// The connection, while somebody else holds it.
+    pub(crate) fn upgrade(&self) -> Option<Connection> {
+        Some(Connection { common: self.common.clone(), commands: self.commands.upgrade()? })
+    }
+
+    /// As [`Connection::closed`].
+    pub(crate) fn closed(&self) -> impl Future<Output = Error> + Send + 'static {
+        self.common.closed()
+    }
+}
+
+impl Common {
+    fn closed(&self) -> impl Future<Output = Error> + Send + 'static {
+        let peer = self.peer.clone();
+        let mut failure = self.failure.clone();
+        async move {
+            let cause = match failure.wait_for(Option::is_some).await {
+                Ok(cause) => cause.clone(),
+                Err(_runtime_gone) => None,
+            };
+            let cause = cause.unwrap_or_else(|| Arc::new(Cause::ClosedHere));
+            Error::new(peer, Step::Connect, Outcome::NotSent, cause)
+        }
+    }
 }
 
 /// The right to send one request; see [`Connection::slot`].
@@ -116,7 +156,7 @@ pub struct Slot<'a> {
 impl Slot<'_> {
     /// Queues the request at once. The order of these calls is the order on the wire.
     pub fn send(self, request: RawRequest) -> Answer {
-        let (reply, answer) = Answer::due(self.connection.peer.clone(), Step::Api(request.api_key));
+        let (reply, answer) = Answer::due(self.connection.common.peer.clone(), Step::Api(request.api_key));
         self.connection.queue(request, self.permit, reply);
         answer
     }
@@ -133,38 +173,38 @@ impl Connection {
         let slots = Arc::new(Semaphore::new(config.in_flight_max));
         let io = Io::new(stream, peer.clone(), config.frame_bytes_max, queue, failed);
         tokio::spawn(io.run(Arc::clone(&slots)));
-        let mut connection = Self {
+        let common = Common {
             peer,
             client_id: StrBytes::from_string(config.client_id.clone()),
             config,
-            versions: Versions::default(),
-            commands,
+            versions: Arc::default(),
             slots,
             failure,
-            correlation_id: AtomicI32::new(0),
+            correlation_id: Arc::default(),
         };
-        connection.versions = versions::ask(&connection).await?;
+        let mut connection = Self { common, commands };
+        connection.common.versions = Arc::new(versions::ask(&connection).await?);
         Ok(connection)
     }
 
     /// The broker at the other end.
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        &self.common.peer
     }
 
     /// The client id that belongs into the header of raw requests.
     pub fn client_id(&self) -> &str {
-        &self.client_id
+        &self.common.client_id
     }
 
     /// How long an answer may take where the call names no other time.
     pub fn request_timeout(&self) -> Duration {
-        self.config.request_timeout
+        self.common.config.request_timeout
     }
 
     /// The broker's version ranges.
     pub fn versions(&self) -> &Versions {
-        &self.versions
+        &self.common.versions
     }
 
     /// The highest version that the broker and this build have in common.
@@ -174,7 +214,7 @@ impl Connection {
 
     /// The highest common version that is not above `max`.
     pub fn version_up_to<R: Request>(&self, max: i16) -> Option<i16> {
-        self.versions.highest::<R>(max)
+        self.common.versions.highest::<R>(max)
     }
 
     /// The highest common version from `min` to `max`, or an error that says that there is none.
@@ -229,12 +269,12 @@ impl Connection {
 
     /// A new correlation id for a raw request.
     pub fn next_correlation_id(&self) -> i32 {
-        self.correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX
+        self.common.correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX
     }
 
     /// Waits until one more request may be in flight.
     pub async fn slot(&self) -> Result<Slot<'_>> {
-        match Arc::clone(&self.slots).acquire_owned().await {
+        match Arc::clone(&self.common.slots).acquire_owned().await {
             Ok(permit) => Ok(Slot { connection: self, permit }),
             Err(_closed) => Err(self.failed(Step::Connect, Outcome::NotSent)),
         }
@@ -245,7 +285,7 @@ impl Connection {
     ///
     /// The answer is the frame without its length: it begins with the correlation id.
     pub fn send_raw(&self, request: RawRequest) -> Answer {
-        let (reply, answer) = Answer::due(self.peer.clone(), Step::Api(request.api_key));
+        let (reply, answer) = Answer::due(self.common.peer.clone(), Step::Api(request.api_key));
         self.send_raw_then(request, reply);
         answer
     }
@@ -253,13 +293,13 @@ impl Connection {
     /// The same; the reply is called in the task that reads the socket, or in this call where nothing can be sent. On
     /// the way of each request that is one task less to wake.
     pub fn send_raw_then(&self, request: RawRequest, reply: Reply) {
-        match Arc::clone(&self.slots).try_acquire_owned() {
+        match Arc::clone(&self.common.slots).try_acquire_owned() {
             Ok(permit) => self.queue(request, permit, reply),
             Err(tokio::sync::TryAcquireError::Closed) => {
                 reply.give(Err(self.failed(Step::Api(request.api_key), Outcome::NotSent)));
             }
             Err(tokio::sync::TryAcquireError::NoPermits) => {
-                let cause = Cause::Full(self.config.in_flight_max);
+                let cause = Cause::Full(self.common.config.in_flight_max);
                 reply.give(Err(self.error(Step::Api(request.api_key), Outcome::NotSent, cause)));
             }
         }
@@ -272,26 +312,63 @@ impl Connection {
 
     /// Waits until the connection can no longer be used and says why.
     pub fn closed(&self) -> impl Future<Output = Error> + Send + 'static {
-        let peer = self.peer.clone();
-        let mut failure = self.failure.clone();
-        async move {
-            let cause = match failure.wait_for(Option::is_some).await {
-                Ok(cause) => cause.clone(),
-                Err(_runtime_gone) => None,
-            };
-            let cause = cause.unwrap_or_else(|| Arc::new(Cause::ClosedHere));
-            Error::new(peer, Step::Connect, Outcome::NotSent, cause)
-        }
+        self.common.closed()
     }
 
     /// Closes the connection at once; waiters fail.
     pub fn close(&self) {
-        // A connection that is closed already has nobody who listens.
-        drop(self.commands.send(Command::Close));
+        self.fail(Cause::ClosedHere.into());
+    }
+
+    /// The same for a reason that waiters are told.
+    pub(crate) fn fail(&self, cause: Arc<Cause>) {
+        self.tell(Command::Close(cause));
+    }
+
+    /// Holds back requests that are queued from now on, until [`release`](Self::release).
+    pub(crate) fn hold(&self) {
+        self.tell(Command::Hold);
+    }
+
+    /// Lets go what was held back, in its order.
+    pub(crate) fn release(&self) {
+        self.tell(Command::Release);
+    }
+
+    /// A connection that is closed already has nobody who listens.
+    fn tell(&self, command: Command) {
+        drop(self.commands.send(command));
+    }
+
+    /// A handle that does not keep the connection open.
+    pub(crate) fn downgrade(&self) -> WeakConnection {
+        WeakConnection { common: self.common.clone(), commands: self.commands.downgrade() }
+    }
+
+    /// Sends a request in the highest common version up to `max`, also while others are held back, and waits for its
+    /// answer.
+    pub(crate) async fn call_ahead<R: Request>(&self, request: R, max: i16) -> Result<R::Response> {
+        let version = self.require_version::<R>(i16::MIN, max)?;
+        let (correlation_id, frame) = self.encode(&request, version)?;
+        let (reply, answer) = Answer::due(self.common.peer.clone(), Step::of::<R>());
+        let slices = vec![frame];
+        let request = RawRequest { api_key: R::KEY, correlation_id, timeout: None, permit: None, slices };
+        self.queue_by(Command::Ahead, request, None, reply);
+        self.decode::<R::Response>(Step::of::<R>(), answer.await?, version)
     }
 
     fn queue(&self, request: RawRequest, permit: OwnedSemaphorePermit, reply: Reply) {
-        let timeout = request.timeout.unwrap_or(self.config.request_timeout);
+        self.queue_by(Command::Request, request, Some(permit), reply);
+    }
+
+    fn queue_by(
+        &self,
+        command: fn(Queued) -> Command,
+        request: RawRequest,
+        slot: Option<OwnedSemaphorePermit>,
+        reply: Reply,
+    ) {
+        let timeout = request.timeout.unwrap_or(self.common.config.request_timeout);
         let waiter = Waiter {
             api_key: request.api_key,
             correlation_id: request.correlation_id,
@@ -299,10 +376,13 @@ impl Connection {
             deadline: Instant::now() + timeout,
             end: 0,
             reply,
-            _slot: permit,
+            _slot: slot,
         };
-        let command = Command::Request(waiter, request.slices, request.permit);
-        if let Err(mpsc::error::SendError(Command::Request(waiter, ..))) = self.commands.send(command) {
+        let queued = Queued { waiter, slices: request.slices, permit: request.permit };
+        if let Err(mpsc::error::SendError(Command::Request(queued) | Command::Ahead(queued))) =
+            self.commands.send(command(queued))
+        {
+            let waiter = queued.waiter;
             waiter.reply.give(Err(self.failed(Step::Api(waiter.api_key), Outcome::NotSent)));
         }
     }
@@ -338,7 +418,7 @@ impl Connection {
             .with_request_api_key(R::KEY)
             .with_request_api_version(version)
             .with_correlation_id(correlation_id)
-            .with_client_id(Some(self.client_id.clone()));
+            .with_client_id(Some(self.common.client_id.clone()));
         let mut frame = BytesMut::zeroed(4);
         header
             .encode(&mut frame, R::header_version(version))
@@ -351,13 +431,13 @@ impl Connection {
     }
 
     pub(crate) fn error(&self, step: Step, outcome: Outcome, cause: Cause) -> Error {
-        Error::new(self.peer.clone(), step, outcome, cause)
+        Error::new(self.common.peer.clone(), step, outcome, cause)
     }
 
     /// The error for a request on a connection that has failed.
     fn failed(&self, step: Step, outcome: Outcome) -> Error {
-        let cause = self.failure.borrow().clone();
+        let cause = self.common.failure.borrow().clone();
         let cause = cause.unwrap_or_else(|| Arc::new(Cause::ClosedHere));
-        Error::new(self.peer.clone(), step, outcome, cause)
+        Error::new(self.common.peer.clone(), step, outcome, cause)
     }
 }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -16,8 +17,10 @@ use tokio::time::timeout;
 
 use crate::connection::{Connection, ConnectionConfig};
 use crate::error::{Cause, Error, Outcome, Peer, Result, Step};
-use crate::tls::{Tls, TlsConfig};
+use crate::sasl::Sasl;
+use crate::tls::Tls;
 use crate::transport::{Connector, Stream, Transport};
+use twinlog_core::config::security::{SaslConfig, TlsConfig};
 
 /// How brokers are connected to.
 #[derive(Clone, Debug)]
@@ -26,6 +29,8 @@ pub struct DialConfig {
     pub transport: Transport,
     /// TLS; none: plain text.
     pub tls: Option<TlsConfig>,
+    /// SASL; none: the broker is not told who we are.
+    pub sasl: Option<SaslConfig>,
     /// Sent with each request; brokers show it in logs and apply quotas by it.
     pub client_id: String,
     /// How long lookup, connect and the TLS handshake may take together.
@@ -54,6 +59,7 @@ impl Default for DialConfig {
         Self {
             transport: Transport::Tcp,
             tls: None,
+            sasl: None,
             client_id,
             connect_timeout: Duration::from_secs(10),
             request_timeout,
@@ -116,12 +122,14 @@ impl FromStr for Address {
 pub(crate) struct Dialer {
     config: DialConfig,
     tls: Option<Tls>,
+    sasl: Option<Arc<Sasl>>,
 }
 
 impl Dialer {
     pub(crate) fn new(config: DialConfig) -> Result<Self, Cause> {
         let tls = config.tls.as_ref().map(Tls::new).transpose()?;
-        Ok(Self { config, tls })
+        let sasl = config.sasl.as_ref().map(Sasl::new).transpose()?.map(Arc::new);
+        Ok(Self { config, tls, sasl })
     }
 
     pub(crate) fn config(&self) -> &DialConfig {
@@ -150,14 +158,18 @@ impl Dialer {
             in_flight_max: self.config.in_flight_max,
             frame_bytes_max: self.config.frame_bytes_max,
         };
-        match &self.tls {
-            None => Connection::start(stream, peer, config).await,
+        let connection = match &self.tls {
+            None => Connection::start(stream, peer, config).await?,
             Some(tls) => {
                 let handshake = tls.connect(stream, &address.host, &peer);
                 let stream = self.in_time(&peer, Step::Tls, handshake).await?;
-                Connection::start(stream, peer, config).await
+                Connection::start(stream, peer, config).await?
             }
+        };
+        if let Some(sasl) = &self.sasl {
+            sasl.begin(&connection).await?;
         }
+        Ok(connection)
     }
 
     async fn in_time<T: Send>(

@@ -100,6 +100,9 @@ pub enum Cause {
     /// The broker closed the connection between two answers.
     #[error("the broker closed the connection")]
     ClosedByPeer,
+    /// The broker closed the connection at the first request after ApiVersions.
+    #[error("the broker closed the connection at the first request")]
+    ClosedAtFirstRequest,
     /// The broker closed the connection inside an answer.
     #[error("the connection was cut after {got} of {expected} bytes of an answer")]
     Cut {
@@ -120,6 +123,12 @@ pub enum Cause {
     /// The certificate, its name or the handshake was refused.
     #[error("TLS: {0}")]
     Tls(String),
+    /// A mechanism of SASL came to an end on this side.
+    #[error("SASL: {0}")]
+    Sasl(String),
+    /// There is no token to log in with.
+    #[error("OAUTHBEARER: {0}")]
+    Token(String),
     /// A file or a setting cannot be used.
     #[error("{0}")]
     Config(String),
@@ -193,12 +202,13 @@ impl Cause {
     fn retry(&self) -> Retry {
         match self {
             Self::Code { code, .. } => code.retry(),
-            Self::Full(_) => Retry::Backoff,
+            Self::Full(_) | Self::Token(_) => Retry::Backoff,
             Self::Refused
             | Self::Lookup(_)
             | Self::Io(_)
             | Self::Timeout(_)
             | Self::ClosedByPeer
+            | Self::ClosedAtFirstRequest
             | Self::Cut { .. }
             | Self::ClosedHere
             | Self::NotPermitted
@@ -210,6 +220,7 @@ impl Cause {
                 false => Retry::Backoff,
             },
             Self::Tls(_)
+            | Self::Sasl(_)
             | Self::Config(_)
             | Self::FrameTooLarge { .. }
             | Self::Decode(_)
@@ -223,8 +234,15 @@ impl Cause {
         match self {
             Self::Refused => "; is the broker up and the address right?",
             Self::Lookup(_) => "; is the host name right?",
+            Self::ClosedAtFirstRequest => "; does this port want SASL?",
             // The first bytes of a TLS alert, taken for a length.
             Self::FrameTooLarge { announced, .. } if announced >> 16 == 0x1503 => "; does this port want TLS?",
+            Self::Code { code, .. } => match *code {
+                ErrorCode::SASL_AUTHENTICATION_FAILED => "; are the user, the password and the mechanism right?",
+                ErrorCode::UNSUPPORTED_SASL_MECHANISM => "; set one of these in the configuration",
+                ErrorCode::ILLEGAL_SASL_STATE => "; does this port want SASL?",
+                _ => "",
+            },
             _ => "",
         }
     }
@@ -283,6 +301,11 @@ impl Error {
     /// Why it failed.
     pub fn cause(&self) -> &Cause {
         &self.0.cause
+    }
+
+    /// The same, for others that fail for it.
+    pub(crate) fn shared_cause(&self) -> Arc<Cause> {
+        Arc::clone(&self.0.cause)
     }
 
     /// Kafka's code, if the broker gave one.

@@ -11,6 +11,7 @@ mod connection;
 mod dial;
 pub mod error;
 pub mod metadata;
+mod sasl;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -22,7 +23,7 @@ pub use connection::{Answer, Connection, ConnectionConfig, Permit, RawRequest, R
 pub use dial::{Address, AddressError, DialConfig};
 pub use error::{Cause, Error, Outcome, Peer, Result, Step};
 pub use metadata::Metadata;
-pub use tls::TlsConfig;
 pub use transport::{Connector, Opening, Stream, Transport};
+pub use twinlog_core::config::security::{ClientCertificate, SaslConfig, TlsConfig};
 pub use twinlog_core::report::Side;
 pub use twinlog_wire::error_code::{ErrorCode, Retry};

@@ -1,6 +1,8 @@
 //! From the file's shape to a [`Config`] that a link can run with. Everything wrong is collected, so that one
 //! look at the file is enough.
 
+mod cluster;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -8,21 +10,16 @@ use std::time::Duration;
 
 use twinlog_core::config::{
     BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX,
-    FETCH_MAX_WAIT_MIN, FetchConfig, GapPolicy, HostPort, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName,
-    Members, PRODUCE_IN_FLIGHT_MAX, ProduceConfig, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, SocketConfig, Timestamps,
-    TlsConfig,
+    FETCH_MAX_WAIT_MIN, FetchConfig, GapPolicy, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName, Members,
+    PRODUCE_IN_FLIGHT_MAX, ProduceConfig, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, SocketConfig, Timestamps,
 };
 use twinlog_core::topics::TopicRules;
 
 use super::issue::{Issue, Place, suggest};
-use super::raw::{
-    Raw, RawCluster, RawFetch, RawIntervals, RawLink, RawMembers, RawProduce, RawSockets, RawTls, RawTopics,
-};
+use super::raw::{Raw, RawFetch, RawIntervals, RawLink, RawMembers, RawProduce, RawSockets, RawTopics};
 use super::reference::Resolver;
 use super::units;
 use super::yaml::{List, Text};
-
-const CLIENT_ID_DEFAULT: &str = "twinlog";
 
 pub(super) fn check(raw: &Raw, resolver: &Resolver<'_>) -> Result<Config, Vec<Issue>> {
     let mut checker = Checker { resolver, issues: Vec::new() };
@@ -115,30 +112,6 @@ impl Checker<'_> {
             return self.refuse(start, "links", "there is no link in this file", None);
         }
         whole.then_some(Config { clusters, links })
-    }
-
-    fn cluster(&mut self, path: &str, raw: &RawCluster) -> Option<ClusterConfig> {
-        let bootstrap_path = format!("{path}.bootstrap");
-        let bootstrap = match raw.bootstrap.items() {
-            [] => self.refuse(raw.bootstrap.place(), &bootstrap_path, "at least one host:port is needed", None),
-            _ => self.list::<HostPort>(&bootstrap_path, &raw.bootstrap),
-        };
-        let tls = match &raw.tls {
-            Some(raw) => self.tls(&format!("{path}.tls"), raw).map(Some),
-            None => Some(None),
-        };
-        let client_id =
-            self.parse_or(&format!("{path}.client_id"), raw.client_id.as_ref(), CLIENT_ID_DEFAULT.into(), not_empty);
-        Some(ClusterConfig { bootstrap: bootstrap?, tls: tls?, client_id: client_id? })
-    }
-
-    fn tls(&mut self, path: &str, raw: &RawTls) -> Option<TlsConfig> {
-        let resolver = self.resolver;
-        let ca_file =
-            self.parse_or(&format!("{path}.ca_file"), raw.ca_file.as_ref(), None, |t| resolver.readable(t).map(Some));
-        let server_name = self
-            .parse_or(&format!("{path}.server_name"), raw.server_name.as_ref(), None, |text| not_empty(text).map(Some));
-        Some(TlsConfig { ca_file: ca_file?, server_name: server_name? })
     }
 
     fn link(

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use twinlog_core::report::{Failure, FailureKind};
 
+use super::secrets;
+
 /// Where in the file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -35,7 +37,7 @@ impl Issue {
     pub(super) fn show(&self, path: &Path, text: &str) -> Failure {
         let Place { line, column, length } = self.place;
         let mut what = format!("{}:{line}:{column}: {}", path.display(), self.message);
-        if let Some(source_line) = line.checked_sub(1).and_then(|index| text.lines().nth(index)) {
+        if let Some(source_line) = secrets::shown_line(text, line) {
             let number = line.to_string();
             let margin = " ".repeat(number.len());
             // A tab would move the caret.

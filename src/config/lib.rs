@@ -5,6 +5,7 @@ mod check;
 mod issue;
 mod raw;
 mod reference;
+mod secrets;
 mod units;
 mod yaml;
 

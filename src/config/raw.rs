@@ -18,6 +18,8 @@ pub(super) struct RawCluster {
     pub(super) bootstrap: List,
     #[serde(default, deserialize_with = "present")]
     pub(super) tls: Option<RawTls>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) sasl: Option<RawSasl>,
     pub(super) client_id: Option<Text>,
 }
 
@@ -26,6 +28,30 @@ pub(super) struct RawCluster {
 pub(super) struct RawTls {
     pub(super) ca_file: Option<Text>,
     pub(super) server_name: Option<Text>,
+    pub(super) cert_file: Option<Text>,
+    pub(super) key_file: Option<Text>,
+}
+
+/// Which of the keys are needed depends on the mechanism. Those of secrets are in `super::secrets`, too.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSasl {
+    pub(super) mechanism: Text,
+    pub(super) username: Option<Text>,
+    pub(super) password: Option<Text>,
+    pub(super) token_file: Option<Text>,
+    pub(super) token_endpoint: Option<RawTokenEndpoint>,
+    pub(super) extensions: Option<ByName<Text>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTokenEndpoint {
+    pub(super) url: Text,
+    pub(super) client_id: Text,
+    pub(super) client_secret: Text,
+    pub(super) scope: Option<Text>,
+    pub(super) ca_file: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

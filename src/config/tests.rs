@@ -1,8 +1,12 @@
 //! The file as a whole: what works as it stands, and the words for what does not.
 
+use std::collections::BTreeMap;
 use std::env::VarError;
 use std::time::Duration;
 
+use twinlog_core::config::security::{
+    Login, OAuthConfig, PasswordMechanism, SaslConfig, Secret, TokenEndpoint, TokenSource,
+};
 use twinlog_core::config::{
     ExistingTopics, FetchConfig, GapPolicy, Intervals, LANES_DEFAULT, Members, ProduceConfig, SocketConfig, Timestamps,
 };
@@ -28,6 +32,8 @@ fn read(text: &str) -> Result<Config, String> {
     let variable = |name: &str| match name {
         "BOOTSTRAP" => Ok("kafka.example:9092".to_owned()),
         "LANES" => Ok("8".to_owned()),
+        "PASSWORD" => Ok("s3cret".to_owned()),
+        "NOTHING" => Ok(String::new()),
         _ => Err(VarError::NotPresent),
     };
     let surroundings = Surroundings { variable: &variable, open: &|_| Err(io::ErrorKind::NotFound.into()) };
@@ -75,6 +81,7 @@ clusters:
     bootstrap: ["${env:BOOTSTRAP}", "[::1]:9093"]
     client_id: dr-site
     tls: { server_name: kafka.example }
+    sasl: { mechanism: SCRAM-SHA-512, username: twin, password: "${env:PASSWORD}" }
   b: { bootstrap: [b:1], tls: }
 links:
   dr:
@@ -99,6 +106,9 @@ links:
     assert_eq!(shown, ["kafka.example:9092", "[::1]:9093"]);
     assert_eq!(a.client_id, "dr-site");
     assert_eq!(a.tls.as_ref().and_then(|tls| tls.server_name.as_deref()), Some("kafka.example"));
+    let login = Login { username: "twin".into(), password: Secret::new("s3cret".into()) };
+    assert_eq!(a.sasl, Some(SaslConfig::Password(PasswordMechanism::ScramSha512, login)));
+    assert!(!format!("{config:?}").contains("s3cret"));
     assert!(config.clusters["b"].tls.is_some(), "a bare `tls:` must not mean a plain connection");
     assert_eq!((link.existing, link.timestamps), (ExistingTopics::Append, Timestamps::Create));
     assert_eq!(link.gap, GapPolicy::Skip);
@@ -241,6 +251,15 @@ fn what_is_missing_is_named_where_it_is_missing() {
         ("clusters: {a: {bootstrap: []}}\nlinks: {}\n", "clusters.a.bootstrap: at least one host:port is needed"),
         ("clusters: {a: {bootstrap: [a:1], client_id: ''}}\nlinks: {}\n", "client_id: must not be empty"),
         ("clusters: {a: {bootstrap: [a:1], tls: {ca_file: ca.pem}}}\nlinks: {}\n", "cannot read ca.pem"),
+        ("clusters: {a: {bootstrap: [a:1], tls: {key_file: x}}}\nlinks: {}\n", "cannot read x"),
+        (
+            "clusters: {a: {bootstrap: [a:1], tls: {cert_file: x}}}\nlinks: {}\n",
+            "clusters.a.tls.cert_file: the certificate's private key is missing: key_file",
+        ),
+        (
+            "clusters: {a: {bootstrap: [a:1], tls: {key_file: x}}}\nlinks: {}\n",
+            "clusters.a.tls.key_file: the private key's certificate is missing: cert_file",
+        ),
         ("clusters: []\n", "expected a map here"),
         ("clusters: {a: {bootstrap: a:1}}\n", "expected a list here"),
         ("clusters: {}\nclusters: {}\n", "twinlog.yaml:2:1: the key `clusters` is here twice"),
@@ -276,14 +295,16 @@ fn the_readme_shows_a_file_that_works_and_names_every_key() {
     };
     let cluster = "clusters: {a: {zzz: 1}}\n";
     let tls = "clusters: {a: {bootstrap: [a:1], tls: {zzz: 1}}}\n";
+    let sasl = with_sasl("{ zzz: 1 }");
+    let endpoint = with_sasl("{ mechanism: OAUTHBEARER, token_endpoint: { zzz: 1 } }");
     let (link, topics) = (with_link("    zzz: 1\n"), with_link("").replace("include", "zzz"));
     let nested = ["fetch", "produce", "sockets", "intervals", "members"]
         .map(|name| (format!("{name}."), with_link(&format!("    {name}: {{zzz: 1}}\n"))));
     let nested = nested.iter().map(|(prefix, text)| (prefix.as_str(), text.as_str()));
-    let others = [("", cluster), ("", tls), ("", &link), ("topics.", &topics)];
+    let others = [("", cluster), ("", tls), ("sasl.", &sasl), ("", &endpoint), ("", &link), ("topics.", &topics)];
     for (prefix, text) in others.into_iter().chain(nested) {
         for key in known(text) {
-            let shown = [format!("`{prefix}{key}`"), format!("`{key}."), format!("`{key}: ")];
+            let shown = [format!("`{prefix}{key}`"), format!("`{key}`"), format!("`{key}."), format!("`{key}: ")];
             assert!(shown.iter().any(|shown| readme.contains(shown)), "README.md says nothing of {prefix}{key}");
         }
     }
@@ -356,4 +377,102 @@ fn a_file_that_is_named_but_not_there_is_never_replaced_by_another() {
     std::fs::remove_dir_all(&folder).expect("removed");
     let failures = find(None, None, &places).expect_err("nowhere").to_string();
     assert!(failures.starts_with("error: no configuration file: TWINLOG_CONFIG is not set, and none of"), "{failures}");
+}
+
+/// A file whose first cluster has this `sasl`.
+fn with_sasl(sasl: &str) -> String {
+    let clusters = format!("clusters:\n  a:\n    bootstrap: [a:1]\n    sasl: {sasl}\n  b: {{ bootstrap: [b:1] }}\n");
+    format!("{clusters}links:\n  dr: {{ source: a, target: b, topics: {{ include: [x] }} }}\n")
+}
+
+#[test]
+fn each_mechanism_has_what_it_needs_and_is_told_what_it_lacks() {
+    for (mechanism, of) in [
+        ("PLAIN", PasswordMechanism::Plain),
+        ("SCRAM-SHA-256", PasswordMechanism::ScramSha256),
+        ("SCRAM-SHA-512", PasswordMechanism::ScramSha512),
+    ] {
+        let text = with_sasl(&format!("{{ mechanism: {mechanism}, username: u, password: '${{env:PASSWORD}}' }}"));
+        let login = Login { username: "u".into(), password: Secret::new("s3cret".into()) };
+        assert_eq!(read(&text).expect("a configuration").clusters["a"].sasl, Some(SaslConfig::Password(of, login)));
+    }
+    for (sasl, words) in [
+        ("", "the key `mechanism` is missing here"),
+        (
+            "{ mechanism: GSSAPI }",
+            "`GSSAPI` is not known: write PLAIN or SCRAM-SHA-256 or SCRAM-SHA-512 or OAUTHBEARER",
+        ),
+        ("{ mechanism: PLAIN, password: '${env:PASSWORD}' }", "the key `username` is missing"),
+        ("{ mechanism: PLAIN, username: '', password: '${env:PASSWORD}' }", "a.sasl.username: must not be empty"),
+        ("{ mechanism: PLAIN, username: u }", "4:24: clusters.a.sasl: the key `password` is missing"),
+        ("{ mechanism: PLAIN, username: u, password: '${env:NOTHING}' }", "a.sasl.password: must not be empty"),
+        ("{ mechanism: PLAIN, username: u, password: '${env:GONE}' }", "the environment variable GONE is not set"),
+    ] {
+        let transcript = refused(&with_sasl(sasl));
+        assert!(transcript.contains(words), "{transcript}");
+    }
+}
+
+#[test]
+fn tokens_are_from_a_file_or_an_endpoint() {
+    let sasl = |rest: &str| read(&with_sasl(&format!("{{ mechanism: OAUTHBEARER, {rest} }}")));
+    let endpoint =
+        |url: &str| format!("token_endpoint: {{ url: '{url}', client_id: c, client_secret: '${{env:PASSWORD}}' }}");
+    for url in ["https://idp.example/token", "http://127.0.0.1:80/", "http://[::1]/t", "http://localhost:8080/t?a=b"] {
+        let config = sasl(&endpoint(url)).expect("a configuration");
+        let wanted = TokenEndpoint {
+            url: url.into(),
+            client_id: "c".into(),
+            client_secret: Secret::new("s3cret".into()),
+            scope: None,
+            ca_file: None,
+        };
+        let token = TokenSource::Endpoint(wanted);
+        let wanted = SaslConfig::OAuthBearer(OAuthConfig { token, extensions: BTreeMap::new() });
+        assert_eq!(config.clusters["a"].sasl, Some(wanted));
+    }
+    let https = endpoint("https://idp.example/token");
+    for (rest, words) in [
+        ("extensions: { a: b }", "clusters.a.sasl: one of the keys `token_file` and `token_endpoint` is needed"),
+        (&format!("token_file: x, {https}"), "one of the keys `token_file` and `token_endpoint` is needed"),
+        ("token_file: missing", "clusters.a.sasl.token_file: cannot read missing"),
+        (&format!("{https}, username: u"), "clusters.a.sasl.username: OAUTHBEARER has no use for it"),
+        (&format!("{https}, extensions: {{ auth: x }}"), "`auth` cannot be the name of an extension"),
+        (&format!("{https}, extensions: {{ a-b: x }}"), "`a-b` cannot be the name of an extension"),
+        (&format!("{https}, extensions: {{ a: 'ä' }}"), "must be of printable ASCII characters"),
+        (&endpoint("http://idp.example/token"), "a.sasl.token_endpoint.url: `http://idp.example/token` is not"),
+        (&endpoint("idp.example"), "`idp.example` is not `https://host/path`"),
+        (&endpoint("https:///x"), "`https:///x` is not"),
+        (&endpoint("https://c:s3cret@idp.example/"), "does not stand in the address"),
+        (&https.replace("'${env:PASSWORD}'", "s3cret"), "client_secret: a secret does not stand in this file"),
+        ("token_endpoint: { url: 'https://x/' }", "the key `client_id` is missing here"),
+    ] {
+        let transcript = sasl(rest).expect_err("refused");
+        assert!(transcript.contains(words), "{transcript}");
+        assert!(!transcript.contains("s3cret"), "{transcript}");
+    }
+    let transcript = refused(&with_sasl("{ mechanism: PLAIN, token_file: x }"));
+    assert!(transcript.contains("clusters.a.sasl.token_file: PLAIN has no use for it"), "{transcript}");
+}
+
+#[test]
+fn a_secret_is_neither_taken_from_the_file_nor_shown() {
+    let known = "{ mechanism: PLAIN, username: u, password: ";
+    for (sasl, words) in [
+        (format!("{known}s3cret }}"), "4:54: clusters.a.sasl.password: a secret does not stand in this file"),
+        (format!("{known}'s3cret${{env:PASSWORD}}' }}"), "a secret does not stand in this file"),
+        (format!("{known}${{s3cret}} }}"), "4:"),
+        (format!("{known}'${{s3cret}}' }}"), "a secret does not stand in this file"),
+        (format!("{known}s3cret, oops: 1 }}"), "unknown key `oops`"),
+        (format!("{known}s3cret, password: s3cret }}"), "the key `password` is here twice"),
+        ("{ password s3cret }".into(), "unknown key `password …`"),
+        (format!("{known}[s3cret] }}"), "expected a single value here"),
+        ("\n      password:\n        s3cret\n      oops: 1".into(), "unknown key `oops`"),
+        ("\n      password:\n        s3cret: s3cret".into(), "6:9:"),
+        (format!("{known}\"s3cret"), "twinlog.yaml:"),
+    ] {
+        let transcript = refused(&with_sasl(&sasl));
+        assert!(transcript.contains(words), "{sasl}: {transcript}");
+        assert!(!transcript.contains("s3cret"), "{sasl}: {transcript}");
+    }
 }

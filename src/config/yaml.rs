@@ -9,6 +9,7 @@ use serde_saphyr::{Error, Location, Spanned};
 
 use super::issue::{Issue, Place, suggest};
 use super::raw::Raw;
+use super::secrets::hide;
 
 pub(super) fn parse(text: &str) -> Result<Raw, Issue> {
     serde_saphyr::from_str(text).map_err(|error| explain(text, error.without_snippet()))
@@ -92,13 +93,13 @@ fn explain(text: &str, error: &Error) -> Issue {
     let issue = |message: String| Issue::new(place, message);
     match error {
         Error::SerdeUnknownField { field, expected, .. } => {
-            issue(format!("unknown key `{field}`")).advise(suggest(field, expected.iter().copied()))
+            issue(format!("unknown key `{}`", hide(field))).advise(suggest(field, expected.iter().copied()))
         }
         Error::SerdeMissingField { field, .. } if text.trim().is_empty() => {
             issue(format!("the file is empty: it needs the key `{field}`"))
         }
         Error::SerdeMissingField { field, .. } => issue(format!("the key `{field}` is missing here")),
-        Error::DuplicateMappingKey { key: Some(key), .. } => issue(format!("the key `{key}` is here twice")),
+        Error::DuplicateMappingKey { key: Some(key), .. } => issue(format!("the key `{}` is here twice", hide(key))),
         Error::MultipleDocuments { .. } => issue("a second document begins here: the file must hold one".into()),
         Error::Eof { .. } => issue("the file is empty".into()).advise("it needs the keys `clusters` and `links`"),
         Error::NullIntoString { .. } => issue("a value is missing here".into()),
@@ -111,7 +112,7 @@ fn explain(text: &str, error: &Error) -> Issue {
         other => {
             // The crate ends its sentences with the place, which stands in front here.
             let full = other.to_string();
-            issue(full.rsplit_once(" at line ").map_or(full.as_str(), |(sentence, _)| sentence).to_owned())
+            issue(hide(full.rsplit_once(" at line ").map_or(full.as_str(), |(sentence, _)| sentence)))
         }
     }
 }

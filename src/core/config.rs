@@ -17,6 +17,10 @@ use twinlog_wire::repack::AppendTime;
 
 use crate::topics::TopicRules;
 
+pub mod security;
+
+use security::{SaslConfig, TlsConfig};
+
 /// The whole configuration. Every link in it names two clusters that are in it, too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -33,17 +37,10 @@ pub struct ClusterConfig {
     pub bootstrap: Vec<HostPort>,
     /// TLS; without it connections are plain.
     pub tls: Option<TlsConfig>,
+    /// SASL; without it brokers know us by our certificate, or not at all.
+    pub sasl: Option<SaslConfig>,
     /// Name that brokers show in their logs and quotas. Default: `twinlog`.
     pub client_id: String,
-}
-
-/// TLS towards a cluster.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TlsConfig {
-    /// PEM file of the authorities to trust. Default: the system's.
-    pub ca_file: Option<String>,
-    /// Name that the brokers' certificates must carry. Default: the host that is dialled.
-    pub server_name: Option<String>,
 }
 
 /// One direction between two clusters.

@@ -1,9 +1,8 @@
 //! From the configuration's clusters to the client's.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use twinlog_client::{Address, Cluster, DialConfig, Side, TlsConfig};
+use twinlog_client::{Address, Cluster, DialConfig, Side};
 use twinlog_core::config::{ClusterConfig, SocketConfig};
 use twinlog_core::report::{Failure, FailureKind};
 
@@ -23,11 +22,8 @@ pub(crate) fn clusters(link: NamedLink<'_>) -> Result<(Cluster, Cluster), Failur
 }
 
 fn cluster(side: Side, config: &ClusterConfig, dial: DialConfig) -> Result<Cluster, Failure> {
-    let tls = config.tls.as_ref().map(|tls| TlsConfig {
-        ca_file: tls.ca_file.as_ref().map(PathBuf::from),
-        server_name: tls.server_name.clone(),
-    });
-    let dial = DialConfig { tls, client_id: config.client_id.clone(), ..dial };
+    let (tls, sasl, client_id) = (config.tls.clone(), config.sasl.clone(), config.client_id.clone());
+    let dial = DialConfig { tls, sasl, client_id, ..dial };
     Cluster::new(side, addresses(config), dial).map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Pool {
     side: Side,
     dialer: Dialer,
     places: Mutex<HashMap<Key, Arc<AsyncMutex<Place>>>>,
+    /// The addresses that were reached once, with why each could not be reached last, if that was later.
+    reached: Mutex<HashMap<Address, Option<String>>>,
 }
 
 /// Its lock is held while dialling, so there is one dial at a time for a key.
@@ -61,7 +63,7 @@ impl Place {
 
 impl Pool {
     pub(super) fn new(side: Side, dialer: Dialer) -> Self {
-        Self { side, dialer, places: Mutex::default() }
+        Self { side, dialer, places: Mutex::default(), reached: Mutex::default() }
     }
 
     pub(super) fn config(&self) -> &DialConfig {
@@ -84,7 +86,9 @@ impl Pool {
             _ => {}
         }
         let peer = Peer { side: self.side, node, address: address.to_string().into() };
-        match self.dialer.dial(address, peer).await {
+        let dialled = self.dialer.dial(address, peer).await;
+        self.tell(address, &dialled);
+        match dialled {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 place.open = Some((address.clone(), Arc::clone(&connection)));
@@ -95,6 +99,29 @@ impl Pool {
                 place.open = None;
                 place.failed = Some((Instant::now(), error.clone()));
                 Err(error)
+            }
+        }
+    }
+
+    /// Says once that an address which was reached before cannot be, however many connections there are to it, and
+    /// once that it is again.
+    fn tell(&self, address: &Address, dialled: &Result<Connection>) {
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        match dialled {
+            Ok(_) => {
+                if reached.insert(address.clone(), None).flatten().is_some() {
+                    tracing::info!(side = %self.side, %address, "The broker can be reached again.");
+                }
+            }
+            Err(error) => {
+                if let Some(last) = reached.get_mut(address) {
+                    let words = error.to_string();
+                    if last.as_ref() != Some(&words) {
+                        let (side, error) = (self.side, words.as_str());
+                        tracing::warn!(%side, %address, error, "A broker cannot be reached; trying again.");
+                        *last = Some(words);
+                    }
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::error::Cause;
+use crate::tls;
 
 const SCRATCH_BYTES: usize = 4096;
 const LENGTH_BYTES: usize = 4;
@@ -114,6 +115,6 @@ pub(super) fn lost(error: io::Error) -> Cause {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
             Cause::ClosedByPeer
         }
-        _ => Cause::Io(error),
+        _ => tls::refusal(&error).unwrap_or(Cause::Io(error)),
     }
 }

@@ -27,8 +27,23 @@ use crate::error::{Cause, Error, Outcome, Peer, Result, Step};
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Request(Waiter, Vec<Bytes>, Option<Permit>),
-    Close,
+    Request(Queued),
+    /// As [`Command::Request`], also while requests are held back.
+    Ahead(Queued),
+    /// Requests are held back from now on.
+    Hold,
+    /// They go on.
+    Release,
+    /// The connection ends for this.
+    Close(Arc<Cause>),
+}
+
+/// A request on its way out.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) waiter: Waiter,
+    pub(super) slices: Vec<Bytes>,
+    pub(super) permit: Option<Permit>,
 }
 
 #[derive(Debug)]
@@ -40,8 +55,8 @@ pub(super) struct Waiter {
     /// The position in the outgoing stream after the request's last byte.
     pub(super) end: u64,
     pub(super) reply: Reply,
-    /// Given back when the waiter goes.
-    pub(super) _slot: OwnedSemaphorePermit,
+    /// Given back when the waiter goes; none for what goes ahead.
+    pub(super) _slot: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -52,6 +67,9 @@ pub(super) struct Io<S> {
     outgoing: Outgoing,
     frames: Frames,
     waiters: VecDeque<Waiter>,
+    /// While requests are held back, those that came meanwhile.
+    held: Option<VecDeque<Queued>>,
+    answered: u64,
     alarm: Option<Pin<Box<Sleep>>>,
     failed: watch::Sender<Option<Arc<Cause>>>,
 }
@@ -65,12 +83,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io<S> {
         failed: watch::Sender<Option<Arc<Cause>>>,
     ) -> Self {
         let (outgoing, frames) = (Outgoing::default(), Frames::new(frame_bytes_max));
-        let (waiters, alarm) = (VecDeque::new(), None);
-        Self { stream, peer, commands, outgoing, frames, waiters, alarm, failed }
+        let (waiters, held, alarm) = (VecDeque::new(), None, None);
+        Self { stream, peer, commands, outgoing, frames, waiters, held, answered: 0, alarm, failed }
     }
 
     pub(super) async fn run(mut self, slots: Arc<Semaphore>) {
-        let cause = Arc::new(poll_fn(|cx| self.poll_failure(cx)).await);
+        let cause = poll_fn(|cx| self.poll_failure(cx)).await;
         tracing::debug!(peer = %self.peer, %cause, "Connection closed.");
         // The cause first: whoever finds the queue or the slots closed looks for it.
         self.failed.send_replace(Some(Arc::clone(&cause)));
@@ -82,19 +100,34 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io<S> {
             let outcome = if sent { Outcome::Unknown } else { Outcome::NotSent };
             waiter.fail(&self.peer, outcome, &cause);
         }
+        for queued in self.held.take().into_iter().flatten() {
+            queued.waiter.fail(&self.peer, Outcome::NotSent, &cause);
+        }
         while let Ok(command) = self.commands.try_recv() {
-            if let Command::Request(waiter, ..) = command {
-                waiter.fail(&self.peer, Outcome::NotSent, &cause);
+            if let Command::Request(queued) | Command::Ahead(queued) = command {
+                queued.waiter.fail(&self.peer, Outcome::NotSent, &cause);
             }
         }
     }
 
-    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<Arc<Cause>> {
         let mut is_last = false;
         loop {
             match self.commands.poll_recv(cx) {
-                Poll::Ready(Some(Command::Request(waiter, slices, permit))) => self.admit(waiter, slices, permit),
-                Poll::Ready(Some(Command::Close)) => return Poll::Ready(Cause::ClosedHere),
+                Poll::Ready(Some(Command::Request(queued))) => match &mut self.held {
+                    Some(held) => held.push_back(queued),
+                    None => self.admit(queued),
+                },
+                Poll::Ready(Some(Command::Ahead(queued))) => self.admit(queued),
+                Poll::Ready(Some(Command::Hold)) => {
+                    self.held.get_or_insert_default();
+                }
+                Poll::Ready(Some(Command::Release)) => {
+                    for queued in self.held.take().into_iter().flatten() {
+                        self.admit(queued);
+                    }
+                }
+                Poll::Ready(Some(Command::Close(cause))) => return Poll::Ready(cause),
                 Poll::Ready(None) => {
                     is_last = true;
                     break;
@@ -107,19 +140,28 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io<S> {
         while let Poll::Ready(frame) = self.frames.poll_next(cx, &mut self.stream) {
             match frame.and_then(|frame| self.answer(frame)) {
                 Ok(()) => {}
-                Err(cause) => return Poll::Ready(cause),
+                Err(cause) => return Poll::Ready(self.explained(cause).into()),
             }
         }
         if let Poll::Ready(Err(cause)) = write {
-            return Poll::Ready(cause);
+            return Poll::Ready(self.explained(cause).into());
         }
         if is_last && self.waiters.is_empty() {
-            return Poll::Ready(Cause::ClosedHere);
+            return Poll::Ready(Cause::ClosedHere.into());
         }
-        self.poll_alarm(cx)
+        self.poll_alarm(cx).map(Arc::new)
     }
 
-    fn admit(&mut self, mut waiter: Waiter, slices: Vec<Bytes>, permit: Option<Permit>) {
+    /// A broker that wants SASL first answers ApiVersions all the same, and hangs up at the next request.
+    fn explained(&self, cause: Cause) -> Cause {
+        match cause {
+            Cause::ClosedByPeer if self.answered == 1 && !self.waiters.is_empty() => Cause::ClosedAtFirstRequest,
+            other => other,
+        }
+    }
+
+    fn admit(&mut self, queued: Queued) {
+        let Queued { mut waiter, slices, permit } = queued;
         waiter.end = self.outgoing.push(slices, permit);
         match &mut self.alarm {
             Some(alarm) if alarm.deadline() <= waiter.deadline => {}
@@ -137,6 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io<S> {
         let sent = self.outgoing.written();
         match self.waiters.pop_front_if(|w| w.end <= sent && w.correlation_id == got) {
             Some(waiter) => {
+                self.answered += 1;
                 waiter.reply.give(Ok(frame));
                 Ok(())
             }

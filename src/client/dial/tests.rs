@@ -99,7 +99,7 @@ impl Connector for OnePipe {
 #[tokio::test]
 async fn another_transport_is_asked_instead_of_tcp() {
     let (near, far) = tokio::io::duplex(7);
-    let connector = std::sync::Arc::new(OnePipe(std::sync::Mutex::new(Some(near))));
+    let connector = Arc::new(OnePipe(std::sync::Mutex::new(Some(near))));
     let dialer = dialer(DialConfig { transport: Transport::Custom(connector), ..Default::default() });
     let address: Address = "node-1:9092".parse().unwrap();
     let broker = async {

@@ -15,6 +15,7 @@ use twinlog_core::report::Side;
 
 use super::{About, Checks, count};
 use crate::fetch::LAST_EPOCH_SINCE;
+use crate::reach::remedy;
 
 /// Topics have ids from this version of Metadata on (KIP-516).
 const TOPIC_IDS_SINCE: i16 = 10;
@@ -27,13 +28,14 @@ pub(super) async fn look(side: Side, cluster: &Cluster, addresses: &[Address]) -
     let silent: Vec<_> = answers.iter().filter_map(|(address, answer)| Some((address, answer.as_ref()?))).collect();
     if silent.len() == answers.len() {
         for (_, error) in silent {
-            checks.fail(about, error.to_string(), "start the broker, or correct the address in the configuration");
+            let otherwise = "start the broker, or correct the address in the configuration";
+            checks.fail(about, error.to_string(), remedy(error).unwrap_or(otherwise));
         }
         return (checks, None);
     }
     for (address, error) in &silent {
-        let to_do = format!("start the broker, or take {address} out of the configuration");
-        checks.warn(about, error.to_string(), to_do);
+        let otherwise = format!("start the broker, or take {address} out of the configuration");
+        checks.warn(about, error.to_string(), remedy(error).map_or(otherwise, str::to_owned));
     }
     let metadata = match cluster.refresh().await {
         Ok(metadata) => metadata,
@@ -48,8 +50,8 @@ pub(super) async fn look(side: Side, cluster: &Cluster, addresses: &[Address]) -
         match answer {
             Ok(connection) => there.push((node, connection)),
             Err(error) => {
-                let to_do = "start it, or correct its advertised.listeners: clients must reach every broker";
-                checks.fail(about, error.to_string(), to_do);
+                let otherwise = "start it, or correct its advertised.listeners: clients must reach every broker";
+                checks.fail(about, error.to_string(), remedy(&error).unwrap_or(otherwise));
             }
         }
     }

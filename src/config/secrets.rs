@@ -1,0 +1,77 @@
+//! What must not be shown: the values of some keys.
+
+/// Keys whose values are secrets.
+const KEYS: [&str; 2] = ["password", "client_secret"];
+
+/// Whether the value of a key is a reference and nothing else.
+pub(super) fn is_reference(text: &str) -> bool {
+    let inner = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    inner.is_some_and(|inner| !inner.contains(['{', '}']) && (inner.starts_with("env:") || inner.starts_with("file:")))
+}
+
+/// The line of this number (from 1) of a file, without the secrets that stand in it, right or wrong.
+pub(super) fn shown_line(text: &str, number: usize) -> Option<String> {
+    let lines: Vec<&str> = text.lines().take(number).collect();
+    let (line, before) = lines.split_last().filter(|_| lines.len() == number)?;
+    // The value of a key may stand in lines of its own.
+    let parent = before.iter().rev().find(|other| !other.trim().is_empty() && indent(other) < indent(line));
+    if parent.is_some_and(|parent| secret_key_end(parent).is_some()) {
+        return Some(format!("{}{HIDDEN}", " ".repeat(indent(line))));
+    }
+    Some(hide(line))
+}
+
+/// A text without what follows the key of a secret, and without what stands before the host of an address.
+pub(super) fn hide(text: &str) -> String {
+    let shown = match secret_key_end(text) {
+        Some(end) if !text[end..].trim_matches([' ', ':', '\'', '"', '`']).is_empty() => {
+            let colon = if text[end..].starts_with(':') { ": " } else { " " };
+            format!("{}{colon}{HIDDEN}", &text[..end])
+        }
+        _ => text.to_owned(),
+    };
+    match (shown.find("://"), shown.rfind('@')) {
+        (Some(scheme), Some(host)) if scheme < host => {
+            format!("{}{HIDDEN}{}", &shown[..scheme + "://".len()], &shown[host..])
+        }
+        _ => shown,
+    }
+}
+
+const HIDDEN: &str = "…";
+
+fn secret_key_end(line: &str) -> Option<usize> {
+    KEYS.iter().filter_map(|key| Some(line.find(key)? + key.len())).min()
+}
+
+fn indent(line: &str) -> usize {
+    line.chars().take_while(|c| c.is_whitespace()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_reference_is_one() {
+        for text in ["${env:PASSWORD}", "${file:secrets/password}"] {
+            assert!(is_reference(text), "{text}");
+        }
+        for text in ["s3cret", "${env:A}s3cret", "${s3cret}", "${env:A}${env:B}", "$${env:A}", ""] {
+            assert!(!is_reference(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_of_secrets_are_hidden_wherever_they_stand() {
+        let text =
+            "a: 1\nsasl: { password: s3cret, x: 1 }\nsasl:\n  password:\n\n    s3cret\n  username: u\npassword s3cret";
+        let shown: Vec<String> = (1..=8).map(|number| shown_line(text, number).expect("a line")).collect();
+        assert_eq!(
+            shown,
+            ["a: 1", "sasl: { password: …", "sasl:", "  password:", "", "    …", "  username: u", "password …"]
+        );
+        assert_eq!(shown_line(text, 9), None);
+        assert_eq!(hide("url: https://c:s3cret@idp/x"), "url: https://…@idp/x");
+    }
+}
