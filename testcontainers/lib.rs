@@ -14,6 +14,7 @@
 //! an error, never a skipped test.
 #![allow(clippy::panic, reason = "this crate supports tests: a panic is how a test fails")]
 
+mod acl;
 mod broker;
 mod cache;
 mod cluster;
@@ -40,6 +41,7 @@ mod supervised;
 mod tool;
 mod words;
 
+pub use acl::Acl;
 pub use broker::Broker;
 pub use cache::Cache;
 pub use cluster::Cluster;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::acl::Acl;
 use crate::error::{Doing, Error, Result};
 use crate::oracle::{Answer, Oracle};
 use crate::produce::{Produce, Produced};
@@ -169,6 +170,16 @@ impl<'a> OracleAt<'a> {
     /// Gives a user this password for both mechanisms of SCRAM; brokers know of it soon after.
     pub fn set_password(&self, user: &str, password: &str) -> Result<()> {
         self.ask("set-password", &[("user", user), ("password", password)]).map(drop)
+    }
+
+    /// Lets somebody do something; brokers know of it soon after.
+    pub fn allow(&self, acl: &Acl) -> Result<()> {
+        self.ask("allow", &acl.words()).map(drop)
+    }
+
+    /// Takes away what was allowed.
+    pub fn forbid(&self, acl: &Acl) -> Result<()> {
+        self.ask("forbid", &acl.words()).map(drop)
     }
 
     /// Moves a partition to these replicas, waits for it, and makes the first of them the leader.

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod oauth;
+mod rights;
 mod sasl;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};

@@ -7,6 +7,7 @@ mod create_topics;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod denied;
 mod describe_cluster;
 mod describe_configs;
 mod describe_log_dirs;

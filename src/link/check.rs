@@ -59,7 +59,7 @@ pub async fn check(setup: &LinkSetup, addresses: &Addresses) -> CheckReport {
         if let Some(source) = &source {
             room::look(&mut checks, setup, &topics, source, target, &brokers).await;
         }
-        producers::look(&mut checks, setup, &brokers).await;
+        producers::look(&mut checks, setup, target, &brokers).await;
     }
     CheckReport { link: setup.name.clone(), checks: checks.0 }
 }

@@ -27,9 +27,17 @@ import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.ElectionNotNeededException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
+import org.apache.kafka.common.utils.SecurityUtils;
 
 /** The commands that go through the admin client: one for each cluster, kept. */
 final class Admins {
@@ -137,6 +145,23 @@ final class Admins {
             var known = of(words).describeUserScramCredentials(List.of(user)).all().get().get(user);
             return known != null && known.credentialInfos().size() == mechanisms.size();
         });
+        return Oracle.answers();
+    }
+
+    /** Lets somebody do an operation, or forbids it again; the broker knows of it then. */
+    static Map<String, Object> allow(Oracle.Words words, boolean isAllowed) throws Exception {
+        ResourceType resource = SecurityUtils.resourceType(words.text("resource"));
+        PatternType type = PatternType.valueOf(words.text("pattern"));
+        ResourcePattern pattern = new ResourcePattern(resource, words.text("name"), type);
+        AclOperation operation = SecurityUtils.operation(words.text("operation"));
+        var entry = new AccessControlEntry(words.text("principal"), "*", operation, AclPermissionType.ALLOW);
+        AclBinding binding = new AclBinding(pattern, entry);
+        if (isAllowed) {
+            of(words).createAcls(List.of(binding)).all().get();
+        } else {
+            of(words).deleteAcls(List.of(binding.toFilter())).all().get();
+        }
+        awaitState(words, () -> of(words).describeAcls(binding.toFilter()).values().get().isEmpty() != isAllowed);
         return Oracle.answers();
     }
 

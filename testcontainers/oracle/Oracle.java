@@ -70,6 +70,8 @@ public final class Oracle {
             case "describe-config": return Admins.describeConfig(words);
             case "alter-config": return Admins.alterConfig(words);
             case "delete-records": return Admins.deleteRecords(words);
+            case "allow": return Admins.allow(words, true);
+            case "forbid": return Admins.allow(words, false);
             case "set-password": return Admins.setPassword(words);
             case "move": return Admins.move(words);
             case "elect": return Admins.elect(words);

@@ -5,7 +5,7 @@ use twinlog_testcontainers::{ClusterSpec, Produce, eventually};
 use super::{Authority, cluster};
 use crate::pair::{LONG, Link, ORACLE, Pair, assert_runs, drain};
 
-const PASSWORD: &str = "pl4nted-s3cret";
+pub(super) const PASSWORD: &str = "pl4nted-s3cret";
 /// In which sessions end that did not begin with PLAIN or SCRAM-SHA-256.
 const SESSION_MS: u32 = 3_000;
 
@@ -34,7 +34,8 @@ fn set_password(pair: &Pair, password: &str) {
     }
 }
 
-fn sasl(mechanism: &str) -> String {
+/// The YAML of how a cluster is logged in to.
+pub(super) fn login(mechanism: &str) -> String {
     format!(
         "tls: {{ ca_file: ca.pem }}, sasl: {{ mechanism: {mechanism}, username: twin, password: '${{file:password}}' }}"
     )
@@ -56,7 +57,7 @@ fn a_link_logs_in_by_each_mechanism_and_says_what_is_wrong() {
         link
     };
     let by = |name: &str, mechanism: &str| {
-        let keys = sasl(mechanism);
+        let keys = login(mechanism);
         link(name, [(&secured[0], &keys), (&secured[1], &keys)], PASSWORD)
     };
 
@@ -69,7 +70,7 @@ fn a_link_logs_in_by_each_mechanism_and_says_what_is_wrong() {
         assert_eq!(link.assert_twins(&topic, &topic), 200, "{mechanism}");
     }
 
-    let (good, tls_only) = (sasl("SCRAM-SHA-512"), "tls: { ca_file: ca.pem }".to_owned());
+    let (good, tls_only) = (login("SCRAM-SHA-512"), "tls: { ca_file: ca.pem }".to_owned());
     let plain = pair.source.bootstrap();
     let without_tls = good.replace("tls: { ca_file: ca.pem }, ", "");
     for (name, source, keys, password, words) in [
@@ -95,7 +96,7 @@ fn sessions_are_renewed_and_a_password_may_change_while_a_link_runs() {
     let authority = Authority::named("brokers");
     let pair = Pair::start(asking(&authority), asking(&authority));
     set_password(&pair, PASSWORD);
-    let keys = sasl("SCRAM-SHA-512");
+    let keys = login("SCRAM-SHA-512");
     let clusters = [cluster(&pair.source.secured_bootstrap(), &keys), cluster(&pair.target.secured_bootstrap(), &keys)];
     let link = Link::by(&pair, &clusters, "sessions", "{ include: [sessions] }", &[]);
     link.write("ca.pem", &authority.0.pem());

@@ -14,6 +14,9 @@ use crate::supervisor::LinkSetup;
 /// Rights with their names in ACLs.
 type Wanted = &'static [(Operation, &'static str)];
 
+/// Topics by the name of the right that is not there.
+type Lacking = BTreeMap<&'static str, Vec<String>>;
+
 /// On each source topic.
 const SOURCE: Wanted =
     &[(Operation::Read, "Read"), (Operation::Describe, "Describe"), (Operation::DescribeConfigs, "DescribeConfigs")];
@@ -46,26 +49,34 @@ pub(super) async fn target(
     on_topics(checks, Side::Target, &setup.target, &topics, TARGET).await;
     on_group(checks, setup, target).await;
 
+    let missing = selected.missing(present).map(|mirror| mirror.target_topic.clone()).chain(to_be_made).collect();
+    on_missing(checks, &setup.target, missing).await;
+}
+
+/// Topics that do not exist yet, each of which is to be made and written to.
+async fn on_missing(checks: &mut Checks, target: &Cluster, topics: Vec<String>) {
     let about = About(Some(Side::Target), "rights");
-    let missing = selected.missing(present).count() + to_be_made.len();
-    match setup.target.describe_cluster().await.map(|rights| rights.operations) {
-        Ok(Some(operations)) => {
-            if missing > 0 && !operations.allows(Operation::Create) {
-                let topics = count(missing, "topic");
-                let finding = format!("{topics} must be created, and Create is not allowed on the cluster");
-                let to_do = "grant Create on the cluster, or on these topics, of which no broker tells beforehand";
-                checks.warn(about, finding, to_do);
-            } else {
-                checks.ok(about, "topics may be created");
+    if topics.is_empty() {
+        return;
+    }
+    let mut lacking = Lacking::new();
+    let wanted = TARGET.iter().chain(&[(Operation::Create, "Create")]);
+    for (operation, name) in wanted.clone() {
+        match target.denied(*operation, &topics).await {
+            Ok(denied) if denied.is_empty() => {}
+            Ok(denied) => {
+                lacking.insert(name, denied.into_iter().collect());
             }
-            if !operations.allows(Operation::DescribeConfigs) {
-                let to_do = "grant DescribeConfigs on the cluster: producer.id.expiration.ms must be known";
-                checks.fail(about, "the brokers' settings may not be read", to_do);
+            Err(error) => {
+                let finding = format!("whether {name} is allowed on topics to be made cannot be known: {error}");
+                checks.warn(about, finding, UNKNOWN);
             }
         }
-        Ok(None) => checks.warn(about, "the cluster does not tell what is allowed on it", UNKNOWN),
-        Err(error) => checks.warn(about, format!("what is allowed cannot be known: {error}"), UNKNOWN),
     }
+    if lacking.is_empty() {
+        checks.ok(about, format!("{} on {} to be made", names_of(wanted), count(topics.len(), "topic")));
+    }
+    name_lacking(checks, about, lacking);
 }
 
 /// Where brokers keep groups. It is made when somebody first looks for a coordinator, which must not be us.
@@ -76,7 +87,10 @@ async fn on_group(checks: &mut Checks, setup: &LinkSetup, target: &Metadata) {
     let about = About(Some(Side::Target), "group");
     let group = names::group(&setup.name);
     if !target.topics.contains_key(GROUPS) {
-        let finding = format!("whether Read is allowed on group {group} cannot be known before the target has a group");
+        let finding = format!(
+            "whether Read is allowed on group {group} cannot be known before the target has a group, or without \
+             Describe on topic {GROUPS}"
+        );
         return checks.warn(about, finding, UNKNOWN);
     }
     let to_do = format!("grant Read on group {group}: by it the link's instances share the lanes");
@@ -115,32 +129,38 @@ fn judge(
     wanted: Wanted,
 ) {
     let mut unknown = Vec::new();
-    let mut lacking: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut lacking = Lacking::new();
+    let mut lacks = |name, topic: &str| lacking.entry(name).or_default().push(topic.to_owned());
     for (topic, answer) in answers {
         match answer {
             Ok(Some(operations)) => {
                 for (operation, name) in wanted {
                     if !operations.allows(*operation) {
-                        lacking.entry(name).or_default().push(topic);
+                        lacks(name, topic);
                     }
                 }
             }
-            Err(error) if error.code() == Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED) => {
-                lacking.entry("Describe").or_default().push(topic);
-            }
+            Err(error) if error.code() == Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED) => lacks("Describe", topic),
             Ok(None) | Err(_) => unknown.push(topic.as_str()),
         }
     }
-    let right = wanted.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
     if lacking.is_empty() && unknown.is_empty() {
-        checks.ok(about, format!("{right} on {}", count(answers.len(), "topic")));
+        checks.ok(about, format!("{} on {}", names_of(wanted.iter()), count(answers.len(), "topic")));
     }
     if !unknown.is_empty() {
         let topics = some_of(unknown.into_iter());
         checks.warn(about, format!("what is allowed cannot be known: {topics}"), UNKNOWN);
     }
+    name_lacking(checks, about, lacking);
+}
+
+fn name_lacking(checks: &mut Checks, about: About, lacking: Lacking) {
     for (name, topics) in lacking {
-        let topics = some_of(topics.into_iter());
+        let topics = some_of(topics.iter().map(String::as_str));
         checks.fail(about, format!("{name} is not allowed: {topics}"), format!("grant {name} on them"));
     }
+}
+
+fn names_of<'a>(wanted: impl Iterator<Item = &'a (Operation, &'static str)>) -> String {
+    wanted.map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
 }

@@ -1,0 +1,170 @@
+//! Least rights: the commands of docs/rights.md, given and taken away one by one.
+
+use std::path::Path;
+
+use twinlog_testcontainers::{Acl, ClusterSpec, OracleAt, Produce, eventually};
+
+use super::{Authority, cluster, sasl};
+use crate::pair::{Ended, LONG, Link, Pair, assert_runs, drain};
+
+/// The plain listener is the test's own.
+fn strict(authority: &Authority) -> ClusterSpec {
+    sasl::asking(authority)
+        .config("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+        .config("super.users", "User:ANONYMOUS")
+}
+
+/// The rights under a heading of the page.
+fn rights(heading: &str) -> Vec<Acl> {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rights.md")).expect("the page");
+    let section = page.split("\n## ").find(|section| section.starts_with(heading)).expect("the section");
+    let commands = section.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("its commands");
+    let commands = commands.replace("\\\n", " ");
+    commands.lines().flat_map(acls).collect()
+}
+
+/// What one command gives.
+fn acls(command: &str) -> Vec<Acl> {
+    let mut words = command.split_whitespace();
+    assert_eq!(words.next(), Some("kafka-acls.sh"));
+    let (mut principal, mut pattern) = ("", "LITERAL");
+    let (mut operations, mut resources) = (Vec::new(), Vec::new());
+    while let Some(option) = words.next() {
+        let mut value = || words.next().unwrap_or_else(|| panic!("no value of {option} in {command}"));
+        match option {
+            "--add" => {}
+            "--allow-principal" => principal = value(),
+            "--operation" => operations.push(value()),
+            "--topic" => resources.push(("Topic", value())),
+            "--group" => resources.push(("Group", value())),
+            "--transactional-id" => resources.push(("TransactionalId", value())),
+            "--cluster" => resources.push(("Cluster", "kafka-cluster")),
+            "--resource-pattern-type" => {
+                assert_eq!(value(), "prefixed");
+                pattern = "PREFIXED";
+            }
+            other => panic!("{other} in {command}"),
+        }
+    }
+    let acl = |(resource, name): (&str, &str), operation: &&str| Acl {
+        // The test's user.
+        principal: principal.replace("twinlog", "twin"),
+        resource: resource.to_owned(),
+        name: name.to_owned(),
+        pattern: pattern.to_owned(),
+        operation: (*operation).to_owned(),
+    };
+    resources.iter().flat_map(|resource| operations.iter().map(|op| acl(*resource, op))).collect()
+}
+
+struct Strict<'a> {
+    link: Link<'a>,
+    sides: [(&'static str, OracleAt<'static>, Vec<Acl>); 2],
+}
+
+/// A link between two clusters, with the rights of the page.
+fn begin<'a>(pair: &'a Pair, authority: &Authority) -> Strict<'a> {
+    let keys = sasl::login("PLAIN");
+    let clusters = [cluster(&pair.source.secured_bootstrap(), &keys), cluster(&pair.target.secured_bootstrap(), &keys)];
+    let link = Link::by(pair, &clusters, "orders-dr", "{ include: ['orders.*'] }", &[]);
+    link.write("ca.pem", &authority.0.pem());
+    link.write("password", sasl::PASSWORD);
+    let sides = [("source", link.source(), rights("On the source")), ("target", link.target(), rights("On the target"))];
+    for (_, oracle, acls) in &sides {
+        for acl in acls {
+            oracle.allow(acl).expect("a right is given");
+        }
+    }
+    Strict { link, sides }
+}
+
+/// The line of `check` that names this right as one that is not there.
+fn named(ended: &Ended, side: &str, acl: &Acl) -> Option<String> {
+    let words = match (&acl.resource[..], &acl.name[..], &acl.operation[..]) {
+        ("Topic", "__consumer_offsets", _) => vec!["without Describe on topic __consumer_offsets"],
+        ("Topic", "__transaction_state", _) => vec!["without Describe on topic __transaction_state"],
+        ("Cluster", _, "Describe") => vec!["grant Describe on both clusters"],
+        ("Cluster", _, operation) => vec![operation, "on the cluster"],
+        (_, name, operation) => vec![operation, name],
+    };
+    let lines = ended.stdout.lines().filter(|line| !line.starts_with("ok"));
+    // The room is of both.
+    let side = if words[0].ends_with("both clusters") { "target" } else { side };
+    lines.filter(|line| line.contains(side)).find(|line| words.iter().all(|w| line.contains(w))).map(str::to_owned)
+}
+
+/// Given clusters with authorizers, when a link has the rights of the page, then it is checked, copies and verifies;
+/// when any one of them is taken away, then `check` names it, before the link's topics are there and after.
+#[test]
+fn the_rights_of_the_page_are_enough_and_check_names_each_that_is_missing() {
+    let authority = Authority::named("brokers");
+    let pair = Pair::start(strict(&authority), strict(&authority));
+    let Strict { link, sides } = begin(&pair, &authority);
+    link.source().create_topic("orders-1", 2, &[]).expect("the topic is created");
+    link.source().produce(&Produce::new("orders-1", 200)).expect("produced");
+
+    let each_is_named = |are_there: bool| {
+        let good = link.finish("check", &["check"]);
+        assert_eq!(good.code, 0, "{good:#?}");
+        for (side, oracle, acls) in &sides {
+            for acl in acls {
+                // Brokers make these topics themselves, when there is a link.
+                let is_late = matches!(&acl.resource[..], "Group" | "TransactionalId") || acl.name.contains("_state");
+                if is_late && !are_there {
+                    continue;
+                }
+                // There is nothing left to make.
+                if acl.operation == "Create" && are_there {
+                    continue;
+                }
+                oracle.forbid(acl).expect("a right is taken");
+                eventually(&format!("check names {acl:?} on the {side}"), LONG, || {
+                    named(&link.finish("check", &["check"]), side, acl)
+                });
+                oracle.allow(acl).expect("a right is given");
+            }
+        }
+    };
+    each_is_named(false);
+    link.catch_up();
+    assert_eq!(link.assert_twins("orders-1", "orders-1"), 200);
+    link.verify();
+    each_is_named(true);
+}
+
+/// Given a link that runs, when a right is taken away, then one line names the side, the right and what it is for; when
+/// it is given again, then the link goes on without a loss.
+#[test]
+fn a_right_that_is_taken_away_while_a_link_runs_is_named_and_waited_for() {
+    let authority = Authority::named("brokers");
+    let pair = Pair::start(strict(&authority), strict(&authority));
+    let Strict { link, sides } = begin(&pair, &authority);
+    link.source().create_topic("orders-1", 2, &[]).expect("the topic is created");
+    let mut run = link.start("strict", &["run"], &[("TWINLOG_LOG", "info")]);
+    link.source().produce_start("load", &Produce::endless("orders-1").rate(500)).expect("a load");
+    link.await_twins("orders-1", "orders-1");
+    for (side, resource, name, operation) in [
+        ("source", "Topic", "orders", "Read"),
+        ("target", "Topic", "orders", "Write"),
+        ("target", "Topic", "__twinlog.orders-dr.", "Write"),
+        ("target", "TransactionalId", "twinlog.orders-dr.", "Write"),
+        ("target", "Group", "twinlog.orders-dr", "Read"),
+    ] {
+        let (_, oracle, acls) = sides.iter().find(|(name, ..)| *name == side).expect("a side");
+        let is_it = |acl: &&Acl| acl.resource == resource && acl.name == name && acl.operation == operation;
+        let acl = acls.iter().find(is_it).expect("a right of the page");
+        let before = run.stderr().len();
+        oracle.forbid(acl).expect("a right is taken");
+        std::thread::sleep(std::time::Duration::from_secs(15));
+        println!("=== {acl:?}\n{}", &run.stderr()[before..]);
+        let before = run.stderr().len();
+        oracle.allow(acl).expect("a right is given");
+        link.await_twins("orders-1", "orders-1");
+        println!("=== again\n{}", &run.stderr()[before..]);
+    }
+    link.source().produce_stop("load").expect("the load ends");
+    link.await_twins("orders-1", "orders-1");
+    assert_runs(&mut run);
+    drain(run);
+    link.assert_twins("orders-1", "orders-1");
+}
