@@ -5,7 +5,7 @@ mod oauth;
 mod rights;
 mod sasl;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 
 /// Who signs certificates.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -21,8 +21,14 @@ impl Authority {
 
     /// A certificate for `name` and its key, as PEM.
     fn signs(&self, name: &str) -> (String, String) {
+        self.signs_until(name, 2075)
+    }
+
+    /// The same of one that is good until this year.
+    fn signs_until(&self, name: &str, year: i32) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
+        (params.not_before, params.not_after) = (date_time_ymd(1975, 1, 1), date_time_ymd(year, 1, 1));
         params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         (certificate.pem(), key.serialize_pem())
@@ -30,7 +36,11 @@ impl Authority {
 
     /// The properties of a listener whose certificate is from here.
     fn listener(&self, host: &str) -> Vec<(String, String)> {
-        let (certificate, key) = self.signs(host);
+        self.listener_with(self.signs(host))
+    }
+
+    /// The same with this certificate.
+    fn listener_with(&self, (certificate, key): (String, String)) -> Vec<(String, String)> {
         let properties = [
             ("ssl.keystore.type", "PEM"),
             ("ssl.keystore.certificate.chain", &certificate),

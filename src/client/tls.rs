@@ -174,7 +174,9 @@ fn words(error: &rustls::Error) -> String {
         AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown,
         UnknownCA, UnsupportedCertificate,
     };
-    use rustls::CertificateError::{BadSignature, NotValidForName, NotValidForNameContext, UnknownIssuer};
+    use rustls::CertificateError::{
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, UnknownIssuer,
+    };
     use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
     match error {
         AlertReceived(
@@ -195,6 +197,9 @@ fn words(error: &rustls::Error) -> String {
             "the broker's certificate is from an authority that is not trusted; \
              is the CA file the right one?"
                 .into()
+        }
+        InvalidCertificate(Expired | ExpiredContext { .. }) => {
+            "the broker's certificate has expired; renew it, or is the clock of this machine right?".into()
         }
         InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
             format!("{error}; set the server name if the broker is reached under another one")

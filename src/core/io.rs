@@ -57,13 +57,22 @@ pub enum Offline {
     Unreachable(i32),
 }
 
+/// What is tried again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retrying {
+    /// In words that name the side.
+    pub doing: &'static str,
+    /// Why it failed the last time.
+    pub failure: Failure,
+}
+
 /// What a partition waits for that does not move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitsFor {
     /// The mirror's partition is offline.
     TargetOffline(Offline),
     /// Something is tried again and again.
-    Retrying(Failure),
+    Retrying(Retrying),
     /// The ends of both logs.
     Ends,
     /// A record in the map.

@@ -109,6 +109,8 @@ pub struct Membership {
     asked: Option<Asked>,
     beat: Option<Asked>,
     next_beat: u64,
+    /// What the last heartbeats were refused with, of those that say nothing of our membership.
+    beat_refused: Option<ErrorCode>,
     questions: u64,
     attempt: u32,
     /// When to join again of our own wish.
@@ -145,6 +147,7 @@ impl Membership {
             asked: None,
             beat: None,
             next_beat: 0,
+            beat_refused: None,
             questions: 0,
             attempt: 0,
             join_at: None,
@@ -370,6 +373,7 @@ impl Membership {
         self.settles_at = None;
         self.proven_ms = None;
         self.beat = None;
+        self.beat_refused = None;
         self.again(now_ms, Failure::Code(ErrorCode::UNKNOWN_MEMBER_ID));
     }
 
@@ -463,6 +467,7 @@ impl Membership {
         };
         match code {
             ErrorCode::NONE => {
+                self.beat_refused = None;
                 self.proven_ms = self.proven_ms.max(Some(beat.sent_ms));
                 if self.stage == Stage::Member {
                     self.steady_ms = self.steady_ms.max(beat.sent_ms);
@@ -482,6 +487,12 @@ impl Membership {
                 _ => {}
             },
             ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID => self.out(now_ms),
+            ErrorCode::ILLEGAL_GENERATION => {}
+            // The next one follows at its time. If none is heard until the lease ends, the lanes wait.
+            _ if self.beat_refused != Some(code) => {
+                self.beat_refused = Some(code);
+                self.out.push_back(Output::Event(Event::Retrying(Failure::Code(code), "Heartbeat")));
+            }
             _ => {}
         }
     }

@@ -38,7 +38,7 @@ use crate::cut_back::Search;
 use crate::halt::Halt;
 use crate::ids::{Now, Producer, SourceOffset, TargetOffset};
 use crate::intake::{Intake, Opening, Verdict};
-use crate::io::{Ends, Event, Failure, FetchResult, LanePartition, Output, PartitionSpec};
+use crate::io::{Ends, Event, Failure, FetchResult, LanePartition, Output, PartitionSpec, Retrying};
 use crate::map_record::{PartitionKey, Plan};
 use crate::map_state::MappedPartition;
 use crate::offset_map::{Extent, LogStarts, OffsetMap, Range};
@@ -222,7 +222,9 @@ pub struct Partition {
     fetch_at: u64,
     /// Since when the oldest batch in the outbox has been the oldest.
     waiting_since: u64,
-    retrying: Option<Failure>,
+    /// What is tried again and again, on each side.
+    source_retrying: Option<Retrying>,
+    target_retrying: Option<Retrying>,
     watch: Watch,
     dirty: bool,
     /// When its position last moved over what is not copied, if no head says so yet.
@@ -286,7 +288,8 @@ impl Partition {
             fetch_attempt: 0,
             fetch_at: 0,
             waiting_since: 0,
-            retrying: None,
+            source_retrying: None,
+            target_retrying: None,
             watch: Watch::default(),
             dirty: false,
             skipped_at: None,
@@ -342,6 +345,7 @@ impl Partition {
                 if self.spec.existing == ExistingTopics::Refuse && records > 0 {
                     return self.halt(context, Halt::TargetNotEmpty { records });
                 }
+                self.source_retrying = None;
                 self.extent = Extent { synced: ends.source_start, next_target: ends.target_end };
                 self.phase = Phase::Registering;
                 self.in_map = true;
@@ -365,7 +369,7 @@ impl Partition {
                 }
             }
             (Phase::Probing | Phase::Active, Err(failure)) => {
-                self.retrying(context, failure, "asking for the log's ends");
+                self.source_retrying(context, failure, "asking for the ends of both logs");
                 self.wait(context);
                 if self.phase == Phase::Active {
                     self.fetch_at = self.wake_at.unwrap_or(context.now.mono_ms);
@@ -425,7 +429,7 @@ impl Partition {
             _ if !expected => {}
             FetchResult::Batches { high_watermark, last_stable, log_start, batches, aborted } => {
                 self.fetch_attempt = 0;
-                self.retrying = None;
+                self.source_retrying = None;
                 self.is_over_it();
                 self.high_watermark = Some(high_watermark);
                 self.last_stable = Some(last_stable);
@@ -443,7 +447,7 @@ impl Partition {
                 self.halt_when_copied(context, Halt::SourceTruncated { copied, end });
             }
             FetchResult::Failed(failure) => {
-                self.retrying(context, failure, "fetching");
+                self.source_retrying(context, failure, "fetching from the source");
                 self.fetch_at = context.now.mono_ms + backoff::pause_ms(self.fetch_attempt, context.id.0.into());
                 self.fetch_attempt += 1;
             }
@@ -617,11 +621,17 @@ impl Partition {
         self.wake_at = Some(context.now.mono_ms + pause);
     }
 
-    fn retrying(&mut self, context: &mut Context<'_>, failure: Failure, what: &'static str) {
-        if self.retrying != Some(failure) {
-            self.retrying = Some(failure);
-            context.out.push_back(Output::Event(Event::Retrying(Some(context.id), failure, what)));
-        }
+    fn source_retrying(&mut self, context: &mut Context<'_>, failure: Failure, doing: &'static str) {
+        retrying(context, &mut self.source_retrying, Retrying { doing, failure });
+    }
+
+    fn target_retrying(&mut self, context: &mut Context<'_>, failure: Failure, doing: &'static str) {
+        retrying(context, &mut self.target_retrying, Retrying { doing, failure });
+    }
+
+    /// What keeps it from going on, if something is tried again and again.
+    fn retrying(&self) -> Option<Retrying> {
+        self.target_retrying.or(self.source_retrying)
     }
 
     /// When it wants [`Partition::woken`].
@@ -719,6 +729,14 @@ impl Partition {
     pub fn plans(&self) -> &Plans {
         &self.plans
     }
+}
+
+/// The same failure is told once, until something succeeds.
+fn retrying(context: &mut Context<'_>, last: &mut Option<Retrying>, now: Retrying) {
+    if last.is_none_or(|last| last.failure != now.failure) {
+        context.out.push_back(Output::Event(Event::Retrying(Some(context.id), now.failure, now.doing)));
+    }
+    *last = Some(now);
 }
 
 fn release(context: &mut Context<'_>, batches: Vec<FetchedBatch>) {

@@ -200,8 +200,13 @@ impl Shell {
             Event::Out => {
                 tracing::warn!(link, "The link's group has not heard of this instance for too long: it joins again.");
             }
-            Event::Retrying(failure, what) => {
-                tracing::info!(link, doing = what, failure = words(*failure), "Waiting for the link's group.");
+            Event::Retrying(failure @ Failure::Code(ErrorCode::GROUP_AUTHORIZATION_FAILED), doing) => {
+                let group = group(link);
+                let failure = words(*failure);
+                tracing::error!(link, group, doing, failure, "The target does not let this instance into its group.");
+            }
+            Event::Retrying(failure, doing) => {
+                tracing::info!(link, doing, failure = words(*failure), "Waiting for the link's group.");
             }
         }
     }

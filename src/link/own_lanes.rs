@@ -10,11 +10,11 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
-use twinlog_core::io::Over;
+use twinlog_core::io::{Failure, Over};
 use twinlog_core::status::PartitionStatus;
 
 use crate::environment::LanePlace;
-use crate::lane::{Command, LaneSetup, LaneShell, Partitions};
+use crate::lane::{Command, LaneSetup, LaneShell, Partitions, words};
 
 /// How long a drain may take before what is in flight is left to the next owner.
 pub(crate) const DRAIN: Duration = Duration::from_secs(25);
@@ -228,7 +228,8 @@ impl OwnLanes {
             }
             Over::Forbidden(code, what) => {
                 let lane = number;
-                tracing::error!(link, lane, %code, what, "The target forbids what the lane needs; trying again.");
+                let failure = words(Failure::Code(code));
+                tracing::error!(link, lane, failure, what, "The target forbids what the lane needs; trying again.");
                 Next::Begin(FORBIDDEN)
             }
             Over::Lost => {

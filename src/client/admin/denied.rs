@@ -61,9 +61,8 @@ impl Cluster {
         let connection = self.any().await?;
         let version = connection.require_version::<FetchRequest>(i16::MIN, FETCH_VERSION_MAX)?;
         let partition = FetchPartition::default().with_partition_max_bytes(1);
-        let topic = |name: &String| {
-            FetchTopic::default().with_topic(topic_name(name)).with_partitions(vec![partition.clone()])
-        };
+        let topic =
+            |name: &String| FetchTopic::default().with_topic(topic_name(name)).with_partitions(vec![partition.clone()]);
         let request = FetchRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_max_bytes(1)

@@ -115,11 +115,11 @@ impl Pool {
             }
             Err(error) => {
                 if let Some(last) = reached.get_mut(address) {
-                    let words = error.to_string();
-                    if last.as_ref() != Some(&words) {
-                        let (side, error) = (self.side, words.as_str());
-                        tracing::warn!(%side, %address, error, "A broker cannot be reached; trying again.");
-                        *last = Some(words);
+                    // The same broker is a node to some connections and an address to others.
+                    let cause = error.cause().to_string();
+                    if last.as_ref() != Some(&cause) {
+                        tracing::warn!(side = %self.side, %address, %error, "A broker cannot be reached; trying again.");
+                        *last = Some(cause);
                     }
                 }
             }

@@ -160,6 +160,22 @@ fn what_fails_again_and_again_is_told_once_and_tried_after_pauses_up_to_a_quarte
 }
 
 #[test]
+fn a_heartbeat_that_is_refused_is_told_once_until_one_is_heard() {
+    let mut bench = Bench::member(1);
+    bench.events.clear();
+    let refusal = Failure::Code(ErrorCode::GROUP_AUTHORIZATION_FAILED);
+    let beats = [Err(refusal), Err(refusal), Ok(Answer::Done), Err(refusal), Err(Failure::Lost), Err(refusal)];
+    for beat in beats {
+        let due = bench.membership.poll_timeout().expect("a heartbeat is due");
+        bench.pass(due - bench.now);
+        let asked = bench.answer(beat);
+        assert!(matches!(asked, Request::Heartbeat { .. }), "{asked:?}");
+    }
+    assert_eq!(bench.events, [Event::Retrying(refusal, "Heartbeat"), Event::Retrying(refusal, "Heartbeat")]);
+    assert_eq!(bench.told.iter().filter(|told| matches!(told, Output::Lost(_))).count(), 0);
+}
+
+#[test]
 fn who_hears_in_a_sync_of_the_next_generation_joins_it_at_once() {
     for code in [ErrorCode::REBALANCE_IN_PROGRESS, ErrorCode::ILLEGAL_GENERATION] {
         let mut bench = Bench::new(1);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{Partition, Phase};
 use crate::ids::SourceOffset;
-use crate::io::Failure;
+use crate::io::Retrying;
 use crate::map_record::{Chunk, Head, Plan};
 use crate::offset_map::{Extent, LogStarts, Range};
 
@@ -24,7 +24,7 @@ pub struct Progress {
     /// The source's last stable offset, once known.
     pub last_stable: Option<SourceOffset>,
     /// What keeps it from going on, if something is tried again and again.
-    pub retrying: Option<Failure>,
+    pub retrying: Option<Retrying>,
     /// Whether its tail was read since the lane was taken.
     pub recovered: bool,
     /// Records stored since the lane was taken.
@@ -160,7 +160,7 @@ impl Partition {
             extent: self.extent,
             high_watermark: self.high_watermark,
             last_stable: self.last_stable,
-            retrying: self.retrying,
+            retrying: self.retrying(),
             recovered: self.recovered,
             records: self.records,
             bytes: self.bytes,

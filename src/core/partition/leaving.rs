@@ -127,7 +127,7 @@ impl Partition {
                 self.wait(context);
             }
             ReadResult::Failed(failure) => {
-                self.retrying(context, failure, "reading the mirror's tail");
+                self.target_retrying(context, failure, "reading the mirror's tail");
                 self.wait(context);
             }
         }

@@ -71,7 +71,7 @@ impl Partition {
                 self.wait(context);
             }
             ReadResult::Failed(failure) => {
-                self.retrying(context, failure, "reading the mirror's end");
+                self.target_retrying(context, failure, "reading the mirror's end");
                 self.wait(context);
             }
         }

@@ -105,7 +105,7 @@ impl Partition {
         }
         self.phase = Phase::Unfenced;
         if let Some(failure) = failure {
-            self.retrying(context, failure, "writing the marker");
+            self.target_retrying(context, failure, "writing the marker");
             self.wait(context);
         }
         context.needs.push((context.id, Need::Fence));
@@ -176,7 +176,7 @@ impl Partition {
                 self.wait(context);
             }
             ReadResult::Failed(failure) => {
-                self.retrying(context, failure, "reading the mirror's tail");
+                self.target_retrying(context, failure, "reading the mirror's tail");
                 self.wait(context);
             }
         }
@@ -271,7 +271,7 @@ impl Partition {
         self.waiting_since = context.now.mono_ms;
         self.attempt = 0;
         self.wake_at = None;
-        self.retrying = None;
+        self.target_retrying = None;
         self.dirty = true;
         if self.fetch_at == u64::MAX {
             // The answer about the ends came while nobody waited for it.

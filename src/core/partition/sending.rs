@@ -164,7 +164,7 @@ impl Partition {
         self.records += batch.records();
         self.bytes += u64::from(batch.bytes);
         self.attempt = 0;
-        self.retrying = None;
+        self.target_retrying = None;
         self.dirty = true;
     }
 
@@ -200,7 +200,7 @@ impl Partition {
             Remedy::Resend { certain: false } if went_alone => self.resolve(context),
             Remedy::Resend { certain } => {
                 self.outbox.retry_failed(certain && went_alone);
-                self.retrying(context, failure, "writing to the mirror");
+                self.target_retrying(context, failure, "writing to the mirror");
                 self.wait(context);
             }
         }

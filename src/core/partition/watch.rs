@@ -116,9 +116,9 @@ impl Partition {
         if self.watch.held {
             return WaitsFor::Fence;
         }
-        match (&self.phase, self.retrying) {
+        match (&self.phase, self.retrying()) {
             (Phase::Unfenced | Phase::Fencing, None) => WaitsFor::Fence,
-            (_, Some(failure)) => WaitsFor::Retrying(failure),
+            (_, Some(retrying)) => WaitsFor::Retrying(retrying),
             (Phase::Probing, None) => WaitsFor::Ends,
             (Phase::Registering | Phase::CuttingBack { .. } | Phase::Parting { .. }, None) => WaitsFor::Map,
             (Phase::Scanning { .. }, None) => WaitsFor::Marker,

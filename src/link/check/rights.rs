@@ -100,7 +100,7 @@ async fn on_group(checks: &mut Checks, setup: &LinkSetup, target: &Metadata) {
         }
         Ok(Some(_)) => checks.fail(about, format!("Read is not allowed on group {group}"), to_do),
         Err(error) if error.code() == Some(ErrorCode::GROUP_AUTHORIZATION_FAILED) => {
-            checks.fail(about, format!("group {group} may not be seen"), to_do);
+            checks.fail(about, format!("Read is not allowed on group {group}"), to_do);
         }
         Ok(None) => checks.warn(about, format!("the target does not tell what is allowed on group {group}"), UNKNOWN),
         Err(error) => {

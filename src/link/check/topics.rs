@@ -43,7 +43,7 @@ pub(super) fn select(checks: &mut Checks, setup: &LinkSetup, source: &Metadata) 
     let about = About(Some(Side::Source), "include");
     for include in &selection.unmatched {
         let finding = format!("`{include}` matches no topic that may be described");
-        checks.warn(about, finding, "create the topic, correct the include, or grant Describe on it");
+        checks.warn(about, finding, "create the topic, correct the include, or grant Read and DescribeConfigs on it");
     }
     for refused in &selection.refused {
         let to_do = match refused.why {

@@ -1,7 +1,7 @@
 //! What a lane tells people: one line a change of state, and the snapshot that `status` and the display show.
 
 use twinlog_client::ErrorCode;
-use twinlog_core::io::{Event, Failure, LanePartition, Offline, WaitsFor};
+use twinlog_core::io::{Event, Failure, LanePartition, Offline, Retrying, WaitsFor};
 use twinlog_core::lane::Lane;
 use twinlog_core::map_record::PartitionKey;
 use twinlog_core::partition::{Partition, Phase};
@@ -102,28 +102,20 @@ impl Events {
                 let PartitionKey { topic, partition } = key;
                 tracing::debug!(link, lane, topic, partition, "Nothing of a partition is left in the lane's map.");
             }
-            Event::Retrying(Some(id), failure, what) => {
+            Event::Retrying(Some(id), failure, doing) => {
                 let (topic, partition) = name(id);
-                let failure_words = words(*failure);
+                let reason = words(*failure);
                 if belongs_to_a_start(*failure) {
-                    tracing::info!(link, lane, topic, partition, doing = what, failure = failure_words, "Waiting.");
+                    tracing::info!(link, lane, topic, partition, doing, failure = reason, "Waiting.");
                 } else {
-                    tracing::warn!(
-                        link,
-                        lane,
-                        topic,
-                        partition,
-                        doing = what,
-                        failure = failure_words,
-                        "Trying again."
-                    );
+                    tracing::warn!(link, lane, topic, partition, doing, failure = reason, "Trying again.");
                 }
             }
-            Event::Retrying(None, failure, what) if belongs_to_a_start(*failure) => {
-                tracing::info!(link, lane, doing = what, failure = words(*failure), "Waiting.");
+            Event::Retrying(None, failure, doing) if belongs_to_a_start(*failure) => {
+                tracing::info!(link, lane, doing, failure = words(*failure), "Waiting.");
             }
-            Event::Retrying(None, failure, what) => {
-                tracing::warn!(link, lane, doing = what, failure = words(*failure), "Trying again.");
+            Event::Retrying(None, failure, doing) => {
+                tracing::warn!(link, lane, doing, failure = words(*failure), "Trying again.");
             }
         }
     }
@@ -143,10 +135,28 @@ fn belongs_to_a_start(failure: Failure) -> bool {
 
 pub(crate) fn words(failure: Failure) -> String {
     match failure {
+        Failure::Code(code) if is_of_rights(code) => format!("{code}: {GRANT_RIGHT}"),
         Failure::Code(code) => code.to_string(),
         Failure::Lost => "no answer".to_owned(),
-        Failure::NotSent => "no connection".to_owned(),
+        Failure::NotSent => "it could not be sent".to_owned(),
     }
+}
+
+/// What to do where a right is missing.
+pub(crate) const GRANT_RIGHT: &str = "grant the right that `twinlog check` names";
+
+fn is_of_rights(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED
+            | ErrorCode::GROUP_AUTHORIZATION_FAILED
+            | ErrorCode::CLUSTER_AUTHORIZATION_FAILED
+            | ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    )
+}
+
+fn retrying_words(Retrying { doing, failure }: Retrying) -> String {
+    format!("{doing} is tried again: {}", words(failure))
 }
 
 /// The state of a partition that does not move though the source has more.
@@ -164,7 +174,7 @@ fn offline_words(offline: Offline) -> String {
 fn waiting_words(waits_for: WaitsFor, core: &Lane, short_of_budget: bool) -> String {
     match waits_for {
         WaitsFor::TargetOffline(offline) => offline_words(offline),
-        WaitsFor::Retrying(failure) => format!("it is tried again: {}", words(failure)),
+        WaitsFor::Retrying(retrying) => retrying_words(retrying),
         WaitsFor::Ends => "for the ends of both logs".to_owned(),
         WaitsFor::Map => "for a write to the map topic".to_owned(),
         WaitsFor::Fence => match core.transaction_failure() {
@@ -203,7 +213,7 @@ pub(super) fn status(partition: &Partition, core: &Lane, lane: u16, short_of_bud
         }
         Phase::Released => (Standing::Waiting, "moving", None),
         Phase::Active => match progress.retrying {
-            Some(failure) => (Standing::Waiting, "retrying", Some(words(failure))),
+            Some(retrying) => (Standing::Waiting, "retrying", Some(retrying_words(retrying))),
             None if caught_up => (Standing::CaughtUp, "caught-up", None),
             None if let Some(stable) = open_transactions => {
                 let detail = format!("what follows offset {stable} waits for transactions that are open on the source");

@@ -73,7 +73,7 @@ impl TopicProblem {
             side: Side::Source,
             topic: None,
             what: format!("the include `{include}` matches no topic that may be described"),
-            to_do: "create the topic, correct the include, or grant Describe on it".into(),
+            to_do: "create the topic, correct the include, or grant Read and DescribeConfigs on it".into(),
         }
     }
 

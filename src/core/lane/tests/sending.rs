@@ -41,7 +41,10 @@ fn five_are_in_flight_at_most_and_after_a_failure_one() {
     }
     answered(&mut script, id, 5, 1, Answer::Lost);
     assert_eq!(script.told(), [Output::Event(Event::Retrying(Some(id), Failure::Lost, "writing to the mirror"))]);
-    assert_eq!(script.lane.partition(id).and_then(|partition| partition.progress().retrying), Some(Failure::Lost));
+    assert_eq!(
+        script.lane.partition(id).and_then(|partition| partition.progress().retrying).map(|r| r.failure),
+        Some(Failure::Lost)
+    );
     script.pass(9);
     assert_eq!(script.told(), []);
     script.pass(11);
@@ -219,7 +222,7 @@ fn a_fetch_that_fails_is_made_again_after_a_pause_that_grows() {
     for (row, upto_ms) in [20_u64, 40, 80].into_iter().enumerate() {
         let (position, result) = (SourceOffset(0), FetchResult::Failed(failure));
         script.tell(Input::Fetched { partition: id, position, result });
-        let said = Event::Retrying(Some(id), failure, "fetching");
+        let said = Event::Retrying(Some(id), failure, "fetching from the source");
         assert_eq!(script.events(), if row == 0 { vec![said] } else { vec![] });
         script.jump(upto_ms / 2 - 1);
         assert_eq!(script.lane.wants_fetch(script.now, id), None);
@@ -291,7 +294,7 @@ fn ends_that_cannot_be_had_are_asked_for_again() {
     script.tell(Input::Fetched { partition: id, position, result: FetchResult::OutOfRange });
     let probe = script.told_one();
     script.tell(Input::Probed { partition: id, position: SourceOffset(7), ends: Err(Failure::Lost) });
-    let retrying = Event::Retrying(Some(id), Failure::Lost, "asking for the log's ends");
+    let retrying = Event::Retrying(Some(id), Failure::Lost, "asking for the ends of both logs");
     assert_eq!(script.told_one(), Output::Event(retrying.clone()));
     assert_eq!(script.lane.wants_fetch(script.now, id), None);
     script.pass(20);
@@ -301,7 +304,7 @@ fn ends_that_cannot_be_had_are_asked_for_again() {
     script.tell(Input::Forget(super::script::spec("other").key));
     let Output::Probe { partition, position } = script.told_one() else { panic!("{probe:?}") };
     script.tell(Input::Probed { partition, position, ends: Err(Failure::Lost) });
-    assert_eq!(script.events(), [Event::Retrying(Some(new), Failure::Lost, "asking for the log's ends")]);
+    assert_eq!(script.events(), [Event::Retrying(Some(new), Failure::Lost, "asking for the ends of both logs")]);
     script.pass(20);
     assert_eq!(script.told_one(), Output::Probe { partition, position });
 }
