@@ -19,10 +19,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use twinlog_client::{Cluster, DialConfig};
-use twinlog_core::config::{
-    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, GapPolicy, Intervals, LinkConfig, Members, ProduceConfig,
-    SocketConfig, Timestamps,
-};
+use twinlog_core::config::{LinkConfig, Members};
 use twinlog_core::report::{Failure, FailureKind, Side, TranslateAnswer, Translation, VerifyProgress};
 use twinlog_core::topics::{Pattern, TopicRules};
 use twinlog_link::environment::Environment;
@@ -181,25 +178,14 @@ fn cluster(side: Side, clusters: &Clusters) -> Result<Cluster, Failure> {
 fn setup(clusters: &Clusters) -> Result<LinkSetup, Failure> {
     let pattern =
         |text: &str| text.parse::<Pattern>().map_err(|error| Failure::new(FailureKind::Usage, error.to_string()));
+    let topics = TopicRules {
+        include: shop::TOPICS.iter().map(|(topic, _)| pattern(topic)).collect::<Result<_, _>>()?,
+        exclude: Vec::new(),
+        rename: Default::default(),
+    };
     let config = LinkConfig {
-        source: "source".to_owned(),
-        target: "target".to_owned(),
-        topics: TopicRules {
-            include: shop::TOPICS.iter().map(|(topic, _)| pattern(topic)).collect::<Result<_, _>>()?,
-            exclude: Vec::new(),
-            rename: Default::default(),
-        },
-        existing: ExistingTopics::default(),
-        gap: GapPolicy::default(),
-        timestamps: Timestamps::default(),
-        replication_factor: None,
-        lanes: 2,
-        budget_bytes: BUDGET_BYTES_DEFAULT,
-        fetch: FetchConfig::default(),
-        produce: ProduceConfig::default(),
-        sockets: SocketConfig::default(),
-        intervals: Intervals::default(),
         members: Members { session_timeout: Duration::from_secs(1), ..Members::default() },
+        ..LinkConfig::new("source", "target", topics)
     };
     let (source, target) = (cluster(Side::Source, clusters)?, cluster(Side::Target, clusters)?);
     Ok(LinkSetup { name: LINK.to_owned(), config, source, target, environment: Environment::default() })

@@ -65,6 +65,10 @@ pub(crate) fn server(spec: &ClusterSpec, ports: &[Ports], node: usize, data: &st
     set("listener.security.protocol.map", protocols);
     set("listeners", listeners);
     set("advertised.listeners", advertised);
+    if spec.racks {
+        set("broker.rack", format!("rack-{node}"));
+        set("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector".into());
+    }
     set("log.dirs", data.to_owned());
     set("auto.create.topics.enable", "false".into());
     set("default.replication.factor", brokers.to_string());

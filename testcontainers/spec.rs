@@ -31,6 +31,7 @@ pub struct ClusterSpec {
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) relays: Vec<u16>,
     pub(crate) secured: Option<Secured>,
+    pub(crate) racks: bool,
     pub(crate) heap_mb: u32,
     pub(crate) optimised: bool,
     pub(crate) ready_within: Duration,
@@ -53,6 +54,7 @@ impl Default for ClusterSpec {
             config: BTreeMap::new(),
             relays: Vec::new(),
             secured: None,
+            racks: false,
             heap_mb: 256,
             optimised: false,
             ready_within: Duration::from_secs(90),
@@ -97,6 +99,12 @@ impl ClusterSpec {
     /// [`crate::Broker::secured_address`], and brokers tell its clients the host `localhost`.
     pub fn secured(mut self, protocol: &str, properties: impl IntoIterator<Item = (String, String)>) -> Self {
         self.secured = Some(Secured { protocol: protocol.to_owned(), properties: properties.into_iter().collect() });
+        self
+    }
+
+    /// Each broker is in a rack of its own, `rack-1` and so on, and names a reader's replicas in the reader's own rack.
+    pub fn racks(mut self) -> Self {
+        self.racks = true;
         self
     }
 

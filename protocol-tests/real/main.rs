@@ -18,6 +18,7 @@ mod lanes;
 mod map;
 mod members;
 mod memory;
+mod nearest;
 mod old_formats;
 mod old_records;
 mod owners;

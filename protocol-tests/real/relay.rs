@@ -29,6 +29,8 @@ struct Shared {
     network: AtomicU64,
     /// What an answer takes, in ms.
     way_ms: AtomicU64,
+    /// Bytes of answers.
+    answered: AtomicU64,
 }
 
 impl Relay {
@@ -80,6 +82,11 @@ impl Relay {
     /// From now on answers take so long, however many are on the way.
     pub(crate) fn lengthen(&self, way: Duration) {
         self.shared.way_ms.store(u64::try_from(way.as_millis()).expect("a short time"), Ordering::Relaxed);
+    }
+
+    /// Bytes of answers so far.
+    pub(crate) fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
     }
 
     /// How many answers were lost.
@@ -139,7 +146,10 @@ fn hand_on(
             // With the first byte of the lost answer the request was carried out.
             Passes::Yes if swallow.load(Ordering::SeqCst) || to.write_all(&bytes).is_err() => return,
             Passes::Never => return,
-            Passes::Yes | Passes::NotNow => {}
+            Passes::Yes => {
+                shared.answered.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
+            Passes::NotNow => {}
         }
     }
 }

@@ -4,9 +4,7 @@ use std::ops::RangeInclusive;
 
 use tokio::runtime::Runtime;
 use twinlog_client::{Cluster, DialConfig, Side as Dialled};
-use twinlog_core::config::{
-    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, GapPolicy, Intervals, LANES_DEFAULT, LinkConfig, Members,
-};
+use twinlog_core::config::LinkConfig;
 use twinlog_core::report::{Side, Translation};
 use twinlog_core::topics::TopicRules;
 use twinlog_link::environment::Environment;
@@ -28,22 +26,8 @@ impl Translator {
             Cluster::new(side, bootstrap, DialConfig::default()).expect("a cluster")
         };
         // Only the clusters and the name count: the map knows the rest.
-        let config = LinkConfig {
-            source: "a".to_owned(),
-            target: "b".to_owned(),
-            topics: TopicRules { include: Vec::new(), exclude: Vec::new(), rename: Default::default() },
-            existing: ExistingTopics::default(),
-            gap: GapPolicy::default(),
-            timestamps: Default::default(),
-            replication_factor: None,
-            lanes: LANES_DEFAULT,
-            budget_bytes: BUDGET_BYTES_DEFAULT,
-            fetch: FetchConfig::default(),
-            produce: Default::default(),
-            sockets: Default::default(),
-            intervals: Intervals::default(),
-            members: Members::default(),
-        };
+        let topics = TopicRules { include: Vec::new(), exclude: Vec::new(), rename: Default::default() };
+        let config = LinkConfig::new("a", "b", topics);
         let (source, target) = (&link.pair.source, &link.pair.target);
         let setup = LinkSetup {
             name: link.name.clone(),

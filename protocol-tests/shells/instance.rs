@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use twinlog_client::{DialConfig, Side};
-use twinlog_core::config::{BUDGET_BYTES_MIN, ExistingTopics, FetchConfig, GapPolicy, Intervals, LinkConfig, Members};
+use twinlog_core::config::{BUDGET_BYTES_MIN, FetchConfig, Intervals, LinkConfig, Members};
 use twinlog_core::report::RunEnd;
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 use twinlog_core::topics::TopicRules;
@@ -32,18 +32,12 @@ pub(crate) fn setup(
     (source, target): (&Sandbox, &Sandbox),
     environment: Environment,
 ) -> LinkSetup {
+    let topics = TopicRules {
+        include: vec!["topic-.*".parse().unwrap()],
+        exclude: Vec::new(),
+        rename: mirror("{topic}").parse().unwrap(),
+    };
     let config = LinkConfig {
-        source: "a".to_owned(),
-        target: "b".to_owned(),
-        topics: TopicRules {
-            include: vec!["topic-.*".parse().unwrap()],
-            exclude: Vec::new(),
-            rename: mirror("{topic}").parse().unwrap(),
-        },
-        existing: ExistingTopics::Refuse,
-        gap: GapPolicy::default(),
-        timestamps: Default::default(),
-        replication_factor: None,
         lanes: profile.lanes,
         budget_bytes: BUDGET_BYTES_MIN,
         fetch: FetchConfig {
@@ -51,10 +45,9 @@ pub(crate) fn setup(
             partition_max_bytes: profile.fetch_bytes,
             max_wait: Duration::from_millis(profile.fetch_wait_ms),
         },
-        produce: Default::default(),
-        sockets: Default::default(),
         intervals: Intervals { topics: Duration::from_secs(1), mark: Duration::from_millis(profile.mark_ms) },
         members: Members { session_timeout: Duration::from_secs(2), settle: Duration::from_secs(3) },
+        ..LinkConfig::new("a", "b", topics)
     };
     let dial = DialConfig {
         client_id: LINK.to_owned(),

@@ -146,6 +146,7 @@ impl Checker<'_> {
         let sockets = self.sockets(&key("sockets"), &raw.sockets);
         let intervals = self.intervals(&key("intervals"), &raw.intervals);
         let members = self.members(&key("members"), &raw.members);
+        let rack = self.parse_or(&key("rack"), raw.rack.as_ref(), None, |text| not_empty(text).map(Some));
         let (source, target) = ends?;
         Some(LinkConfig {
             source,
@@ -162,6 +163,7 @@ impl Checker<'_> {
             sockets: sockets?,
             intervals: intervals?,
             members: members?,
+            rack: rack?,
         })
     }
 

@@ -76,6 +76,7 @@ pub(super) struct RawLink {
     pub(super) intervals: RawIntervals,
     #[serde(default)]
     pub(super) members: RawMembers,
+    pub(super) rack: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -99,6 +99,7 @@ links:
     sockets: { receive_buffer: 4MiB, send_buffer: 65536 }
     intervals: { topics: 1m, mark: 500ms }
     members: { session_timeout: 6s, settle: 0s }
+    rack: eu-1a
 "#;
     let config = read(text).expect("a configuration");
     let (a, link) = (&config.clusters["a"], &config.links["dr"]);
@@ -121,6 +122,7 @@ links:
     assert_eq!(link.sockets, SocketConfig { receive_buffer: Some(4 << 20), send_buffer: Some(65536) });
     assert_eq!(link.intervals, Intervals { topics: Duration::from_secs(60), mark: Duration::from_millis(500) });
     assert_eq!(link.members, Members { session_timeout: Duration::from_secs(6), settle: Duration::ZERO });
+    assert_eq!(link.rack.as_deref(), Some("eu-1a"));
     assert_eq!(link.topics.rename.apply("a", "t"), "a.t");
 }
 

@@ -75,6 +75,32 @@ pub struct LinkConfig {
     pub intervals: Intervals,
     /// How instances of the link share its lanes.
     pub members: Members,
+    /// Rack of this instance, by which the source's brokers name a nearer replica to read from (KIP-392).
+    /// Default: none, and all is read from leaders.
+    pub rack: Option<String>,
+}
+
+impl LinkConfig {
+    /// With the default of all that may be left out.
+    pub fn new(source: &str, target: &str, topics: TopicRules) -> Self {
+        Self {
+            source: source.into(),
+            target: target.into(),
+            topics,
+            existing: ExistingTopics::default(),
+            gap: GapPolicy::default(),
+            timestamps: Timestamps::default(),
+            replication_factor: None,
+            lanes: LANES_DEFAULT,
+            budget_bytes: BUDGET_BYTES_DEFAULT,
+            fetch: FetchConfig::default(),
+            produce: ProduceConfig::default(),
+            sockets: SocketConfig::default(),
+            intervals: Intervals::default(),
+            members: Members::default(),
+            rack: None,
+        }
+    }
 }
 
 /// Lanes of a link that names no number.

@@ -23,6 +23,9 @@ const TOPIC_ID_SINCE: i16 = 13;
 /// From here on the epoch before the position can be given (KIP-595).
 pub(crate) const LAST_EPOCH_SINCE: i16 = 12;
 
+/// From here on the reader's rack can be given (KIP-392).
+const RACK_SINCE: i16 = 11;
+
 /// A partition to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Want {
@@ -87,7 +90,7 @@ pub(crate) async fn fetch(
     wants: &[Want],
     limits: Limits,
 ) -> Result<Vec<(usize, FetchPartition)>> {
-    let answer = fetch_in(connection, wants, &Session::NONE, limits).await?;
+    let answer = fetch_in(connection, wants, &Session::NONE, limits, "").await?;
     let by_id = answer.topics.first().is_some_and(|answered| matches!(answered.topic, Topic::Id(_)));
     let mut places = InOrder::new(wants.iter().map(|want| (topic(want, by_id), want.partition)).collect());
     let mut found = Vec::with_capacity(wants.len());
@@ -101,17 +104,22 @@ pub(crate) async fn fetch(
     Ok(found)
 }
 
-/// Fetches in a session, or without one.
+/// Fetches in a session, or without one. A leader that knows a replica in the named rack (empty: none) may name it
+/// instead of sending records (KIP-392).
 pub(crate) async fn fetch_in(
     connection: &Connection,
     wants: &[Want],
     session: &Session,
     limits: Limits,
+    rack: &str,
 ) -> Result<Fetched> {
     let by_id = wants.iter().chain(&session.forgotten).all(|want| want.topic_id != TopicId::default());
     let version_max = if by_id { VERSION_MAX } else { TOPIC_ID_SINCE - 1 };
     let version = connection.require_version::<FetchRequest>(4, version_max)?;
-    let request = request(wants, session, limits, version);
+    let mut request = request(wants, session, limits, version);
+    if version >= RACK_SINCE {
+        request.rack_id = StrBytes::from_string(rack.to_owned());
+    }
     let timeout = limits.max_wait + connection.request_timeout();
     let body = connection.call_for_body(&request, version, Some(timeout)).await?;
     let frame_bytes = body.len();

@@ -62,6 +62,8 @@ pub(crate) struct LaneSetup {
     pub(crate) map_topic_id: TopicId,
     pub(crate) config: LaneConfig,
     pub(crate) fetch: FetchConfig,
+    /// Of this instance, or empty.
+    pub(crate) rack: Arc<str>,
     pub(crate) request_partitions: RequestPartitions,
     /// Produce requests in flight to one broker.
     pub(crate) requests_max: usize,

@@ -322,6 +322,7 @@ impl Running {
             map_topic_id,
             config,
             fetch: setup.config.fetch,
+            rack: setup.config.rack.as_deref().unwrap_or_default().into(),
             request_partitions: setup.environment.request_partitions,
             requests_max: usize::from(setup.config.produce.in_flight),
             share: Share::of(setup.config.budget_bytes),

@@ -118,7 +118,8 @@ impl Pool {
                     // The same broker is a node to some connections and an address to others.
                     let cause = error.cause().to_string();
                     if last.as_ref() != Some(&cause) {
-                        tracing::warn!(side = %self.side, %address, %error, "A broker cannot be reached; trying again.");
+                        let side = self.side;
+                        tracing::warn!(%side, %address, %error, "A broker cannot be reached; trying again.");
                         *last = Some(cause);
                     }
                 }

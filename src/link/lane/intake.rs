@@ -6,6 +6,7 @@ mod answer;
 mod broker;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -136,10 +137,11 @@ impl Intake {
             let partition_bytes = u64::try_from(limits.partition_max_bytes).unwrap_or_default();
             let request = broker.ask(choice, setup.request_partitions, (reserved, partition_bytes), core);
             let (source, lane, sender) = (setup.source.clone(), setup.lane, sender.clone());
+            let rack = Arc::clone(&setup.rack);
             tokio::spawn(async move {
                 let begun = Instant::now();
                 let result = match source.connection(node, Purpose::Fetch, lane).await {
-                    Ok(connection) => fetch_in(&connection, &request.wants, &request.session, limits).await,
+                    Ok(connection) => fetch_in(&connection, &request.wants, &request.session, limits, &rack).await,
                     Err(error) => Err(error),
                 };
                 let took = begun.elapsed();
@@ -185,6 +187,9 @@ impl Intake {
                     return Some((Vec::new(), false));
                 }
                 tracing::debug!(%error, "Fetch failed.");
+                for want in &asked.wanted {
+                    self.leaders.back_to_leader(want.id, node);
+                }
                 let failed = FetchResult::Failed(failure(&error));
                 return Some((asked.wanted.iter().filter_map(|want| want.input(failed.clone(), core)).collect(), true));
             }
@@ -194,6 +199,8 @@ impl Intake {
         }
         let frame = slots.frame(answer.frame_bytes as u64);
         let mut stale = false;
+        // Replicas that the leader names, and partitions that a replica did not send.
+        let (mut named, mut failed) = (Vec::new(), Vec::new());
         let mut answered = vec![asked.scope == Scope::News; asked.wanted.len()];
         let mut inputs = Vec::new();
         for of_topic in answer.topics {
@@ -206,7 +213,17 @@ impl Intake {
                 let error = partition.error;
                 stale |= error.retry() == Retry::AfterMetadata;
                 let bytes = partition.records.len() as u64;
-                let result = read(partition, frame, slots, now_ms);
+                let nearer = partition.preferred_read_replica;
+                let mut result = read(partition, frame, slots, now_ms);
+                if nearer >= 0 {
+                    named.push((want.id, nearer));
+                } else if !matches!(result, FetchResult::Batches { .. }) && self.leaders.is_nearer(want.id, node) {
+                    failed.push(want.id);
+                    // Where its log begins and ends says nothing of the leader's.
+                    if !matches!(result, FetchResult::Failed(_)) {
+                        result = FetchResult::Failed(Failure::Code(ErrorCode::OFFSET_NOT_AVAILABLE));
+                    }
+                }
                 if !broker.is_of_use(&asked, want, bytes, &result, core) {
                     release(result, slots);
                     continue;
@@ -220,6 +237,8 @@ impl Intake {
             }
         }
         slots.frame_done(frame);
+        named.into_iter().for_each(|(id, nearer)| self.leaders.read_from(id, nearer, core));
+        failed.into_iter().for_each(|id| self.leaders.back_to_leader(id, node));
         for (want, _) in asked.wanted.iter().zip(answered).filter(|(_, answered)| !answered) {
             let failed = FetchResult::Failed(Failure::Code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
             inputs.extend(want.input(failed, core));

@@ -8,7 +8,7 @@ use kafka_protocol::messages::CreateAclsRequest;
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::protocol::StrBytes;
 use twinlog_client::{Address, Cluster, DialConfig, Side};
-use twinlog_core::config::{ExistingTopics, FetchConfig, GapPolicy, Intervals, LinkConfig, Members, Timestamps};
+use twinlog_core::config::{ExistingTopics, LinkConfig};
 use twinlog_core::topics::TopicRules;
 use twinlog_link::map_topic::ensure_map_topic;
 use twinlog_link::mirrors::{Mirrors, Round};
@@ -64,26 +64,12 @@ impl Kit {
 
 /// A link that takes these topics.
 pub(crate) fn link(include: &[&str], rename: &str) -> LinkConfig {
-    LinkConfig {
-        source: "a".into(),
-        target: "b".into(),
-        topics: TopicRules {
-            include: include.iter().map(|text| text.parse().unwrap()).collect(),
-            exclude: Vec::new(),
-            rename: rename.parse().unwrap(),
-        },
-        existing: ExistingTopics::Refuse,
-        gap: GapPolicy::default(),
-        timestamps: Timestamps::Append,
-        replication_factor: None,
-        lanes: 2,
-        budget_bytes: 64 << 20,
-        fetch: FetchConfig::default(),
-        produce: Default::default(),
-        sockets: Default::default(),
-        intervals: Intervals::default(),
-        members: Members::default(),
-    }
+    let topics = TopicRules {
+        include: include.iter().map(|text| text.parse().unwrap()).collect(),
+        exclude: Vec::new(),
+        rename: rename.parse().unwrap(),
+    };
+    LinkConfig::new("a", "b", topics)
 }
 
 pub(crate) fn append(config: LinkConfig) -> LinkConfig {

@@ -11,9 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::{Instant, sleep};
 use twinlog_client::admin::{IsolationLevel, NewTopic, OffsetAt, ProducerId, TopicPartition};
 use twinlog_client::{Address, Cluster, DialConfig, Purpose, Result, Side};
-use twinlog_core::config::{
-    BUDGET_BYTES_DEFAULT, ExistingTopics, FetchConfig, GapPolicy, Intervals, LinkConfig, Members, Timestamps,
-};
+use twinlog_core::config::LinkConfig;
 use twinlog_core::topics::TopicRules;
 use twinlog_link::environment::Environment;
 use twinlog_link::supervisor::LinkSetup;
@@ -36,26 +34,12 @@ pub(crate) fn cluster(side: Side, addresses: Vec<Address>) -> Cluster {
 
 /// A link that takes one topic and adds `.twin` to its name.
 pub(crate) fn setup(link: &str, topic: &str) -> LinkSetup {
-    let config = LinkConfig {
-        source: "a".into(),
-        target: "b".into(),
-        topics: TopicRules {
-            include: vec![topic.parse().unwrap()],
-            exclude: Vec::new(),
-            rename: "{topic}.twin".parse().unwrap(),
-        },
-        existing: ExistingTopics::Refuse,
-        gap: GapPolicy::default(),
-        timestamps: Timestamps::default(),
-        replication_factor: None,
-        lanes: 2,
-        budget_bytes: BUDGET_BYTES_DEFAULT,
-        fetch: FetchConfig::default(),
-        produce: Default::default(),
-        sockets: Default::default(),
-        intervals: Intervals::default(),
-        members: Members::default(),
+    let topics = TopicRules {
+        include: vec![topic.parse().unwrap()],
+        exclude: Vec::new(),
+        rename: "{topic}.twin".parse().unwrap(),
     };
+    let config = LinkConfig::new("a", "b", topics);
     let (source, target) = (cluster(Side::Source, addresses()), cluster(Side::Target, addresses()));
     LinkSetup { name: link.to_owned(), config, source, target, environment: Environment::default() }
 }
