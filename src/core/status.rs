@@ -63,6 +63,11 @@ pub struct PartitionStatus {
     /// Source offsets that were left out because they could not be had or copied, as somebody decided or the link's
     /// policy says.
     pub lost: u64,
+    /// Bytes of batches that lag behind, estimated by the mean of what was copied since the start.
+    pub lag_bytes: Option<u64>,
+    /// As of when it is current, in ms since 1970: then the source had no more for consumers than what is on the target
+    /// now. The lag in time is from then on.
+    pub current_as_of_ms: Option<i64>,
     /// The last decision about how the partition goes on after it stopped; only `twinlog status` looks it up.
     pub decision: Option<Decision>,
 }
@@ -100,6 +105,8 @@ impl PartitionStatus {
             records: 0,
             bytes: 0,
             lost: 0,
+            lag_bytes: None,
+            current_as_of_ms: None,
             decision: None,
         }
     }

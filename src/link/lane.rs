@@ -4,6 +4,7 @@
 //! to the same broker at the same time goes in one request.
 
 mod budget;
+mod currency;
 mod events;
 mod fence;
 mod intake;
@@ -104,6 +105,9 @@ enum Message {
 /// How often a snapshot is given out.
 const STATUS_PAUSE: Duration = Duration::from_millis(500);
 
+/// How often one is given out where nothing has happened, with as of when each partition is current.
+const STATUS_PAUSE_IDLE: Duration = Duration::from_secs(1);
+
 pub(crate) struct LaneShell {
     setup: Arc<LaneSetup>,
     core: Lane,
@@ -121,6 +125,7 @@ pub(crate) struct LaneShell {
     times: Option<Times>,
     status: watch::Sender<Vec<Arc<PartitionStatus>>>,
     status_at: Instant,
+    shown_at: Instant,
     /// Something has happened since the last snapshot.
     is_news: bool,
 }
@@ -146,6 +151,7 @@ impl LaneShell {
             sender,
             status,
             status_at: begun,
+            shown_at: begun,
             is_news: true,
         }
     }
@@ -213,9 +219,7 @@ impl LaneShell {
             Message::Fetched(done) => {
                 let node = done.node;
                 self.intake.came(done);
-                while let Some((inputs, stale)) =
-                    self.intake.next_answered(node, &mut self.slots, &self.core, now.mono_ms)
-                {
+                while let Some((inputs, stale)) = self.intake.next_answered(node, &mut self.slots, &self.core, now) {
                     // In a fetch session an answer may say nothing.
                     self.is_news |= !inputs.is_empty();
                     if stale {
@@ -304,18 +308,23 @@ impl LaneShell {
     fn publish(&mut self) {
         self.status_at = Instant::now() + STATUS_PAUSE;
         self.table.look_again(&self.setup);
-        if !std::mem::take(&mut self.is_news) {
+        if !std::mem::take(&mut self.is_news) && self.shown_at.elapsed() < STATUS_PAUSE_IDLE {
             return;
         }
+        self.shown_at = Instant::now();
         let lane = u16::try_from(self.setup.lane).unwrap_or(u16::MAX);
         // One that was let go of is its new lane's.
         let is_here =
             |(id, partition): &(LanePartition, &Partition)| self.core.find(&partition.spec().key) == Some(*id);
         let all = (0..).map(LanePartition).zip(self.core.partitions());
-        let mut snapshot = all.filter(is_here).map(|(_, partition)| partition).peekable();
+        let mut snapshot = all.filter(is_here).peekable();
         self.slots.take_part(snapshot.peek().is_some());
         let short_of_budget = self.intake.is_short_of_budget();
-        let rows = snapshot.map(|partition| events::status(partition, &self.core, lane, short_of_budget));
+        let (core, intake) = (&self.core, &mut self.intake);
+        let rows = snapshot.map(|(id, partition)| {
+            let current_as_of_ms = intake.current_as_of_ms(id, partition.synced());
+            events::status(partition, core, lane, short_of_budget, current_as_of_ms)
+        });
         self.status.send_if_modified(|shown| replace_changed(shown, rows));
     }
 }

@@ -153,6 +153,11 @@ impl Partition {
         self.plans.set_cursor(cursor, before)
     }
 
+    /// The source position up to which everything is on the target.
+    pub fn synced(&self) -> SourceOffset {
+        self.extent.synced
+    }
+
     /// What it shows of itself.
     pub fn progress(&self) -> Progress {
         Progress {

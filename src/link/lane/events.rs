@@ -189,7 +189,13 @@ fn waiting_words(waits_for: WaitsFor, core: &Lane, short_of_budget: bool) -> Str
 }
 
 /// How a partition stands.
-pub(super) fn status(partition: &Partition, core: &Lane, lane: u16, short_of_budget: bool) -> PartitionStatus {
+pub(super) fn status(
+    partition: &Partition,
+    core: &Lane,
+    lane: u16,
+    short_of_budget: bool,
+    current_as_of_ms: Option<i64>,
+) -> PartitionStatus {
     let (spec, progress) = (partition.spec(), partition.progress());
     let caught_up = progress.high_watermark.is_some_and(|end| progress.extent.synced >= end);
     let open_transactions = progress.last_stable.filter(|stable| progress.extent.synced >= *stable);
@@ -222,6 +228,8 @@ pub(super) fn status(partition: &Partition, core: &Lane, lane: u16, short_of_bud
             None => (Standing::Copying, "copying", None),
         },
     };
+    let synced = progress.extent.synced;
+    let lag = progress.high_watermark.filter(|_| progress.recovered).map(|end| end.since(synced));
     PartitionStatus {
         topic: spec.key.topic.clone(),
         target_topic: spec.target_topic.clone(),
@@ -231,12 +239,23 @@ pub(super) fn status(partition: &Partition, core: &Lane, lane: u16, short_of_bud
         state: state.to_owned(),
         detail,
         position: progress.recovered.then_some(progress.position.0),
-        synced: progress.recovered.then_some(progress.extent.synced.0),
+        synced: progress.recovered.then_some(synced.0),
         high_watermark: progress.high_watermark.map(|offset| offset.0),
         last_stable_offset: progress.last_stable.map(|offset| offset.0),
         records: progress.records,
         bytes: progress.bytes,
         lost: partition.lost().offsets,
+        lag_bytes: lag.and_then(|lag| estimated_bytes(lag, progress.records, progress.bytes)),
+        current_as_of_ms: current_as_of_ms.filter(|_| progress.recovered),
         decision: None,
     }
+}
+
+/// The bytes of so many offsets, by what was copied so far.
+fn estimated_bytes(offsets: u64, records: u64, bytes: u64) -> Option<u64> {
+    if offsets == 0 {
+        return Some(0);
+    }
+    let estimated = u128::from(offsets) * u128::from(bytes) / u128::from(std::num::NonZero::new(records)?.get());
+    u64::try_from(estimated).ok()
 }

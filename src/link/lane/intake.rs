@@ -13,14 +13,15 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use twinlog_client::admin::IsolationLevel;
 use twinlog_client::{Error, ErrorCode, Purpose, Retry};
-use twinlog_core::ids::Now;
+use twinlog_core::ids::{Now, SourceOffset};
 use twinlog_core::io::{Failure, FetchResult, Input, LanePartition};
 use twinlog_core::lane::Lane;
 use twinlog_core::partition::Partition;
 
 use self::answer::read;
-use self::broker::{Broker, Scope};
+use self::broker::{Broker, Scope, Wanted};
 use super::budget::Slots;
+use super::currency::Currency;
 use super::outgoing::Outgoing;
 use super::source_leaders::SourceLeaders;
 use super::{LaneSetup, Message, failure, refresh, refresh_now_and_then, tell};
@@ -54,6 +55,7 @@ pub(super) struct FetchDone {
 pub(super) struct Intake {
     leaders: SourceLeaders,
     brokers: BTreeMap<i32, Broker>,
+    currency: Currency,
     /// Somebody was not asked for want of budget the last time.
     short_of_budget: bool,
     /// The broker that was asked last: the next one comes first, so that a small budget goes round.
@@ -151,6 +153,11 @@ impl Intake {
         is_sent
     }
 
+    /// As of when a partition is current, in ms since 1970.
+    pub(super) fn current_as_of_ms(&mut self, id: LanePartition, synced: SourceOffset) -> Option<i64> {
+        self.currency.as_of(id, synced)
+    }
+
     /// Whether requests are under way.
     pub(super) fn is_waiting(&self) -> bool {
         self.brokers.values().any(Broker::is_busy)
@@ -173,7 +180,7 @@ impl Intake {
         node: i32,
         slots: &mut Slots,
         core: &Lane,
-        now_ms: u64,
+        now: Now,
     ) -> Option<(Vec<Input>, bool)> {
         let broker = self.brokers.get_mut(&node)?;
         let (asked, result) = broker.next_answered()?;
@@ -198,10 +205,11 @@ impl Intake {
             broker.session.answered(answer.session_id);
         }
         let frame = slots.frame(answer.frame_bytes as u64);
+        let synced = |want: Wanted| core.partition(want.id).map_or(want.from, Partition::synced);
         let mut stale = false;
         // Replicas that the leader names, and partitions that a replica did not send.
         let (mut named, mut failed) = (Vec::new(), Vec::new());
-        let mut answered = vec![asked.scope == Scope::News; asked.wanted.len()];
+        let mut answered = vec![false; asked.wanted.len()];
         let mut inputs = Vec::new();
         for of_topic in answer.topics {
             let ids = self.leaders.of_topic(&of_topic.topic);
@@ -214,7 +222,7 @@ impl Intake {
                 stale |= error.retry() == Retry::AfterMetadata;
                 let bytes = partition.records.len() as u64;
                 let nearer = partition.preferred_read_replica;
-                let mut result = read(partition, frame, slots, now_ms);
+                let mut result = read(partition, frame, slots, now.mono_ms);
                 if nearer >= 0 {
                     named.push((want.id, nearer));
                 } else if !matches!(result, FetchResult::Batches { .. }) && self.leaders.is_nearer(want.id, node) {
@@ -224,6 +232,7 @@ impl Intake {
                         result = FetchResult::Failed(Failure::Code(ErrorCode::OFFSET_NOT_AVAILABLE));
                     }
                 }
+                self.currency.answered(want.id, want.from, Some(&result), synced(want), now.wall_ms);
                 if !broker.is_of_use(&asked, want, bytes, &result, core) {
                     release(result, slots);
                     continue;
@@ -240,6 +249,10 @@ impl Intake {
         named.into_iter().for_each(|(id, nearer)| self.leaders.read_from(id, nearer, core));
         failed.into_iter().for_each(|id| self.leaders.back_to_leader(id, node));
         for (want, _) in asked.wanted.iter().zip(answered).filter(|(_, answered)| !answered) {
+            if asked.scope == Scope::News {
+                self.currency.answered(want.id, want.from, None, synced(*want), now.wall_ms);
+                continue;
+            }
             let failed = FetchResult::Failed(Failure::Code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
             inputs.extend(want.input(failed, core));
             stale = true;
