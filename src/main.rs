@@ -2,6 +2,7 @@
 
 mod bench;
 mod cli;
+mod control;
 mod demo;
 mod engine;
 mod logging;

@@ -28,6 +28,7 @@ mod refusals;
 mod relay;
 mod resolving;
 mod secured;
+mod seeing;
 mod segments;
 mod shapes;
 mod slow;

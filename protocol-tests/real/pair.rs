@@ -128,6 +128,13 @@ impl<'a> Link<'a> {
         Self { pair, name: name.to_owned(), folder }
     }
 
+    /// Adds to the configuration.
+    pub(crate) fn configure(&self, yaml: &str) {
+        let path = self.folder.path().join("twinlog.yaml");
+        let text = std::fs::read_to_string(&path).expect("the configuration");
+        self.write("twinlog.yaml", &(text + yaml));
+    }
+
     /// Writes a file that the configuration refers to.
     pub(crate) fn write(&self, file: &str, text: &str) {
         std::fs::write(self.folder.path().join(file), text).expect("a file is written");

@@ -308,7 +308,7 @@ mod tests {
     fn link(partitions: Vec<PartitionStatus>) -> Vec<LinkStatus> {
         let (link, source, target) = ("dr".to_owned(), "a".to_owned(), "b".to_owned());
         let partitions = partitions.into_iter().map(Arc::new).collect();
-        vec![LinkStatus { link, source, target, lanes: 4, partitions }]
+        vec![LinkStatus { link, source, target, lanes: 4, instance: None, partitions }]
     }
 
     fn halted(topic: &str, number: i32) -> PartitionStatus {

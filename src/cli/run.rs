@@ -5,11 +5,12 @@ use std::time::Duration;
 use clap::Args;
 use comfy_table::CellAlignment::{Left, Right};
 use tokio::sync::watch;
-use twinlog_core::report::{Failures, Missing, RunEnd};
+use twinlog_core::report::{Failures, Missing, RunEnd, StatusReport};
 
 use super::live::Display;
 use super::output::{self, Answer, or_dash};
 use super::{Context, Exit, signals};
+use crate::control::Port;
 use crate::engine;
 
 /// How often the display is drawn at least where it shows rates.
@@ -40,7 +41,13 @@ pub(super) struct RunArguments {
 pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<Exit, Failures> {
     let links = context.links(&arguments.links)?;
     let mut stop = signals::stop_requested()?;
+    let port = match &context.config.http {
+        Some(http) => Some(Port::open(http).await?),
+        None => None,
+    };
     let (status, mut snapshots) = watch::channel(Vec::new());
+    let to_json = |links| output::json_of(&StatusReport { links });
+    let _shown = port.map(|port| port.serve(links.len(), snapshots.clone(), to_json));
     let mut display = Display::new(context.format);
     let end = {
         let work = engine::run(&links, arguments.until_caught_up, stop.clone(), status);

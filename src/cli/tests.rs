@@ -12,7 +12,7 @@ use super::output::{Format, render};
 use super::*;
 
 /// A partition that is being copied, 5 offsets behind.
-pub(super) fn partition(topic: &str, partition: i32) -> PartitionStatus {
+pub(crate) fn partition(topic: &str, partition: i32) -> PartitionStatus {
     let key = PartitionKey { topic: topic.to_owned(), partition };
     PartitionStatus {
         position: Some(97),
@@ -93,7 +93,8 @@ fn status_has_a_line_a_partition() {
     let renamed = PartitionStatus { target_topic: "orders.replica".to_owned(), ..partition("orders", 0) };
     let unknown = PartitionStatus { synced: None, high_watermark: None, ..partition("payments", 11) };
     let (link, source, target) = ("dr".to_owned(), "a".to_owned(), "b".to_owned());
-    let link = LinkStatus { link, source, target, lanes: 4, partitions: vec![renamed.into(), unknown.into()] };
+    let link =
+        LinkStatus { link, source, target, lanes: 4, instance: None, partitions: vec![renamed.into(), unknown.into()] };
     let report = StatusReport { links: vec![link] };
     let wanted = "\
 LINK  TOPIC                    PARTITION  LANE  STATE    SYNCED  LAST-STABLE  HIGH-WATERMARK  LAG  DETAIL

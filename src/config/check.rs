@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use twinlog_core::config::{
     BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX,
-    FETCH_MAX_WAIT_MIN, FetchConfig, GapPolicy, Intervals, LANES_DEFAULT, LANES_MAX, LinkConfig, LinkName, Members,
-    PRODUCE_IN_FLIGHT_MAX, ProduceConfig, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, SocketConfig, Timestamps,
+    FETCH_MAX_WAIT_MIN, FetchConfig, GapPolicy, HTTP_LISTEN_DEFAULT, HttpConfig, Intervals, LANES_DEFAULT, LANES_MAX,
+    LinkConfig, LinkName, Members, PRODUCE_IN_FLIGHT_MAX, ProduceConfig, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN,
+    SocketConfig, Timestamps,
 };
 use twinlog_core::topics::TopicRules;
 
 use super::issue::{Issue, Place, suggest};
-use super::raw::{Raw, RawFetch, RawIntervals, RawLink, RawMembers, RawProduce, RawSockets, RawTopics};
+use super::raw::{Raw, RawFetch, RawHttp, RawIntervals, RawLink, RawMembers, RawProduce, RawSockets, RawTopics};
 use super::reference::Resolver;
 use super::units;
 use super::yaml::{List, Text};
@@ -111,7 +112,8 @@ impl Checker<'_> {
             let start = Place { line: 1, column: 1, length: 1 };
             return self.refuse(start, "links", "there is no link in this file", None);
         }
-        whole.then_some(Config { clusters, links })
+        let http = self.http(raw.http.as_ref());
+        Some(Config { clusters, links, http: http? }).filter(|_| whole)
     }
 
     fn link(
@@ -165,6 +167,18 @@ impl Checker<'_> {
             members: members?,
             rack: rack?,
         })
+    }
+
+    fn http(&mut self, raw: Option<&RawHttp>) -> Option<Option<HttpConfig>> {
+        let Some(raw) = raw else { return Some(None) };
+        let listen = self.parse_or("http.listen", raw.listen.as_ref(), HTTP_LISTEN_DEFAULT, |text| {
+            text.parse().map_err(|_| format!("`{text}` is no address with a port: write {HTTP_LISTEN_DEFAULT}"))
+        });
+        let partition_metrics =
+            self.parse_or("http.partition_metrics", raw.partition_metrics.as_ref(), false, |text| {
+                one_of(text, [("true", true), ("false", false)])
+            });
+        Some(Some(HttpConfig { listen: listen?, partition_metrics: partition_metrics? }))
     }
 
     fn ends(

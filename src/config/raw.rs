@@ -10,6 +10,15 @@ use super::yaml::{ByName, List, Text, present};
 pub(super) struct Raw {
     pub(super) clusters: ByName<RawCluster>,
     pub(super) links: ByName<RawLink>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) http: Option<RawHttp>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawHttp {
+    pub(super) listen: Option<Text>,
+    pub(super) partition_metrics: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,6 +10,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
 use core::time::Duration;
 
@@ -28,7 +29,21 @@ pub struct Config {
     pub clusters: BTreeMap<String, ClusterConfig>,
     /// Links by name.
     pub links: BTreeMap<LinkName, LinkConfig>,
+    /// Where `run` answers monitoring; without it, it listens nowhere.
+    pub http: Option<HttpConfig>,
 }
+
+/// What `run` shows of itself over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Address to listen on. Default: [`HTTP_LISTEN_DEFAULT`].
+    pub listen: SocketAddr,
+    /// Whether there are metrics of each partition. Default: no.
+    pub partition_metrics: bool,
+}
+
+/// On this machine alone: whoever reaches the port reads all that it shows.
+pub const HTTP_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
 /// How a cluster is reached.
 #[derive(Clone, Debug, PartialEq)]

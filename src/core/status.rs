@@ -27,8 +27,21 @@ pub struct LinkStatus {
     pub target: String,
     /// Number of lanes that the link's partitions are shared among.
     pub lanes: u16,
+    /// What the instance that shows this has; none if it is told from the clusters alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Instance>,
     /// Every mirrored partition, by source topic and number. What has not changed since the last snapshot is the same.
     pub partitions: Vec<Arc<PartitionStatus>>,
+}
+
+/// An instance of a link at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Instance {
+    /// Whether both clusters were reached and the link's group has said which lanes are this instance's, if any. Once
+    /// it is so it stays so.
+    pub ready: bool,
+    /// How many lanes it has.
+    pub lanes: u16,
 }
 
 /// A mirrored partition at one moment.

@@ -153,6 +153,11 @@ impl OwnLanes {
         self.lanes.contains_key(&lane)
     }
 
+    /// How many lanes are ours.
+    pub(crate) fn count(&self) -> usize {
+        self.lanes.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }

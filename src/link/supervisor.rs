@@ -22,7 +22,7 @@ use twinlog_core::map_record::{LinkRecord, PartitionKey};
 use twinlog_core::moves::Place;
 use twinlog_core::report::{Missing, RunEnd};
 use twinlog_core::state_record::Lanes;
-use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
+use twinlog_core::status::{Instance, LinkStatus, PartitionStatus, Standing};
 
 use crate::claims::Claims;
 use crate::environment::Environment;
@@ -77,6 +77,7 @@ impl LinkSetup {
             source: self.config.source.clone(),
             target: self.config.target.clone(),
             lanes: self.config.lanes,
+            instance: None,
             partitions,
         }
     }
@@ -585,7 +586,10 @@ impl Running {
 
     fn publish(&self) {
         let status = self.setup.status(self.rows().into_values().collect());
-        self.status.send_replace(LinkStatus { lanes: u16::try_from(self.count).unwrap_or(u16::MAX), ..status });
+        let narrow = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+        let instance = Instance { ready: self.shared, lanes: narrow(self.lanes.count()) };
+        let lanes = u16::try_from(self.count).unwrap_or(u16::MAX);
+        self.status.send_replace(LinkStatus { lanes, instance: Some(instance), ..status });
     }
 
     /// The end of `--until-caught-up`, once every partition has what it wanted or halted. What other instances copy is
