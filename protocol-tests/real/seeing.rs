@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
-use twinlog_testcontainers::{Produce, Program, eventually};
+use twinlog_testcontainers::{ClusterSpec, Produce, Program, eventually};
 
-use crate::pair::{LONG, Link, SHARED, assert_runs, drain};
+use crate::pair::{LONG, Link, Pair, SHARED, assert_runs, drain};
 
 /// Status and body of what the program answers at a path.
 fn get(run: &Program, path: &str) -> Option<(u16, String)> {
@@ -29,8 +29,8 @@ fn metric(run: &Program, name: &str) -> Option<f64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
-/// Given a link that shows itself, then it is ready once its lanes are shared out, its metrics follow what is copied, an
-/// idle partition stays current, and its status is the one that `status` tells.
+/// Given a link that shows itself, then it is ready once its lanes are shared out, its metrics follow what is copied,
+/// an idle partition stays current, and its status is the one that `status` tells.
 #[test]
 fn a_link_shows_metrics_health_and_status() {
     let link = Link::new(&SHARED, "seen", "{ include: ['seen-.*'] }", &[]);
@@ -67,6 +67,37 @@ fn a_link_shows_metrics_health_and_status() {
         assert_eq!(of(&shown), of(&told), "{key}");
     }
     assert_eq!(get(&run, "/nowhere").map(|(status, _)| status), Some(404));
+    assert_runs(&mut run);
+    drain(run);
+}
+
+/// Given objectives for two kinds of topics, when the source answers nobody, then the one that is breached is told
+/// once, counted, and told again when it is met.
+#[test]
+fn an_objective_that_is_breached_is_told_once_and_counted() {
+    let pair = Pair::start(ClusterSpec::new(), ClusterSpec::new());
+    let more = ["objectives: [{ topics: ['seen-fast'], rpo: 3s }, { rpo: 1h }]"];
+    let link = Link::new(&pair, "seen", "{ include: ['seen-.*'] }", &more);
+    link.configure("http: { listen: '127.0.0.1:0', partition_metrics: true }\n");
+    for topic in ["seen-fast", "seen-slow"] {
+        link.source().create_topic(topic, 2, &[]).expect("the topic is created");
+        link.source().produce(&Produce::new(topic, 200)).expect("produced");
+    }
+    let mut run = link.start("seen", &["run"], &[("TWINLOG_LOG", "info")]);
+    let breached = |wanted: f64| metric(&run, "twinlog_breached_partitions").filter(|count| *count == wanted);
+    link.await_twins("seen-slow", "seen-slow");
+    link.await_twins("seen-fast", "seen-fast");
+    eventually("nothing is breached", LONG, || breached(0.0));
+    pair.source.broker(0).pause().expect("paused");
+    eventually("both partitions are breached", LONG, || breached(2.0));
+    let words = "The objective is breached: partitions are further behind than they may.";
+    let told = || run.stderr().lines().filter(|line| line.contains(words)).map(str::to_owned).collect::<Vec<_>>();
+    let lines = told();
+    assert!(lines.iter().all(|line| line.contains("topics=\"seen-fast\" rpo=3s")), "{lines:#?}");
+    pair.source.broker(0).resume().expect("resumed");
+    eventually("nothing is breached", LONG, || breached(0.0));
+    let again = run.stderr().lines().filter(|line| line.contains("The objective is met again.")).count();
+    assert_eq!(again, told().len(), "{}", run.stderr());
     assert_runs(&mut run);
     drain(run);
 }

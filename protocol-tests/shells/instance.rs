@@ -83,6 +83,7 @@ impl Instance {
             source: String::new(),
             target: String::new(),
             lanes: 0,
+            instance: None,
             partitions: Vec::new(),
         });
         let task = tokio::spawn(supervisor::run(setup, until_caught_up, stopped, sender));

@@ -11,13 +11,16 @@ use std::time::Duration;
 use twinlog_core::config::{
     BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX,
     FETCH_MAX_WAIT_MIN, FetchConfig, GapPolicy, HTTP_LISTEN_DEFAULT, HttpConfig, Intervals, LANES_DEFAULT, LANES_MAX,
-    LinkConfig, LinkName, Members, PRODUCE_IN_FLIGHT_MAX, ProduceConfig, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN,
+    LinkConfig, LinkName, Members, PRODUCE_IN_FLIGHT_MAX, ProduceConfig, RPO_MIN, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN,
     SocketConfig, Timestamps,
 };
+use twinlog_core::objectives::Objective;
 use twinlog_core::topics::TopicRules;
 
 use super::issue::{Issue, Place, suggest};
-use super::raw::{Raw, RawFetch, RawHttp, RawIntervals, RawLink, RawMembers, RawProduce, RawSockets, RawTopics};
+use super::raw::{
+    Raw, RawFetch, RawHttp, RawIntervals, RawLink, RawMembers, RawObjective, RawProduce, RawSockets, RawTopics,
+};
 use super::reference::Resolver;
 use super::units;
 use super::yaml::{List, Text};
@@ -149,6 +152,7 @@ impl Checker<'_> {
         let intervals = self.intervals(&key("intervals"), &raw.intervals);
         let members = self.members(&key("members"), &raw.members);
         let rack = self.parse_or(&key("rack"), raw.rack.as_ref(), None, |text| not_empty(text).map(Some));
+        let objectives = self.objectives(&key("objectives"), &raw.objectives);
         let (source, target) = ends?;
         Some(LinkConfig {
             source,
@@ -166,7 +170,25 @@ impl Checker<'_> {
             intervals: intervals?,
             members: members?,
             rack: rack?,
+            objectives: objectives?,
         })
+    }
+
+    fn objectives(&mut self, path: &str, raw: &[RawObjective]) -> Option<Vec<Objective>> {
+        let mut objectives = Vec::new();
+        for (place, objective) in raw.iter().enumerate() {
+            let topics = match &objective.topics {
+                Some(topics) => self.list(&format!("{path}[{place}].topics"), topics),
+                None => Some(Vec::new()),
+            };
+            let rpo =
+                self.parse(&format!("{path}[{place}].rpo"), &objective.rpo, |text| match units::duration(text)? {
+                    rpo if rpo < RPO_MIN => Err(format!("`{text}` is less than {}s", RPO_MIN.as_secs())),
+                    rpo => Ok(rpo),
+                });
+            objectives.extend(topics.zip(rpo).map(|(topics, rpo)| Objective { topics, rpo }));
+        }
+        (objectives.len() == raw.len()).then_some(objectives)
     }
 
     fn http(&mut self, raw: Option<&RawHttp>) -> Option<Option<HttpConfig>> {

@@ -86,6 +86,15 @@ pub(super) struct RawLink {
     #[serde(default)]
     pub(super) members: RawMembers,
     pub(super) rack: Option<Text>,
+    #[serde(default)]
+    pub(super) objectives: Vec<RawObjective>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawObjective {
+    pub(super) topics: Option<List>,
+    pub(super) rpo: Text,
 }
 
 #[derive(Debug, Deserialize)]

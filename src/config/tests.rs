@@ -100,6 +100,8 @@ links:
     intervals: { topics: 1m, mark: 500ms }
     members: { session_timeout: 6s, settle: 0s }
     rack: eu-1a
+    objectives: [{ topics: ["x.*"], rpo: 5s }, { rpo: 1m }]
+http: { listen: "[::1]:9090", partition_metrics: true }
 "#;
     let config = read(text).expect("a configuration");
     let (a, link) = (&config.clusters["a"], &config.links["dr"]);
@@ -123,6 +125,10 @@ links:
     assert_eq!(link.intervals, Intervals { topics: Duration::from_secs(60), mark: Duration::from_millis(500) });
     assert_eq!(link.members, Members { session_timeout: Duration::from_secs(6), settle: Duration::ZERO });
     assert_eq!(link.rack.as_deref(), Some("eu-1a"));
+    let objectives: Vec<_> = link.objectives.iter().map(|o| (o.topics.len(), o.rpo.as_secs())).collect();
+    assert_eq!(objectives, [(1, 5), (0, 60)]);
+    let http = config.http.as_ref().expect("a port");
+    assert_eq!((http.listen.to_string().as_str(), http.partition_metrics), ("[::1]:9090", true));
     assert_eq!(link.topics.rename.apply("a", "t"), "a.t");
 }
 
@@ -206,6 +212,12 @@ fn values_out_of_bounds_are_refused_with_their_bounds() {
         ("    replication_factor: 0\n", "is not a number from 1 to 32767"),
         ("    fetch: {max_bytes: 128MiB}\n", "one answer would not fit into the budget of 64MiB"),
         ("    fetch: {max_bytes: 2MiB, partition_max_bytes: 4MiB}\n", "more than the 2MiB of a whole answer"),
+        ("    objectives: [{rpo: 2s}]\n", "links.dr.objectives[0].rpo: `2s` is less than 3s"),
+        ("    objectives: [{rpo: 1m}, {topics: ['(']}]\n", "the key `rpo` is missing here"),
+        ("    objectives: [{topics: ['('], rpo: 1m}]\n", "links.dr.objectives[0].topics"),
+        ("    rack: ''\n", "links.dr.rack: must not be empty"),
+        ("http: {listen: 9464}\n", "http.listen: `9464` is no address with a port: write 127.0.0.1:9464"),
+        ("http: {partition_metrics: yes}\n", "http.partition_metrics: `yes` is not known: write true or false"),
         ("    fetch: {max_wait: 31s}\n", "links.dr.fetch.max_wait: `31s` is not from 10ms to 30s"),
         ("    produce: {in_flight: 0}\n", "links.dr.produce.in_flight: `0` is not a number from 1 to 32"),
         ("    produce: {in_flight: 33}\n", "`33` is not a number from 1 to 32"),

@@ -45,6 +45,7 @@ pub(super) fn text(seen: &Seen, now: SystemTime, of_partitions: bool) -> String 
 fn of_links(registry: &mut Registry, seen: &Seen, now: SystemTime) {
     let (ready, lanes, owned, partitions) = (Whole::default(), Whole::default(), Whole::default(), Whole::default());
     let (lag, lag_bytes, lost) = (Whole::default(), Whole::default(), Whole::default());
+    let breached = Whole::default();
     let lag_seconds = Real::default();
     let (records, bytes) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
     for link in seen.links() {
@@ -53,18 +54,20 @@ fn of_links(registry: &mut Registry, seen: &Seen, now: SystemTime) {
         ready.get_or_create(&labels).set(i64::from(instance.ready));
         lanes.get_or_create(&labels).set(link.lanes.into());
         owned.get_or_create(&labels).set(instance.lanes.into());
-        let mut states: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut states: BTreeMap<(Standing, &str), i64> = BTreeMap::new();
         for row in own(link) {
-            *states.entry(&row.state).or_default() += 1;
+            *states.entry((row.standing, &row.state)).or_default() += 1;
         }
-        for (state, count) in states {
+        for ((standing, state), count) in states {
             let mut labels = labels.clone();
-            labels.push(("state", state.to_owned()));
+            labels.extend([("standing", standing.name().to_owned()), ("state", state.to_owned())]);
             partitions.get_or_create(&labels).set(count);
         }
         lag.get_or_create(&labels).set(own(link).filter_map(PartitionStatus::lag).map(narrow).sum());
         lag_bytes.get_or_create(&labels).set(own(link).filter_map(|row| row.lag_bytes).map(narrow).sum());
         lost.get_or_create(&labels).set(own(link).map(|row| narrow(row.lost)).sum());
+        let is_breached = |row: &&PartitionStatus| row.breached == Some(true);
+        breached.get_or_create(&labels).set(narrow(own(link).filter(is_breached).count() as u64));
         let longest = own(link).map(|row| behind(row, seen, now)).max().unwrap_or_default();
         lag_seconds.get_or_create(&labels).set(longest.as_secs_f64());
         if let Some(totals) = seen.totals(&link.link) {
@@ -83,6 +86,8 @@ fn of_links(registry: &mut Registry, seen: &Seen, now: SystemTime) {
     registry.register_with_unit("lag", help, Unit::Bytes, lag_bytes);
     let help = "How long ago the partition that is furthest behind was current";
     registry.register_with_unit("lag", help, Unit::Seconds, lag_seconds);
+    let help = "Partitions that are further behind than the link's objective for them";
+    registry.register("breached_partitions", help, breached);
     registry.register("lost_offsets", "Source offsets that were left out, as somebody or the policy decided", lost);
 }
 
@@ -132,6 +137,8 @@ fn narrow(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use twinlog_core::status::Instance;
 
     use super::*;
@@ -146,6 +153,7 @@ mod tests {
             bytes: 1_000,
             lag_bytes: Some(500),
             current_as_of_ms: Some(1_007_500),
+            breached: Some(true),
             ..partition("orders", 0)
         };
         seen.update(vec![LinkStatus {
@@ -168,12 +176,13 @@ mod tests {
             "twinlog_ready{link=\"dr\"} 1",
             "twinlog_lanes{link=\"dr\"} 4",
             "twinlog_lanes_owned{link=\"dr\"} 1",
-            "twinlog_partitions{link=\"dr\",state=\"copying\"} 1",
+            "twinlog_partitions{link=\"dr\",standing=\"copying\",state=\"copying\"} 1",
             "twinlog_records_total{link=\"dr\"} 10",
             "twinlog_written_bytes_total{link=\"dr\"} 1000",
             "twinlog_lag_records{link=\"dr\"} 5",
             "twinlog_lag_bytes{link=\"dr\"} 500",
             "twinlog_lag_seconds{link=\"dr\"} 2.5",
+            "twinlog_breached_partitions{link=\"dr\"} 1",
             "twinlog_start_time_seconds 1000.0",
             "# EOF",
         ] {
@@ -193,6 +202,28 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("partition=\"1\""), "{text}");
+    }
+
+    /// The names of metrics in a text.
+    fn names(text: &str) -> BTreeSet<&str> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.filter(|word| word.starts_with("twinlog_")).collect()
+    }
+
+    #[test]
+    fn alerts_and_the_dashboard_name_metrics_and_states_that_exist() {
+        let shown = text(&seen(), UNIX_EPOCH, false);
+        let exist: BTreeSet<&str> =
+            shown.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split('{').next()).collect();
+        let (alerts, dashboard) =
+            (include_str!("../../monitoring/alerts.yaml"), include_str!("../../monitoring/grafana.json"));
+        for (file, text) in [("alerts.yaml", alerts), ("grafana.json", dashboard)] {
+            let named = names(text);
+            assert!(named.len() >= 6, "{file} names {named:?}");
+            let unknown: Vec<_> = named.difference(&exist).collect();
+            assert!(unknown.is_empty(), "{file} names metrics that do not exist: {unknown:?}");
+        }
+        assert!(alerts.contains(&format!("standing=\"{}\"", Standing::Halted.name())), "{alerts}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use core::time::Duration;
 
 use twinlog_wire::repack::AppendTime;
 
+use crate::objectives::Objective;
 use crate::topics::TopicRules;
 
 pub mod security;
@@ -93,6 +94,8 @@ pub struct LinkConfig {
     /// Rack of this instance, by which the source's brokers name a nearer replica to read from (KIP-392).
     /// Default: none, and all is read from leaders.
     pub rack: Option<String>,
+    /// How far behind partitions may be. Default: nothing is said.
+    pub objectives: Vec<Objective>,
 }
 
 impl LinkConfig {
@@ -114,9 +117,13 @@ impl LinkConfig {
             intervals: Intervals::default(),
             members: Members::default(),
             rack: None,
+            objectives: Vec::new(),
         }
     }
 }
+
+/// Partitions are known to be current about once a second; below this an objective would be breached by that alone.
+pub const RPO_MIN: Duration = Duration::from_secs(3);
 
 /// Lanes of a link that names no number.
 pub const LANES_DEFAULT: u16 = 2;

@@ -23,6 +23,7 @@ pub mod map_writer;
 pub mod members;
 pub mod mirror_settings;
 pub mod moves;
+pub mod objectives;
 pub mod offset_map;
 pub mod outbox;
 pub mod pace;

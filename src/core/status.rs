@@ -81,6 +81,9 @@ pub struct PartitionStatus {
     /// As of when it is current, in ms since 1970: then the source had no more for consumers than what is on the target
     /// now. The lag in time is from then on.
     pub current_as_of_ms: Option<i64>,
+    /// Whether it is further behind than the link's objective for its topic; none where there is no objective, or
+    /// nobody is there to tell.
+    pub breached: Option<bool>,
     /// The last decision about how the partition goes on after it stopped; only `twinlog status` looks it up.
     pub decision: Option<Decision>,
 }
@@ -120,6 +123,7 @@ impl PartitionStatus {
             lost: 0,
             lag_bytes: None,
             current_as_of_ms: None,
+            breached: None,
             decision: None,
         }
     }

@@ -20,6 +20,7 @@ mod members;
 pub mod meter;
 pub mod mirrors;
 pub mod names;
+mod objectives;
 mod own_lanes;
 mod placing;
 pub mod reach;

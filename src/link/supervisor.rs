@@ -32,6 +32,7 @@ use crate::map_topic::{MapTopicError, Memory, ensure_map_topic, memory};
 use crate::members::{Members, MembersSetup, News};
 use crate::mirrors::{Mirrors, Resolutions, Round, new_topics};
 use crate::names::{group, map_topic};
+use crate::objectives::Objectives;
 use crate::own_lanes::{DRAIN, Ended, Next, OwnLanes};
 use crate::placing::Placing;
 use crate::same_cluster::{SameCluster, refuse_same_cluster};
@@ -154,7 +155,7 @@ pub async fn run(
     let end = loop {
         let now = Instant::now();
         if now >= next_status {
-            if link.lanes.look_for_news() | std::mem::take(&mut is_news) {
+            if link.lanes.look_for_news() | std::mem::take(&mut is_news) | link.objectives.are_due() {
                 link.publish();
             }
             next_status = now + STATUS;
@@ -243,6 +244,7 @@ struct Running {
     elsewhere: BTreeMap<PartitionKey, Arc<PartitionStatus>>,
     /// What lanes showed last that were drained at the end.
     last: Vec<Arc<PartitionStatus>>,
+    objectives: Objectives,
     status: watch::Sender<LinkStatus>,
 }
 
@@ -377,6 +379,7 @@ impl Running {
             next_look: Instant::now(),
             elsewhere: BTreeMap::new(),
             last: Vec::new(),
+            objectives: Objectives::new(&setup),
             status,
             setup,
         };
@@ -584,8 +587,9 @@ impl Running {
         PartitionStatus::new(key.clone(), target_topic, lane, standing, state)
     }
 
-    fn publish(&self) {
-        let status = self.setup.status(self.rows().into_values().collect());
+    fn publish(&mut self) {
+        let rows = self.objectives.judge(self.rows().into_values().collect());
+        let status = self.setup.status(rows);
         let narrow = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
         let instance = Instance { ready: self.shared, lanes: narrow(self.lanes.count()) };
         let lanes = u16::try_from(self.count).unwrap_or(u16::MAX);

@@ -247,6 +247,7 @@ pub(super) fn status(
         lost: partition.lost().offsets,
         lag_bytes: lag.and_then(|lag| estimated_bytes(lag, progress.records, progress.bytes)),
         current_as_of_ms: current_as_of_ms.filter(|_| progress.recovered),
+        breached: None,
         decision: None,
     }
 }
