@@ -9,7 +9,7 @@ use twinlog_testcontainers::{ClusterSpec, Produce, Program, eventually};
 use crate::pair::{LONG, Link, Pair, SHARED, assert_runs, drain};
 
 /// Status and body of what the program answers at a path.
-fn get(run: &Program, path: &str) -> Option<(u16, String)> {
+pub(crate) fn get(run: &Program, path: &str) -> Option<(u16, String)> {
     let said = run.stderr();
     let line = said.lines().find(|line| line.contains("Metrics and status are shown."))?;
     let address = line.split("address=").nth(1)?.split_whitespace().next()?;

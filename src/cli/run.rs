@@ -1,17 +1,19 @@
 //! `twinlog run`: the links at work, until a signal or until everything is on the target.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use clap::Args;
 use comfy_table::CellAlignment::{Left, Right};
 use tokio::sync::watch;
+use twinlog_config::show_size;
 use twinlog_core::report::{Failures, Missing, RunEnd, StatusReport};
 
 use super::live::Display;
 use super::output::{self, Answer, or_dash};
 use super::{Context, Exit, signals};
 use crate::control::Port;
-use crate::engine;
+use crate::engine::{self, NamedLink};
 
 /// How often the display is drawn at least where it shows rates.
 const TICK: Duration = Duration::from_secs(1);
@@ -45,6 +47,9 @@ pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<E
         Some(http) => Some(Port::open(http).await?),
         None => None,
     };
+    for link in &links {
+        output::say(&resources(link));
+    }
     let (status, mut snapshots) = watch::channel(Vec::new());
     let to_json = |links| output::json_of(&StatusReport { links });
     let _shown = port.map(|port| port.serve(links.len(), snapshots.clone(), to_json));
@@ -75,6 +80,15 @@ pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<E
     }
     output::print(&end, context.format)?;
     Ok(exit(&end))
+}
+
+/// What a link may use of this machine.
+fn resources(link: &NamedLink<'_>) -> String {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = cores.min(usize::from(link.link.lanes));
+    let budget = show_size(link.link.budget_bytes);
+    let plural = if threads == 1 { "" } else { "s" };
+    format!("link {}: {threads} thread{plural} for lanes, {budget} for records on their way", link.name)
 }
 
 fn summary(end: &RunEnd, stopped: bool) -> String {

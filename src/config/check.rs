@@ -18,6 +18,7 @@ use twinlog_core::objectives::Objective;
 use twinlog_core::topics::TopicRules;
 
 use super::issue::{Issue, Place, suggest};
+use super::memory;
 use super::raw::{
     Raw, RawFetch, RawHttp, RawIntervals, RawLink, RawMembers, RawObjective, RawProduce, RawSockets, RawTopics,
 };
@@ -25,8 +26,14 @@ use super::reference::Resolver;
 use super::units;
 use super::yaml::{List, Text};
 
+/// What is on its way may take a quarter of the memory: the rest is for what brokers and maps take, and for peaks.
+const MEMORY_PART: u64 = 4;
+
 pub(super) fn check(raw: &Raw, resolver: &Resolver<'_>) -> Result<Config, Vec<Issue>> {
-    let mut checker = Checker { resolver, issues: Vec::new() };
+    let room = memory::limit(resolver.surroundings).unwrap_or(0) / MEMORY_PART;
+    let links = u64::try_from(raw.links.0.len()).unwrap_or(u64::MAX).max(1);
+    let budget_default = BUDGET_BYTES_DEFAULT.max(room / links);
+    let mut checker = Checker { resolver, budget_default, issues: Vec::new() };
     let config = checker.config(raw);
     match config {
         Some(config) if checker.issues.is_empty() => Ok(config),
@@ -41,6 +48,8 @@ pub(super) fn check(raw: &Raw, resolver: &Resolver<'_>) -> Result<Config, Vec<Is
 /// Each method answers `None` after it has put down an issue, and goes on with the rest.
 struct Checker<'a> {
     resolver: &'a Resolver<'a>,
+    /// Of a link that says nothing of it, in bytes.
+    budget_default: u64,
     issues: Vec<Issue>,
 }
 
@@ -143,7 +152,7 @@ impl Checker<'_> {
             });
         let lanes = self
             .parse_or(&key("lanes"), raw.lanes.as_ref(), LANES_DEFAULT, |text| number(text, 1, i64::from(LANES_MAX)));
-        let budget_bytes = self.parse_or(&key("budget"), raw.budget.as_ref(), BUDGET_BYTES_DEFAULT, |text| {
+        let budget_bytes = self.parse_or(&key("budget"), raw.budget.as_ref(), self.budget_default, |text| {
             size_within(text, BUDGET_BYTES_MIN, 1 << 50)
         });
         let fetch = self.fetch(&key("fetch"), &raw.fetch, budget_bytes);

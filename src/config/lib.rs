@@ -3,6 +3,7 @@
 
 mod check;
 mod issue;
+mod memory;
 mod raw;
 mod reference;
 mod secrets;

@@ -288,6 +288,28 @@ fn what_is_missing_is_named_where_it_is_missing() {
 }
 
 #[test]
+fn links_share_a_quarter_of_the_memory_limit() {
+    let link = "source: a, target: b, topics: {include: [x]}";
+    let two = format!(
+        "clusters: {{a: {{bootstrap: [a:1]}}, b: {{bootstrap: [b:1]}}}}\nlinks: {{c: {{{link}}}, d: {{{link}}}}}\n"
+    );
+    for (limit, budget) in [("4294967296", 512 << 20), ("268435456", 64 << 20), ("max", 64 << 20)] {
+        let open = |path: &Path| {
+            let text = match path.to_str() {
+                Some("/proc/self/cgroup") => "0::/\n",
+                Some("/sys/fs/cgroup/memory.max") => limit,
+                _ => return Err(io::ErrorKind::NotFound.into()),
+            };
+            Ok(Box::new(io::Cursor::new(text.to_owned())) as Box<dyn io::Read>)
+        };
+        let surroundings = Surroundings { variable: &|_| Err(VarError::NotPresent), open: &open };
+        let config = crate::read(Path::new("twinlog.yaml"), &two, &surroundings).expect("a configuration");
+        let budgets: Vec<_> = config.links.values().map(|link| link.budget_bytes).collect();
+        assert_eq!(budgets, [budget, budget], "{limit}");
+    }
+}
+
+#[test]
 fn columns_count_characters_and_a_tab_is_one() {
     let transcript = refused("clusters: {ä: {bootstrap: ['ü']}, b: {}}\n");
     assert!(transcript.contains("\n   |                                      ^"), "{transcript}");

@@ -79,7 +79,8 @@ pub struct LinkConfig {
     /// Number of lanes of a new link, 1 to [`LANES_MAX`]; later its state says it. Default: [`LANES_DEFAULT`].
     pub lanes: u16,
     /// Bytes of fetched frames that may wait in memory at once, from [`BUDGET_BYTES_MIN`] on.
-    /// Default: [`BUDGET_BYTES_DEFAULT`].
+    /// Default: the links' share of a quarter of the memory that the process may have, at least
+    /// [`BUDGET_BYTES_DEFAULT`].
     pub budget_bytes: u64,
     /// Limits of one Fetch request.
     pub fetch: FetchConfig,
@@ -129,7 +130,7 @@ pub const RPO_MIN: Duration = Duration::from_secs(3);
 pub const LANES_DEFAULT: u16 = 2;
 /// Each lane is a partition of the map topic and a producer id: more than this helps no machine.
 pub const LANES_MAX: u16 = 256;
-/// Memory budget of a link that names none: 64 MiB.
+/// Memory budget of a link that names none, at least: 64 MiB.
 pub const BUDGET_BYTES_DEFAULT: u64 = 64 << 20;
 /// Below 8 MiB a single batch of the usual largest size could stop all others.
 pub const BUDGET_BYTES_MIN: u64 = 8 << 20;

@@ -1,9 +1,12 @@
 //! SASL over TLS: each mechanism that a plain broker can be set up for, and what goes wrong with it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use twinlog_testcontainers::{ClusterSpec, Produce, eventually};
 
 use super::{Authority, cluster};
 use crate::pair::{LONG, Link, ORACLE, Pair, assert_runs, drain};
+use crate::seeing::get;
 
 pub(super) const PASSWORD: &str = "pl4nted-s3cret";
 /// In which sessions end that did not begin with PLAIN or SCRAM-SHA-256.
@@ -69,6 +72,24 @@ fn a_link_logs_in_by_each_mechanism_and_says_what_is_wrong() {
         link.catch_up();
         assert_eq!(link.assert_twins(&topic, &topic), 200, "{mechanism}");
     }
+
+    // Nobody who looks sees the password, however much is logged.
+    let seen = by("logins", "PLAIN");
+    seen.configure("http: { listen: '127.0.0.1:0', partition_metrics: true }\n");
+    let run = seen.start("seen", &["run"], &[("TWINLOG_LOG", "trace")]);
+    seen.await_said("seen", "Copying.", LONG);
+    let shown = ["/", "/metrics", "/api/v1/status", "/readyz", "/nowhere"]
+        .map(|path| eventually(path, LONG, || get(&run, path)).1)
+        .concat();
+    let said = drain(run);
+    let other = ["--help", "check", "status", "verify", "lanes"].map(|verb| seen.finish(verb, &[verb]));
+    let other = other.map(|ended| ended.stdout + &ended.stderr).concat();
+    let all = [shown, said.stdout, said.stderr, other].concat();
+    for part in ["twinlog_build_info", "twinlog.status/1", " DEBUG ", "Usage: twinlog"] {
+        assert!(all.contains(part), "{part} is not in {all}");
+    }
+    let encoded = STANDARD.encode(PASSWORD);
+    assert!(!all.contains(PASSWORD) && !all.contains(&encoded), "the password was shown");
 
     let (good, tls_only) = (login("SCRAM-SHA-512"), "tls: { ca_file: ca.pem }".to_owned());
     let plain = pair.source.bootstrap();
