@@ -7,6 +7,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
@@ -54,12 +55,10 @@ final class Admins {
         NewTopic topic = new NewTopic(words.text("topic"), partitions, factor).configs(words.config());
         of(words).createTopics(List.of(topic)).all().get();
         // Created is not yet known everywhere: a producer that asks too early would wait for its next refresh.
-        awaitState(words, () -> {
-            List<TopicPartitionInfo> all = description(words).partitions();
-            return all.size() == partitions && all.stream().allMatch(p -> p.leader() != null);
-        });
-        awaitLeaders(words);
-        return Oracle.answers("id", description(words).topicId());
+        TopicDescription known = awaitDescription(words, all ->
+            all.size() == partitions && all.stream().allMatch(p -> p.leader() != null));
+        awaitLeaders(words, known);
+        return Oracle.answers("id", known.topicId());
     }
 
     static Map<String, Object> delete(Oracle.Words words) throws Exception {
@@ -71,8 +70,7 @@ final class Admins {
     static Map<String, Object> addPartitions(Oracle.Words words) throws Exception {
         int partitions = (int) words.number("partitions");
         of(words).createPartitions(Map.of(words.text("topic"), NewPartitions.increaseTo(partitions))).all().get();
-        awaitState(words, () -> description(words).partitions().size() == partitions);
-        awaitLeaders(words);
+        awaitLeaders(words, awaitDescription(words, all -> all.size() == partitions));
         return Oracle.answers();
     }
 
@@ -80,10 +78,10 @@ final class Admins {
      * Waits until each partition's leader answers for it. Metadata names it a moment before it has made the log; a
      * producer's first batch is refused then while its second is taken, and that producer is stuck for ever.
      */
-    private static void awaitLeaders(Oracle.Words words) throws Exception {
+    private static void awaitLeaders(Oracle.Words words, TopicDescription known) throws Exception {
         Map<TopicPartition, OffsetSpec> asked = new HashMap<>();
-        for (TopicPartitionInfo p : description(words).partitions()) {
-            asked.put(new TopicPartition(words.text("topic"), p.partition()), OffsetSpec.latest());
+        for (TopicPartitionInfo p : known.partitions()) {
+            asked.put(new TopicPartition(known.name(), p.partition()), OffsetSpec.latest());
         }
         of(words).listOffsets(asked).all().get();
     }
@@ -238,6 +236,17 @@ final class Admins {
     static TopicDescription description(Oracle.Words words) throws Exception {
         String topic = words.text("topic");
         return of(words).describeTopics(List.of(topic)).allTopicNames().get().get(topic);
+    }
+
+    /** A topic as soon as a broker describes its partitions so. The next one that is asked may not know of it yet. */
+    private static TopicDescription awaitDescription(Oracle.Words words, Predicate<List<TopicPartitionInfo>> isSo)
+            throws Exception {
+        TopicDescription[] known = new TopicDescription[1];
+        awaitState(words, () -> {
+            known[0] = description(words);
+            return isSo.test(known[0].partitions());
+        });
+        return known[0];
     }
 
     interface Check {
