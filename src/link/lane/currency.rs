@@ -60,7 +60,9 @@ impl Currency {
         if end <= synced {
             current.as_of_ms = Some(now_ms);
         } else {
-            // An earlier end is reached first: under a steady load the newest one never would be.
+            // An earlier end is reached first: under a steady load the newest one never would be. One before it is of
+            // a log that was cut off or made anew.
+            current.pending.take_if(|(pending, _)| *pending > end);
             current.pending.get_or_insert((end, now_ms));
         }
     }
@@ -108,6 +110,15 @@ mod tests {
         currency.answered(ID, at, Some(&batches(8)), at, 2_000);
         currency.answered(ID, at, Some(&FetchResult::OutOfRange), at, 2_500);
         assert_eq!(currency.as_of(ID, at), Some(1_500), "there was more, or nothing is known");
+    }
+
+    #[test]
+    fn an_end_before_the_last_one_counts_instead_of_it() {
+        let (mut currency, read) = (Currency::default(), SourceOffset(0));
+        for (end, now_ms) in [(100, 1_000), (10, 2_000), (20, 3_000)] {
+            currency.answered(ID, SourceOffset(end), Some(&batches(end)), read, now_ms);
+        }
+        assert_eq!(currency.as_of(ID, SourceOffset(10)), Some(2_000));
     }
 
     #[test]
