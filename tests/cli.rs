@@ -68,6 +68,7 @@ Decide:
   lanes      Which partitions are copied together; moves them, changes the number of lanes
 
 Set up:
+  config     Which keys the configuration has, and what is in effect
   check      Look at both clusters before a start; changes nothing
   bench      Find the settings that copy fastest between your clusters
   demo       Show what twinlog does, on two clusters of its own

@@ -75,7 +75,7 @@ fn an_instance_in_a_restart_loop_moves_no_lane() {
     for _ in 0..100 {
         let looping = world.start();
         world.pass(700).unwrap();
-        assert_eq!(world.lanes_of(looping), []);
+        assert_eq!(world.lanes_of(looping), Vec::<u32>::new());
         world.crash(looping);
     }
     world.pass(60_000).unwrap();

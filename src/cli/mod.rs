@@ -3,6 +3,7 @@
 
 mod bench;
 mod check;
+mod config;
 mod demo;
 mod doing;
 mod exit;
@@ -55,6 +56,7 @@ enum Verb {
     Resolve(resolve::ResolveArguments),
     Lanes(lanes::LanesArguments),
     Check(check::CheckArguments),
+    Config(config::ConfigArguments),
     Bench(bench::BenchArguments),
     Demo(demo::DemoArguments),
 }
@@ -64,7 +66,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Run", &["run"]),
     ("Look", &["status", "translate", "verify"]),
     ("Decide", &["resolve", "lanes"]),
-    ("Set up", &["check", "bench", "demo"]),
+    ("Set up", &["config", "check", "bench", "demo"]),
 ];
 
 /// What a verb needs besides its own arguments.
@@ -154,9 +156,9 @@ fn start(arguments: Arguments) -> Result<Exit, Failures> {
         failure.advise("raise the limits on threads and open files")
     })?;
     runtime.block_on(async {
-        let format = arguments.output;
+        let (format, file) = (arguments.output, arguments.config.as_deref());
         let context = || {
-            let config = twinlog_config::load(arguments.config.as_deref())?;
+            let config = twinlog_config::load(file)?;
             Ok::<_, Failures>(Context { config, format })
         };
         match &arguments.verb {
@@ -167,6 +169,7 @@ fn start(arguments: Arguments) -> Result<Exit, Failures> {
             Verb::Verify(arguments) => verify::run(&context()?, arguments).await,
             Verb::Resolve(arguments) => resolve::run(&context()?, arguments).await,
             Verb::Lanes(arguments) => lanes::run(&context()?, arguments).await,
+            Verb::Config(config) => config::run(file, config),
             Verb::Check(arguments) => check::run(&context()?, arguments).await,
             Verb::Bench(arguments) => bench::run(&context()?, arguments).await,
         }

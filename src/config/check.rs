@@ -3,6 +3,8 @@
 
 mod cluster;
 
+pub(super) use self::cluster::{CLIENT_ID_DEFAULT, mechanism_names};
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -11,8 +13,8 @@ use std::time::Duration;
 use twinlog_core::config::{
     BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX,
     FETCH_MAX_WAIT_MIN, FetchConfig, GapPolicy, HTTP_LISTEN_DEFAULT, HttpConfig, Intervals, LANES_DEFAULT, LANES_MAX,
-    LinkConfig, LinkName, Members, PRODUCE_IN_FLIGHT_MAX, ProduceConfig, RPO_MIN, SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN,
-    SocketConfig, Timestamps,
+    LinkConfig, LinkName, Members, PRODUCE_IN_FLIGHT_MAX, ProduceConfig, RPO_MAX, RPO_MIN, SOCKET_BUFFER_MAX,
+    SOCKET_BUFFER_MIN, SocketConfig, Timestamps,
 };
 use twinlog_core::objectives::Objective;
 use twinlog_core::topics::TopicRules;
@@ -28,6 +30,15 @@ use super::yaml::{List, Text};
 
 /// What is on its way may take a quarter of the memory: the rest is for what brokers and maps take, and for peaks.
 const MEMORY_PART: u64 = 4;
+
+/// A key that switches something on.
+const YES_OR_NO: [(&str, bool); 2] = [("true", true), ("false", false)];
+/// Above any machine: a typing error.
+pub(super) const BUDGET_BYTES_MAX: u64 = 1 << 40;
+/// Below a kilobyte every batch would come alone; above 1 GiB Kafka's own length fields end.
+pub(super) const FETCH_BYTES_MIN: u64 = 1 << 10;
+/// See [`FETCH_BYTES_MIN`].
+pub(super) const FETCH_BYTES_MAX: u64 = 1 << 30;
 
 pub(super) fn check(raw: &Raw, resolver: &Resolver<'_>) -> Result<Config, Vec<Issue>> {
     let room = memory::limit(resolver.surroundings).unwrap_or(0) / MEMORY_PART;
@@ -153,7 +164,7 @@ impl Checker<'_> {
         let lanes = self
             .parse_or(&key("lanes"), raw.lanes.as_ref(), LANES_DEFAULT, |text| number(text, 1, i64::from(LANES_MAX)));
         let budget_bytes = self.parse_or(&key("budget"), raw.budget.as_ref(), self.budget_default, |text| {
-            size_within(text, BUDGET_BYTES_MIN, 1 << 50)
+            size_within(text, BUDGET_BYTES_MIN, BUDGET_BYTES_MAX)
         });
         let fetch = self.fetch(&key("fetch"), &raw.fetch, budget_bytes);
         let produce = self.produce(&key("produce"), &raw.produce);
@@ -190,11 +201,8 @@ impl Checker<'_> {
                 Some(topics) => self.list(&format!("{path}[{place}].topics"), topics),
                 None => Some(Vec::new()),
             };
-            let rpo =
-                self.parse(&format!("{path}[{place}].rpo"), &objective.rpo, |text| match units::duration(text)? {
-                    rpo if rpo < RPO_MIN => Err(format!("`{text}` is less than {}s", RPO_MIN.as_secs())),
-                    rpo => Ok(rpo),
-                });
+            let rpo = self
+                .parse(&format!("{path}[{place}].rpo"), &objective.rpo, |text| duration_within(text, RPO_MIN, RPO_MAX));
             objectives.extend(topics.zip(rpo).map(|(topics, rpo)| Objective { topics, rpo }));
         }
         (objectives.len() == raw.len()).then_some(objectives)
@@ -207,7 +215,7 @@ impl Checker<'_> {
         });
         let partition_metrics =
             self.parse_or("http.partition_metrics", raw.partition_metrics.as_ref(), false, |text| {
-                one_of(text, [("true", true), ("false", false)])
+                one_of(text, YES_OR_NO)
             });
         Some(Some(HttpConfig { listen: listen?, partition_metrics: partition_metrics? }))
     }
@@ -353,8 +361,7 @@ fn size_within(text: &str, low: u64, high: u64) -> Result<u64, String> {
 }
 
 fn fetch_size(text: &str) -> Result<i32, String> {
-    // Below a kilobyte every batch would come alone; above 1 GiB Kafka's own length fields end.
-    let bytes = size_within(text, 1 << 10, 1 << 30)?;
+    let bytes = size_within(text, FETCH_BYTES_MIN, FETCH_BYTES_MAX)?;
     i32::try_from(bytes).map_err(|error| error.to_string())
 }
 

@@ -6,7 +6,10 @@ mod issue;
 mod memory;
 mod raw;
 mod reference;
+mod reference_page;
+mod schema;
 mod secrets;
+mod show;
 mod units;
 mod yaml;
 
@@ -21,6 +24,8 @@ use twinlog_core::report::{Failure, FailureKind, Failures};
 use issue::Issue;
 use reference::Resolver;
 pub use reference::Surroundings;
+pub use reference_page::reference_page;
+pub use schema::schema;
 pub use units::{duration, show_size, size};
 
 /// Environment variable that names the configuration file.
@@ -37,6 +42,19 @@ pub fn load(named: Option<&Path>) -> Result<Config, Failures> {
     let (path, text) = find(named, std::env::var_os(CONFIG_VARIABLE), &CONFIG_PLACES)?;
     let open = |path: &Path| Ok(Box::new(File::open(path)?) as Box<dyn io::Read>);
     read(&path, &text, &Surroundings { variable: &|name| std::env::var(name), open: &open })
+}
+
+/// The configuration as it stands in its file, checked, as YAML; with `defaults` also the keys that do not stand there
+/// and have one. What the file refers to is not shown.
+///
+/// # Errors
+///
+/// As of [`load`].
+pub fn show(named: Option<&Path>, defaults: bool) -> Result<String, Failures> {
+    load(named)?;
+    let (path, text) = find(named, std::env::var_os(CONFIG_VARIABLE), &CONFIG_PLACES)?;
+    let tree = yaml::tree(&text).map_err(|issue| issue.show(&path, &text))?;
+    Ok(show::show(&tree, defaults))
 }
 
 /// Reads and checks the `text` of a configuration that stands at `path`, where relative paths begin.
@@ -81,5 +99,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(FailureKind::Usage, format!("cannot read the configuration file {}: {error}", path.display()))
 }
 
+#[cfg(test)]
+mod mutations;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,11 @@ pub(super) fn parse(text: &str) -> Result<Raw, Issue> {
     serde_saphyr::from_str(text).map_err(|error| explain(text, error.without_snippet()))
 }
 
+/// The file as it stands, without places.
+pub(super) fn tree(text: &str) -> Result<serde_json::Value, Issue> {
+    serde_saphyr::from_str(text).map_err(|error| explain(text, error.without_snippet()))
+}
+
 /// A scalar as it stands in the file. Numbers come as their text, so that `64`, `"64"` and `${env:N}` pass the
 /// same check, and so that the check's own words are shown and not a parser's.
 #[derive(Clone, Debug, Deserialize)]

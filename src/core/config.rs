@@ -125,6 +125,8 @@ impl LinkConfig {
 
 /// Partitions are known to be current about once a second; below this an objective would be breached by that alone.
 pub const RPO_MIN: Duration = Duration::from_secs(3);
+/// A week: above it an objective says nothing.
+pub const RPO_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Lanes of a link that names no number.
 pub const LANES_DEFAULT: u16 = 2;

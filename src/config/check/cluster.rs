@@ -13,7 +13,7 @@ use crate::raw::{RawCluster, RawSasl, RawTls, RawTokenEndpoint};
 use crate::secrets;
 use crate::yaml::Text;
 
-const CLIENT_ID_DEFAULT: &str = "twinlog";
+pub(crate) const CLIENT_ID_DEFAULT: &str = "twinlog";
 
 /// Those without more are of tokens.
 const MECHANISMS: [(&str, Option<PasswordMechanism>); 4] = [
@@ -22,6 +22,11 @@ const MECHANISMS: [(&str, Option<PasswordMechanism>); 4] = [
     by_password(PasswordMechanism::ScramSha512),
     (SaslConfig::OAUTHBEARER, None),
 ];
+
+/// All mechanisms.
+pub(crate) fn mechanism_names() -> Vec<&'static str> {
+    MECHANISMS.iter().map(|(name, _)| *name).collect()
+}
 
 const fn by_password(mechanism: PasswordMechanism) -> (&'static str, Option<PasswordMechanism>) {
     (mechanism.name(), Some(mechanism))
