@@ -9,6 +9,11 @@ mod logging;
 
 use std::process::ExitCode;
 
+/// musl's own allocator takes several times as long, most of all where threads share it.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     logging::begin();
     cli::main().into()
