@@ -58,14 +58,17 @@ impl Port {
         Ok(Self { listener, partition_metrics: *partition_metrics })
     }
 
-    /// Answers with what was seen last of so many links, until the server is dropped.
-    pub(crate) fn serve(self, links: usize, mut status: watch::Receiver<Vec<LinkStatus>>, to_json: ToJson) -> Server {
-        let seen = Arc::new(Mutex::new(Seen::new(links, SystemTime::now())));
+    /// Answers with what was seen last of the links, until the server is dropped.
+    pub(crate) fn serve(self, mut status: watch::Receiver<Vec<LinkStatus>>, to_json: ToJson) -> Server {
+        let seen = Arc::new(Mutex::new(Seen::new(SystemTime::now())));
         let shown = Shown { seen: Arc::clone(&seen), partition_metrics: self.partition_metrics, to_json };
         let watching = tokio::spawn(async move {
-            while status.changed().await.is_ok() {
+            loop {
                 let latest = status.borrow_and_update().clone();
                 lock(&seen).update(latest);
+                if status.changed().await.is_err() {
+                    return;
+                }
             }
         });
         let router = Router::new()

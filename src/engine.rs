@@ -1,6 +1,8 @@
 //! What the verbs ask of the links. The verbs know how an answer looks, this module knows where it comes from.
 
+mod attempt;
 mod connect;
+mod links;
 mod run;
 
 use std::time::Duration;
@@ -18,7 +20,7 @@ use twinlog_link::supervisor::LinkSetup;
 pub(crate) use twinlog_link::translate::Question;
 use twinlog_link::{lanes, resolve};
 
-pub(crate) use self::run::{explain, run};
+pub(crate) use self::run::{NewConfig, Orders, explain, run};
 
 /// A link with everything that the configuration says about it.
 #[derive(Clone, Copy, Debug)]

@@ -118,6 +118,11 @@ impl Program {
         self.child.signal(Signal::TERM)
     }
 
+    /// Tells it that its configuration has changed (SIGHUP).
+    pub fn hang_up(&self) -> Result<bool> {
+        self.child.signal(Signal::HUP)
+    }
+
     /// Stops it in its tracks (SIGSTOP).
     pub fn pause(&self) -> Result<bool> {
         self.child.signal(Signal::STOP)

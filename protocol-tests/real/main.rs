@@ -26,6 +26,7 @@ mod pair;
 mod pruning;
 mod refusals;
 mod relay;
+mod reloading;
 mod resolving;
 mod secured;
 mod seeing;

@@ -260,8 +260,12 @@ pub(crate) fn assert_runs(program: &mut Program) {
     assert_eq!(code, None, "twinlog ended:\n{}\n{}", program.stdout(), program.stderr());
 }
 
+/// The program under test: the one that was built with the tests, or another build that this variable names.
 fn program() -> &'static Path {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| PathBuf::from(env!("CARGO_BIN_EXE_twinlog")));
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+        let built = || env!("CARGO_BIN_EXE_twinlog").into();
+        PathBuf::from(std::env::var_os("TWINLOG_TEST_PROGRAM").unwrap_or_else(built))
+    });
     &PROGRAM
 }
 

@@ -11,6 +11,7 @@ mod lanes;
 mod live;
 mod numbers;
 mod output;
+mod reload;
 mod resolve;
 mod run;
 mod signals;
@@ -158,12 +159,12 @@ fn start(arguments: Arguments) -> Result<Exit, Failures> {
     runtime.block_on(async {
         let (format, file) = (arguments.output, arguments.config.as_deref());
         let context = || {
-            let config = twinlog_config::load(file)?;
+            let config = twinlog_config::load(file)?.config;
             Ok::<_, Failures>(Context { config, format })
         };
         match &arguments.verb {
             Verb::Demo(arguments) => demo::run(arguments, format).await,
-            Verb::Run(arguments) => run::run(&context()?, arguments).await,
+            Verb::Run(arguments) => run::run(twinlog_config::load(file)?, format, arguments).await,
             Verb::Status(arguments) => status::run(&context()?, arguments).await,
             Verb::Translate(arguments) => translate::run(&context()?, arguments).await,
             Verb::Verify(arguments) => verify::run(&context()?, arguments).await,

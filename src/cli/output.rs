@@ -40,11 +40,6 @@ pub(super) fn json<T: Serialize>(schema: &'static str, body: &T) -> Result<Strin
     serde_json::to_string(&Document { schema, body }).map_err(unwritable)
 }
 
-/// An answer as one JSON document in one line.
-pub(super) fn json_of<A: Answer>(answer: &A) -> Result<String, Failure> {
-    json(A::SCHEMA, answer)
-}
-
 pub(super) fn render<A: Answer>(answer: &A, format: Format) -> Result<String, Failure> {
     Ok(match format {
         Format::Table => answer.table(),

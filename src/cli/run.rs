@@ -1,19 +1,19 @@
 //! `twinlog run`: the links at work, until a signal or until everything is on the target.
 
-use std::num::NonZero;
 use std::time::Duration;
 
 use clap::Args;
 use comfy_table::CellAlignment::{Left, Right};
-use tokio::sync::watch;
-use twinlog_config::show_size;
+use tokio::sync::{mpsc, watch};
+use twinlog_config::{Loaded, show_size};
 use twinlog_core::report::{Failures, Missing, RunEnd, StatusReport};
+use twinlog_link::environment::lane_threads;
 
 use super::live::Display;
-use super::output::{self, Answer, or_dash};
-use super::{Context, Exit, signals};
+use super::output::{self, Answer, Format, or_dash};
+use super::{Context, Exit, reload, signals};
 use crate::control::Port;
-use crate::engine::{self, NamedLink};
+use crate::engine::{self, NamedLink, Orders};
 
 /// How often the display is drawn at least where it shows rates.
 const TICK: Duration = Duration::from_secs(1);
@@ -22,6 +22,9 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 SIGTERM or SIGINT ends it in order: what is in flight is waited for. A second one ends it at once.
+SIGHUP reads the configuration again, and so does a change of its file. Links take over new topics, objectives, budgets
+and intervals without a pause; one that must begin again for other keys does so alone. What is wrong or cannot change
+is told with its line, and then nothing changes.
 On a terminal a live table is shown, elsewhere one line for each change of state.
 With --until-caught-up it ends with 0 when everything up to the last stable offset at the start is on the target, and
 with 1 if a partition halted, even one that has nothing to copy: those are listed.
@@ -40,9 +43,10 @@ pub(super) struct RunArguments {
     until_caught_up: bool,
 }
 
-pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<Exit, Failures> {
+pub(super) async fn run(loaded: Loaded, format: Format, arguments: &RunArguments) -> Result<Exit, Failures> {
+    let context = Context { config: loaded.config.clone(), format };
     let links = context.links(&arguments.links)?;
-    let mut stop = signals::stop_requested()?;
+    let stop = signals::stop_requested()?;
     let port = match &context.config.http {
         Some(http) => Some(Port::open(http).await?),
         None => None,
@@ -51,11 +55,27 @@ pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<E
         output::say(&resources(link));
     }
     let (status, mut snapshots) = watch::channel(Vec::new());
-    let to_json = |links| output::json_of(&StatusReport { links });
-    let _shown = port.map(|port| port.serve(links.len(), snapshots.clone(), to_json));
-    let mut display = Display::new(context.format);
+    let to_json = |links| output::json(StatusReport::SCHEMA, &StatusReport { links });
+    let _shown = port.map(|port| port.serve(snapshots.clone(), to_json));
+    let (changes, changed) = mpsc::channel(1);
+    let (told, mut news) = mpsc::unbounded_channel();
+    if arguments.until_caught_up {
+        reload::ignore_hangup(told)?;
+    } else {
+        reload::follow(loaded, changes, told)?;
+    }
+    let named = if arguments.links.is_empty() { &[][..] } else { &links };
+    let orders = Orders {
+        config: context.config.clone(),
+        links: named.iter().map(|link| link.name.clone()).collect(),
+        until_caught_up: arguments.until_caught_up,
+        stop: stop.clone(),
+        changes: changed,
+    };
+    let mut display = Display::new(format);
+    let mut asked = stop.clone();
     let end = {
-        let work = engine::run(&links, arguments.until_caught_up, stop.clone(), status);
+        let work = engine::run(orders, status);
         tokio::pin!(work);
         // Rates change also while nothing happens.
         let mut tick = tokio::time::interval(TICK);
@@ -64,10 +84,11 @@ pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<E
             tokio::select! {
                 biased;
                 end = &mut work => break end,
-                Ok(()) = stop.changed(), if !asked_to_stop => {
+                Ok(()) = asked.changed(), if !asked_to_stop => {
                     asked_to_stop = true;
                     display.say("stopping: what is in flight is waited for; a second signal ends at once");
                 }
+                Some(words) = news.recv() => display.say(&words),
                 Ok(()) = snapshots.changed() => display.show(&snapshots.borrow_and_update())?,
                 _ = tick.tick(), if display.is_live() => display.show(&snapshots.borrow())?,
             }
@@ -78,14 +99,13 @@ pub(super) async fn run(context: &Context, arguments: &RunArguments) -> Result<E
     if arguments.until_caught_up {
         output::say(&summary(&end, *stop.borrow()));
     }
-    output::print(&end, context.format)?;
+    output::print(&end, format)?;
     Ok(exit(&end))
 }
 
 /// What a link may use of this machine.
 fn resources(link: &NamedLink<'_>) -> String {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = cores.min(usize::from(link.link.lanes));
+    let threads = lane_threads(link.link.lanes.into());
     let budget = show_size(link.link.budget_bytes);
     let plural = if threads == 1 { "" } else { "s" };
     format!("link {}: {threads} thread{plural} for lanes, {budget} for records on their way", link.name)
@@ -144,7 +164,7 @@ impl Answer for RunEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::{Format, render};
+    use crate::cli::output::render;
 
     fn halted() -> RunEnd {
         let missing = Missing {

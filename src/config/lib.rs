@@ -13,10 +13,11 @@ mod show;
 mod units;
 mod yaml;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{io, iter};
 
 use twinlog_core::config::Config;
 use twinlog_core::report::{Failure, FailureKind, Failures};
@@ -33,15 +34,63 @@ const CONFIG_VARIABLE: &str = "TWINLOG_CONFIG";
 /// Where the file is looked for when nothing names it.
 const CONFIG_PLACES: [&str; 2] = ["twinlog.yaml", "/etc/twinlog/twinlog.yaml"];
 
+/// A checked configuration and the file that it came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the file says.
+    pub config: Config,
+    path: PathBuf,
+    text: String,
+    /// Files whose contents are values in it.
+    values: BTreeSet<PathBuf>,
+}
+
+impl Loaded {
+    /// The file that it came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All files whose contents it consists of.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        iter::once(&self.path).chain(&self.values).map(PathBuf::as_path)
+    }
+
+    /// Reads and checks the same file again.
+    ///
+    /// # Errors
+    ///
+    /// As of [`load`].
+    pub fn again(&self) -> Result<Self, Failures> {
+        match std::fs::read_to_string(&self.path) {
+            Ok(text) => check(self.path.clone(), text),
+            Err(error) => Err(unreadable(&self.path, &error).into()),
+        }
+    }
+
+    /// Something that is wrong with a key, with its line. `key` is the way to it from the top of the file on; of one
+    /// that does not stand there the line of what it would stand in is shown.
+    pub fn wrong(&self, key: &[String], what: &str) -> Failure {
+        let place = yaml::place_of(&self.text, key);
+        Issue::new(place, format!("{}: {what}", key.join("."))).show(&self.path, &self.text)
+    }
+}
+
 /// Finds, reads and checks the configuration. `named` is the file given by `-c`.
 ///
 /// # Errors
 ///
 /// Of the kind `Usage`: no file, one that cannot be read, or everything that is wrong in it.
-pub fn load(named: Option<&Path>) -> Result<Config, Failures> {
+pub fn load(named: Option<&Path>) -> Result<Loaded, Failures> {
     let (path, text) = find(named, std::env::var_os(CONFIG_VARIABLE), &CONFIG_PLACES)?;
+    check(path, text)
+}
+
+fn check(path: PathBuf, text: String) -> Result<Loaded, Failures> {
     let open = |path: &Path| Ok(Box::new(File::open(path)?) as Box<dyn io::Read>);
-    read(&path, &text, &Surroundings { variable: &|name| std::env::var(name), open: &open })
+    let surroundings = Surroundings { variable: &|name| std::env::var(name), open: &open };
+    let (config, values) = read_with_values(&path, &text, &surroundings)?;
+    Ok(Loaded { config, path, text, values })
 }
 
 /// The configuration as it stands in its file, checked, as YAML; with `defaults` also the keys that do not stand there
@@ -51,8 +100,7 @@ pub fn load(named: Option<&Path>) -> Result<Config, Failures> {
 ///
 /// As of [`load`].
 pub fn show(named: Option<&Path>, defaults: bool) -> Result<String, Failures> {
-    load(named)?;
-    let (path, text) = find(named, std::env::var_os(CONFIG_VARIABLE), &CONFIG_PLACES)?;
+    let Loaded { path, text, .. } = load(named)?;
     let tree = yaml::tree(&text).map_err(|issue| issue.show(&path, &text))?;
     Ok(show::show(&tree, defaults))
 }
@@ -63,11 +111,21 @@ pub fn show(named: Option<&Path>, defaults: bool) -> Result<String, Failures> {
 ///
 /// Everything that is wrong in it, in the order of its lines, each of the kind `Usage`.
 pub fn read(path: &Path, text: &str, surroundings: &Surroundings<'_>) -> Result<Config, Failures> {
-    let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let checked = yaml::parse(text)
-        .map_err(|issue| vec![issue])
-        .and_then(|raw| check::check(&raw, &Resolver { surroundings, folder }));
-    checked.map_err(|issues| Failures(issues.iter().map(|issue: &Issue| issue.show(path, text)).collect()))
+    read_with_values(path, text, surroundings).map(|(config, _)| config)
+}
+
+/// The same, with the files whose contents are values in it.
+fn read_with_values(
+    path: &Path,
+    text: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<(Config, BTreeSet<PathBuf>), Failures> {
+    let resolver = Resolver::new(surroundings, path.parent().unwrap_or_else(|| Path::new("")));
+    let checked = yaml::parse(text).map_err(|issue| vec![issue]).and_then(|raw| check::check(&raw, &resolver));
+    match checked {
+        Ok(config) => Ok((config, resolver.into_files())),
+        Err(issues) => Err(Failures(issues.iter().map(|issue| issue.show(path, text)).collect())),
+    }
 }
 
 /// A file that is named must be there; the usual places are tried in order.
@@ -101,5 +159,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 
 #[cfg(test)]
 mod mutations;
+#[cfg(test)]
+mod semantics;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,11 @@
 //! `${env:NAME}` and `${file:PATH}` inside strings. They are replaced after the YAML is parsed, so that no value
 //! from outside can change the file's shape.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::env::VarError;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a configuration may refer to outside of its file.
 #[expect(missing_debug_implementations, reason = "functions have none")]
@@ -18,10 +20,21 @@ pub struct Surroundings<'a> {
 pub(super) struct Resolver<'a> {
     pub(super) surroundings: &'a Surroundings<'a>,
     /// Folder of the configuration file: relative paths begin there.
-    pub(super) folder: &'a Path,
+    folder: &'a Path,
+    /// Files whose contents were looked up.
+    files: RefCell<BTreeSet<PathBuf>>,
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
+    pub(super) fn new(surroundings: &'a Surroundings<'a>, folder: &'a Path) -> Self {
+        Self { surroundings, folder, files: RefCell::default() }
+    }
+
+    /// Files whose contents were looked up.
+    pub(super) fn into_files(self) -> BTreeSet<PathBuf> {
+        self.files.into_inner()
+    }
+
     /// Replaces every reference; `$${` stands for a plain `${`. The error says which reference and why, and never
     /// holds a value.
     pub(super) fn expand(&self, text: &str) -> Result<String, String> {
@@ -56,6 +69,7 @@ impl Resolver<'_> {
                 let path = self.folder.join(path);
                 let text = (self.surroundings.open)(&path).and_then(io::read_to_string);
                 let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+                self.files.borrow_mut().insert(path);
                 // Editors and `echo` end a file with a line break that is no part of the value.
                 Ok(text.trim_end_matches(['\r', '\n']).to_owned())
             }
@@ -87,7 +101,7 @@ mod tests {
             _ => Err(VarError::NotPresent),
         };
         let surroundings = Surroundings { variable: &variable, open: &|_| Err(io::ErrorKind::NotFound.into()) };
-        Resolver { surroundings: &surroundings, folder: Path::new("/nonexistent") }.expand(text)
+        Resolver::new(&surroundings, Path::new("/nonexistent")).expand(text)
     }
 
     #[test]
@@ -117,7 +131,8 @@ mod tests {
             Ok(Box::new(&b"kafka\n"[..]) as Box<dyn Read>)
         };
         let surroundings = Surroundings { variable: &|_| Err(VarError::NotPresent), open: &open };
-        let resolver = Resolver { surroundings: &surroundings, folder: Path::new("folder") };
+        let resolver = Resolver::new(&surroundings, Path::new("folder"));
         assert_eq!(resolver.expand("${file:host}:1").as_deref(), Ok("kafka:1"));
+        assert_eq!(resolver.into_files(), [PathBuf::from("folder/host")].into());
     }
 }

@@ -13,6 +13,21 @@ Schema for editors. How the file is found and what stands in it first is in the 
 Sizes are bytes or have a unit (`64MiB`, `1GB`), durations have one (`500ms`, `10s`, `5m`, `1h`). In any value
 `${env:NAME}` and `${file:PATH}` are replaced after the file was parsed; `$${` is a plain `${`. Paths begin at the
 file's folder. `NAME` stands for a name of your own, `[]` for each item of a list.
+
+## While links run
+
+`twinlog run` reads the file again on SIGHUP, and within two seconds when it has changed, or a file that `${file:PATH}`
+names. What comes of it is told:
+
+- `topics` that only adds (more in `include`, less in `exclude`), `existing`, `replication_factor`, `budget`,
+  `intervals.topics` and `objectives` are taken over without a pause of any partition.
+- For any other key of a link or of its clusters that link ends in order and begins again; other links go on. The
+  clusters are asked first: one that does not answer, or is another one than before, is refused.
+- A link that is new begins, one that is gone ends in order.
+- `http`, and a link's `source` and `target`, stay as they are while `run` works.
+
+What is wrong or refused is told with its line, and then all stays as it was. TLS files need none of this: they are read
+again before each handshake. All instances of a link should have the same file.
 ";
 
 /// The page.

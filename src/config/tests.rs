@@ -378,7 +378,7 @@ fn what_a_file_refers_to_lies_beside_it() {
         assert!(refused.contains(&wanted), "{refused}");
         std::fs::write(folder.join(name), "kafka\n").expect("written");
     }
-    let a = &load(&text).expect("a configuration").clusters["a"];
+    let a = &load(&text).expect("a configuration").config.clusters["a"];
     assert_eq!(a.bootstrap[0].to_string(), "kafka:1");
     let ca_file = a.tls.as_ref().and_then(|tls| tls.ca_file.as_deref());
     assert_eq!(ca_file.map(Path::new), Some(folder.join("ca.pem").as_path()));
@@ -521,5 +521,37 @@ fn a_secret_is_neither_taken_from_the_file_nor_shown() {
         let transcript = refused(&with_sasl(&sasl));
         assert!(transcript.contains(words), "{sasl}: {transcript}");
         assert!(!transcript.contains("s3cret"), "{sasl}: {transcript}");
+    }
+}
+
+/// Given the files to deploy with, whose references lead somewhere, then each is a configuration.
+#[test]
+fn the_files_to_deploy_with_are_configurations() {
+    let open = |_: &Path| Ok(Box::new(&b"s3cret\n"[..]) as Box<dyn io::Read>);
+    let surroundings = Surroundings { variable: &|_| Err(VarError::NotPresent), open: &open };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (file, listens) in [("compose/twinlog/twinlog.yaml", "0.0.0.0:9464"), ("kubernetes/twinlog.yaml", "[::]:9464")]
+    {
+        let path = root.join("deploy").join(file);
+        let text = std::fs::read_to_string(&path).expect("the file");
+        let config = super::read(&path, &text, &surroundings).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.http.map(|http| http.listen.to_string()).as_deref(), Some(listens), "probes ask there");
+    }
+}
+
+#[test]
+fn a_key_has_a_place_or_that_of_what_it_would_stand_in() {
+    let text = "clusters:\n  a: { bootstrap: [x, 1, null], tls: {} }\nlinks:\n  dr:\n    lanes: 3\n    on: true\n";
+    for (key, wanted) in [
+        ("clusters.a", (2, 3)),
+        ("clusters.a.tls", (2, 33)),
+        ("clusters.b", (1, 1)),
+        ("links.dr.lanes", (5, 5)),
+        ("links.dr.on.x", (6, 5)),
+        ("http", (1, 1)),
+    ] {
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let place = yaml::place_of(text, &path);
+        assert_eq!((place.line, place.column), wanted, "{key}");
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Error, Location, Spanned};
 
 use super::issue::{Issue, Place, suggest};
@@ -82,6 +82,73 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByName<T> {
 /// A key that is there without a value counts as there: `tls:` alone must not mean a plain connection.
 pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// A map of maps, with the places of their keys; whatever else there is, is left out.
+struct Keys(Vec<(Text, Self)>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values;
+
+        impl<'de> Visitor<'de> for Values {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Keys, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = access.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Keys(entries))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Keys, A::Error> {
+                while access.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Keys(Vec::new()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Keys, E> {
+                Ok(Keys(Vec::new()))
+            }
+
+            fn visit_bool<E>(self, _value: bool) -> Result<Keys, E> {
+                Ok(Keys(Vec::new()))
+            }
+
+            fn visit_i64<E>(self, _value: i64) -> Result<Keys, E> {
+                Ok(Keys(Vec::new()))
+            }
+
+            fn visit_u64<E>(self, _value: u64) -> Result<Keys, E> {
+                Ok(Keys(Vec::new()))
+            }
+
+            fn visit_f64<E>(self, _value: f64) -> Result<Keys, E> {
+                Ok(Keys(Vec::new()))
+            }
+
+            fn visit_str<E>(self, _value: &str) -> Result<Keys, E> {
+                Ok(Keys(Vec::new()))
+            }
+        }
+
+        deserializer.deserialize_any(Values)
+    }
+}
+
+/// Where a key stands that is named from the top of the file on, or the last one on the way to it that does.
+pub(super) fn place_of(text: &str, path: &[String]) -> Place {
+    let mut found = Place { line: 1, column: 1, length: 1 };
+    let Ok(mut keys) = serde_saphyr::from_str::<Keys>(text) else { return found };
+    for name in path {
+        let Some((key, below)) = keys.0.into_iter().find(|(key, _)| key.as_str() == name) else { break };
+        (found, keys) = (key.place(), below);
+    }
+    found
 }
 
 fn place(location: Location) -> Place {

@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use twinlog_core::objectives::behind_ms;
 use twinlog_core::status::{LinkStatus, PartitionStatus, Standing};
 
 use super::seen::Seen;
@@ -124,11 +125,13 @@ fn own(link: &LinkStatus) -> impl Iterator<Item = &PartitionStatus> {
     link.partitions.iter().map(AsRef::as_ref).filter(|row| row.standing != Standing::Elsewhere)
 }
 
-/// How long ago a partition was current. One that was not since the start counts from there on.
+/// How long ago a partition was current.
 fn behind(row: &PartitionStatus, seen: &Seen, now: SystemTime) -> Duration {
-    let at = row.current_as_of_ms.and_then(|ms| u64::try_from(ms).ok());
-    let at = at.map_or(seen.started, |ms| UNIX_EPOCH + Duration::from_millis(ms));
-    now.duration_since(at).unwrap_or_default()
+    let ms = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    };
+    Duration::from_millis(behind_ms(row, ms(seen.started), ms(now)))
 }
 
 fn narrow(number: u64) -> i64 {
@@ -146,7 +149,7 @@ mod tests {
 
     fn seen() -> Seen {
         let started = UNIX_EPOCH + Duration::from_secs(1_000);
-        let mut seen = Seen::new(1, started);
+        let mut seen = Seen::new(started);
         let elsewhere = PartitionStatus { standing: Standing::Elsewhere, records: 77, ..partition("orders", 1) };
         let current = PartitionStatus {
             records: 10,

@@ -8,8 +8,6 @@ use twinlog_core::status::{LinkStatus, Standing};
 /// What this process has seen of its links.
 #[derive(Debug)]
 pub(super) struct Seen {
-    /// How many links there are.
-    expected: usize,
     pub(super) started: SystemTime,
     links: Vec<LinkStatus>,
     totals: HashMap<String, Totals>,
@@ -25,8 +23,8 @@ pub(super) struct Totals {
 }
 
 impl Seen {
-    pub(super) fn new(expected: usize, started: SystemTime) -> Self {
-        Self { expected, started, links: Vec::new(), totals: HashMap::new() }
+    pub(super) fn new(started: SystemTime) -> Self {
+        Self { started, links: Vec::new(), totals: HashMap::new() }
     }
 
     pub(super) fn update(&mut self, links: Vec<LinkStatus>) {
@@ -52,12 +50,14 @@ impl Seen {
 
     /// Why this instance is not ready, if it is not.
     pub(super) fn unready(&self) -> Option<String> {
-        let is_ready = |link: &LinkStatus| link.instance.is_some_and(|instance| instance.ready);
-        if let Some(link) = self.links.iter().find(|link| !is_ready(link)) {
-            return Some(format!("link {} waits for its group on cluster {}", link.link, link.target));
+        if self.links.is_empty() {
+            return Some("no link has begun yet".to_owned());
         }
-        let missing = self.expected - self.links.len().min(self.expected);
-        (missing > 0).then(|| format!("{missing} of {} links have not reached both clusters yet", self.expected))
+        self.links.iter().find_map(|link| match link.instance {
+            None => Some(format!("link {} has not reached both clusters yet", link.link)),
+            Some(instance) if instance.ready => None,
+            Some(_) => Some(format!("link {} waits for its group on cluster {}", link.link, link.target)),
+        })
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn totals_only_grow_whatever_becomes_of_lanes() {
-        let mut seen = Seen::new(1, SystemTime::UNIX_EPOCH);
+        let mut seen = Seen::new(SystemTime::UNIX_EPOCH);
         for (records, standing, total) in [
             (5, Standing::Copying, 5),
             (9, Standing::Copying, 9),
@@ -103,10 +103,13 @@ mod tests {
 
     #[test]
     fn it_is_ready_when_each_link_has_shared_out_its_lanes() {
-        let mut seen = Seen::new(2, SystemTime::UNIX_EPOCH);
-        assert_eq!(seen.unready().as_deref(), Some("2 of 2 links have not reached both clusters yet"));
+        let mut seen = Seen::new(SystemTime::UNIX_EPOCH);
+        assert_eq!(seen.unready().as_deref(), Some("no link has begun yet"));
         let ready = link(0, Standing::Copying);
         let mut waiting = LinkStatus { link: "up".to_owned(), instance: None, ..ready.clone() };
+        seen.update(vec![ready.clone(), waiting.clone()]);
+        assert_eq!(seen.unready().as_deref(), Some("link up has not reached both clusters yet"));
+        waiting.instance = Some(Instance { ready: false, lanes: 0 });
         seen.update(vec![ready.clone(), waiting.clone()]);
         assert_eq!(seen.unready().as_deref(), Some("link up waits for its group on cluster b"));
         waiting.instance = ready.instance;

@@ -30,6 +30,7 @@ pub mod pace;
 pub mod partition;
 pub mod plans;
 pub mod rebalance;
+pub mod reload;
 pub mod report;
 pub mod resolution;
 pub mod sequence;

@@ -1,67 +1,123 @@
 //! `twinlog run`: all links at once in one process.
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+use twinlog_core::config::{Config, LinkName};
+use twinlog_core::reload::{Fate, Refused, compare};
 use twinlog_core::report::{Failure, FailureKind, RunEnd};
 use twinlog_core::status::LinkStatus;
 use twinlog_link::reach::out_of_reach;
-use twinlog_link::supervisor::{self, LinkError};
+use twinlog_link::supervisor::LinkError;
 
-use super::NamedLink;
+use super::attempt::Attempt;
+use super::links::{Links, setup};
+
+/// What is to run, and who may change it.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    /// The configuration to begin with.
+    pub(crate) config: Config,
+    /// Links that were asked for; none stands for all that the configuration has.
+    pub(crate) links: Vec<LinkName>,
+    /// End when everything that is on the source now is on the target.
+    pub(crate) until_caught_up: bool,
+    /// Turns true when all is to end in order.
+    pub(crate) stop: watch::Receiver<bool>,
+    /// Other configurations to go on by.
+    pub(crate) changes: mpsc::Receiver<NewConfig>,
+}
+
+/// Another configuration to go on by.
+#[derive(Debug)]
+pub(crate) struct NewConfig {
+    pub(crate) config: Config,
+    /// Hears what becomes of links, or what is refused: then nothing has changed.
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+impl NewConfig {
+    fn answer(self, answer: Answer) {
+        // Who asked may be gone.
+        drop(self.answer.send(answer));
+    }
+}
+
+/// What became of a change.
+pub(crate) type Answer = Result<BTreeMap<LinkName, Fate>, Vec<Refused>>;
 
 /// Runs links until `stop` turns true, until all are caught up if that is asked for, or until one fails. Sends a
 /// snapshot of every link, a few times a second, when something has changed. What is in flight when `stop` turns true
 /// is waited for.
-pub(crate) async fn run(
-    links: &[NamedLink<'_>],
-    until_caught_up: bool,
-    mut stop: watch::Receiver<bool>,
-    status: watch::Sender<Vec<LinkStatus>>,
-) -> Result<RunEnd, Failure> {
-    // One link that fails stops the others, in order.
-    let (stop_all, stopped) = watch::channel(*stop.borrow());
-    let (snapshots, mut changed) = mpsc::unbounded_channel();
-    let mut running = JoinSet::new();
-    for (index, link) in links.iter().enumerate() {
-        let setup = link.setup()?;
-        let (sender, mut receiver) = watch::channel(setup.status(Vec::new()));
-        let snapshots = snapshots.clone();
-        tokio::spawn(async move {
-            while receiver.changed().await.is_ok() {
-                let snapshot = receiver.borrow_and_update().clone();
-                if snapshots.send((index, snapshot)).is_err() {
-                    return;
-                }
-            }
-        });
-        running.spawn(supervisor::run(setup, until_caught_up, stopped.clone(), sender));
+pub(crate) async fn run(orders: Orders, status: watch::Sender<Vec<LinkStatus>>) -> Result<RunEnd, Failure> {
+    let Orders { mut config, links: named, until_caught_up, mut stop, mut changes } = orders;
+    let (mut links, mut snapshots) = Links::new(until_caught_up);
+    for name in config.links.keys().filter(|name| named.is_empty() || named.contains(name)) {
+        links.begin(name, setup(&config, name)?);
     }
-    let mut latest: Vec<Option<LinkStatus>> = vec![None; links.len()];
+    status.send_replace(links.status());
+    // A change is tried before it is made; one at a time.
+    let mut tried = JoinSet::new();
     let mut end = RunEnd::default();
     let mut failed = None;
-    while !running.is_empty() {
+    while !links.are_over() {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop), if !*stop_all.borrow() => drop(stop_all.send_replace(true)),
-            Some((index, snapshot)) = changed.recv() => {
-                if let Some(slot) = latest.get_mut(index) {
-                    *slot = Some(snapshot);
-                }
-                status.send_replace(latest.iter().flatten().cloned().collect());
+            _ = stop.wait_for(|stop| *stop), if !links.are_stopping() => links.stop(),
+            Some((name, snapshot)) = snapshots.recv() => {
+                links.seen(&name, snapshot);
+                status.send_replace(links.status());
             }
-            Some(joined) = running.join_next() => match joined {
-                Ok(Ok(mut part)) => {
+            Some(change) = changes.recv(), if tried.is_empty() => {
+                match compare(&config, &change.config, &named) {
+                    Ok(fates) => {
+                        let attempt = Attempt::new(&links, &change.config, &fates);
+                        tried.spawn(async move { (change, fates, attempt.made().await) });
+                    }
+                    refused => change.answer(refused),
+                }
+            }
+            Some(joined) = tried.join_next() => {
+                let (change, fates, made) = unpanicked(joined);
+                match made {
+                    Ok(mut made) if !links.are_stopping() => {
+                        for (name, fate) in &fates {
+                            match (fate, made.remove(name), change.config.links.get(name)) {
+                                (Fate::TakesOver, _, Some(config)) => links.take_over(name, config),
+                                (Fate::Ends, ..) => links.end(name),
+                                (_, Some(setup), _) => links.begin_again(name, setup),
+                                _ => {}
+                            }
+                        }
+                        config = change.config.clone();
+                        status.send_replace(links.status());
+                        change.answer(Ok(fates));
+                    }
+                    Ok(_) => {}
+                    Err(refused) => change.answer(Err(refused)),
+                }
+            }
+            Some(joined) = links.ended() => match unpanicked(joined) {
+                (name, Ok(mut part)) => {
                     end.wanted += part.wanted;
                     end.missing.append(&mut part.missing);
+                    links.go_on_without(&name);
+                    status.send_replace(links.status());
                 }
-                Ok(Err(error)) => {
+                (_, Err(error)) => {
+                    // One link that fails stops the others, in order.
                     failed.get_or_insert_with(|| explain(&error));
-                    stop_all.send_replace(true);
+                    links.stop();
                 }
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             },
         }
     }
     failed.map_or(Ok(end), Err)
+}
+
+/// What a task gave. A panic in it goes on here.
+fn unpanicked<T>(joined: Result<T, JoinError>) -> T {
+    joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// A link's end as a verb's end.

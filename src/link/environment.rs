@@ -1,6 +1,7 @@
 //! What a link has from outside: threads for its lanes, clocks, and who measures it. A simulation gives it others.
 
 use std::fmt;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -43,6 +44,11 @@ pub enum LanePlace {
     OwnThreads,
     /// In the runtime that runs the link: under a clock that is paused all must be in one.
     SameRuntime,
+}
+
+/// How many threads so many lanes have: no more than there are cores.
+pub fn lane_threads(lanes: usize) -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get).min(lanes).max(1)
 }
 
 /// Where wall-clock time comes from. What has passed is measured by tokio's clock in any case.

@@ -116,10 +116,8 @@ pub(crate) async fn fetch_in(
     let by_id = wants.iter().chain(&session.forgotten).all(|want| want.topic_id != TopicId::default());
     let version_max = if by_id { VERSION_MAX } else { TOPIC_ID_SINCE - 1 };
     let version = connection.require_version::<FetchRequest>(4, version_max)?;
-    let mut request = request(wants, session, limits, version);
-    if version >= RACK_SINCE {
-        request.rack_id = StrBytes::from_string(rack.to_owned());
-    }
+    let rack = if version >= RACK_SINCE { rack } else { "" };
+    let request = request(wants, session, limits, version).with_rack_id(StrBytes::from_string(rack.to_owned()));
     let timeout = limits.max_wait + connection.request_timeout();
     let body = connection.call_for_body(&request, version, Some(timeout)).await?;
     let frame_bytes = body.len();

@@ -111,6 +111,15 @@ impl Mirrors {
         }
     }
 
+    /// The configuration from now on; a source topic that it took before it still takes. Topics that were refused are
+    /// looked at as if for the first time.
+    pub fn configured(&mut self, config: &LinkConfig) {
+        if self.config != *config {
+            self.config = config.clone();
+            self.refused.clear();
+        }
+    }
+
     /// What was decided about partitions that stopped. Their topics are looked at as if for the first time.
     pub fn decided(&mut self, resolutions: &Resolutions) {
         for topic in new_topics(&self.resolutions, resolutions) {

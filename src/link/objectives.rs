@@ -41,6 +41,14 @@ impl Objectives {
         Self { link: setup.name.clone(), all, breached, begun_ms: clock.now_ms(), clock, judged: Instant::now() }
     }
 
+    /// Watches others from now on. What is breached by them is told anew.
+    pub(crate) fn replace(&mut self, objectives: &[Objective]) {
+        if self.all != objectives {
+            self.breached = vec![false; objectives.len()];
+            self.all = objectives.to_vec();
+        }
+    }
+
     /// Whether it is time to look, though nothing has changed.
     pub(crate) fn are_due(&self) -> bool {
         !self.all.is_empty() && self.judged.elapsed() >= PAUSE

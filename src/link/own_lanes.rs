@@ -2,7 +2,6 @@
 //! are lost. Each is a task on one of some threads.
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use twinlog_core::io::{Failure, Over};
 use twinlog_core::status::PartitionStatus;
 
-use crate::environment::LanePlace;
+use crate::environment::{LanePlace, lane_threads};
 use crate::lane::{Command, LaneSetup, LaneShell, Partitions, words};
 
 /// How long a drain may take before what is in flight is left to the next owner.
@@ -298,10 +297,7 @@ fn workers(place: LanePlace, first: usize, lanes: usize) -> Result<Vec<Worker>, 
     match place {
         LanePlace::SameRuntime if first > 0 => Ok(Vec::new()),
         LanePlace::SameRuntime => Ok(vec![Worker { handle: Handle::current(), _end: None }]),
-        LanePlace::OwnThreads => {
-            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-            (first..cores.min(lanes).max(1)).map(worker).collect()
-        }
+        LanePlace::OwnThreads => (first..lane_threads(lanes)).map(worker).collect(),
     }
 }
 

@@ -146,7 +146,20 @@ fn advice(code: ErrorCode) -> &'static str {
 pub async fn run(
     setup: LinkSetup,
     until_caught_up: bool,
+    stop: watch::Receiver<bool>,
+    status: watch::Sender<LinkStatus>,
+) -> Result<RunEnd, LinkError> {
+    let (_nobody, changes) = mpsc::unbounded_channel();
+    run_changing(setup, until_caught_up, stop, changes, status).await
+}
+
+/// The same, with configurations to take over while it runs: they may differ from the one before in what
+/// [`twinlog_core::reload::Fate::TakesOver`] stands for alone.
+pub async fn run_changing(
+    setup: LinkSetup,
+    until_caught_up: bool,
     mut stop: watch::Receiver<bool>,
+    mut changes: mpsc::UnboundedReceiver<LinkConfig>,
     status: watch::Sender<LinkStatus>,
 ) -> Result<RunEnd, LinkError> {
     let (mut link, mut ends) = Running::begin(setup, status).await?;
@@ -176,6 +189,7 @@ pub async fn run(
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break Ok(RunEnd::default()),
+            Some(config) = changes.recv() => link.take_over(config),
             Some(news) = link.members.news.recv() => {
                 if let Some(error) = link.hear(news) {
                     break Err(error);
@@ -245,6 +259,10 @@ struct Running {
     /// What lanes showed last that were drained at the end.
     last: Vec<Arc<PartitionStatus>>,
     objectives: Objectives,
+    /// The memory that its lanes have together.
+    share: Share,
+    /// The configuration has changed since the last round of mirrors began.
+    changed: bool,
     status: watch::Sender<LinkStatus>,
 }
 
@@ -263,6 +281,7 @@ impl Topics {
         leads: bool,
         resolutions: &Resolutions,
     ) -> Result<(Round, bool), Error> {
+        self.mirrors.configured(config);
         self.mirrors.decided(resolutions);
         let mut round = self.mirrors.sync().await?;
         let target_name = |topic: &str| config.topics.rename.apply(&config.source, topic);
@@ -317,6 +336,7 @@ impl Running {
         let lease = Lease::new(setup.environment.boot_clock.clone());
         let (ended_sender, ended) = mpsc::unbounded_channel();
         let placing = Placing::new(&setup, state_topic, ended);
+        let share = Share::of(setup.config.budget_bytes);
         let template = LaneSetup {
             link: setup.name.clone(),
             lane: 0,
@@ -328,7 +348,7 @@ impl Running {
             rack: setup.config.rack.as_deref().unwrap_or_default().into(),
             request_partitions: setup.environment.request_partitions,
             requests_max: usize::from(setup.config.produce.in_flight),
-            share: Share::of(setup.config.budget_bytes),
+            share: share.clone(),
             timestamps: setup.config.timestamps,
             clock: setup.environment.clock.clone(),
             lease: lease.clone(),
@@ -380,10 +400,24 @@ impl Running {
             elsewhere: BTreeMap::new(),
             last: Vec::new(),
             objectives: Objectives::new(&setup),
+            share,
+            changed: false,
             status,
             setup,
         };
         Ok((running, ends))
+    }
+
+    /// Goes on by another configuration.
+    fn take_over(&mut self, config: LinkConfig) {
+        self.share.resize(config.budget_bytes);
+        self.objectives.replace(&config.objectives);
+        self.setup.config = config;
+        // Not the one that is under way: it began by the configuration before.
+        self.changed = true;
+        if self.next_round.is_some() {
+            self.next_round = Some(Instant::now());
+        }
     }
 
     /// The state may say something new: lanes find out by themselves what their partitions are.
@@ -451,6 +485,7 @@ impl Running {
     fn begin_round(&mut self) {
         let Some(mut topics) = self.topics.take() else { return };
         self.next_round = None;
+        self.changed = false;
         let (config, source) = (self.setup.config.clone(), self.setup.source.clone());
         let (wants_ends, leads) = (self.wants_ends, self.leads);
         let state = self.placing.state();
@@ -492,6 +527,7 @@ impl Running {
         }
         self.waits_for_claims = is_unclaimed;
         let pause = match is_unclaimed {
+            _ if self.changed => Duration::ZERO,
             true if self.leads => Duration::ZERO,
             true => AGAIN,
             false if self.wants_ends => AGAIN,

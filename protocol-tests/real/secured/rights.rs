@@ -64,7 +64,7 @@ struct Strict<'a> {
     sides: [(&'static str, OracleAt<'static>, Vec<Acl>); 2],
 }
 
-/// A link between two clusters, with the rights of the page.
+/// A link between two clusters, with the rights of the page, and 200 records in the topic `orders-1`.
 fn begin<'a>(pair: &'a Pair, authority: &Authority) -> Strict<'a> {
     let keys = sasl::login("PLAIN");
     let clusters = [cluster(&pair.source.secured_bootstrap(), &keys), cluster(&pair.target.secured_bootstrap(), &keys)];
@@ -78,6 +78,8 @@ fn begin<'a>(pair: &'a Pair, authority: &Authority) -> Strict<'a> {
             oracle.allow(acl).expect("a right is given");
         }
     }
+    link.source().create_topic("orders-1", 2, &[]).expect("the topic is created");
+    link.source().produce(&Produce::new("orders-1", 200)).expect("produced");
     Strict { link, sides }
 }
 
@@ -115,8 +117,6 @@ fn the_rights_of_the_page_are_enough_and_check_names_each_that_is_missing() {
     let authority = Authority::named("brokers");
     let pair = Pair::start(strict(&authority), strict(&authority));
     let Strict { link, sides } = begin(&pair, &authority);
-    link.source().create_topic("orders-1", 2, &[]).expect("the topic is created");
-    link.source().produce(&Produce::new("orders-1", 200)).expect("produced");
 
     let each_is_named = |are_there: bool| {
         let good = link.finish("check", &["check"]);
@@ -152,9 +152,7 @@ fn a_right_that_is_taken_away_while_a_link_runs_is_named_and_waited_for() {
     let authority = Authority::named("brokers");
     let pair = Pair::start(strict(&authority), strict(&authority));
     let Strict { link, sides } = begin(&pair, &authority);
-    link.source().create_topic("orders-1", 2, &[]).expect("the topic is created");
     let mut run = link.start("strict", &["run"], &[("TWINLOG_LOG", "info")]);
-    link.source().produce(&Produce::new("orders-1", 200)).expect("produced");
     link.await_twins("orders-1", "orders-1");
     link.source().produce_start("load", &Produce::endless("orders-1").first(200).rate(500)).expect("a load");
     link.await_twins("orders-1", "orders-1");

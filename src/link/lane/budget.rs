@@ -47,7 +47,7 @@ pub(crate) struct Share(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    budget_bytes: u64,
+    budget_bytes: AtomicU64,
     /// Lanes that copy something.
     lanes: AtomicU64,
 }
@@ -55,11 +55,16 @@ struct Shared {
 impl Share {
     /// Of a budget that nobody uses.
     pub(crate) fn of(budget_bytes: u64) -> Self {
-        Self(Arc::new(Shared { budget_bytes, lanes: AtomicU64::new(0) }))
+        Self(Arc::new(Shared { budget_bytes: AtomicU64::new(budget_bytes), lanes: AtomicU64::new(0) }))
+    }
+
+    /// Another budget from now on. What is held above it is let go of as it is released.
+    pub(crate) fn resize(&self, budget_bytes: u64) {
+        self.0.budget_bytes.store(budget_bytes, Ordering::Relaxed);
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.0.budget_bytes / self.0.lanes.load(Ordering::Relaxed).max(1)
+        self.0.budget_bytes.load(Ordering::Relaxed) / self.0.lanes.load(Ordering::Relaxed).max(1)
     }
 }
 
@@ -311,6 +316,8 @@ mod tests {
         assert_eq!(lanes[0].reserve(400), Some(167), "what is left of its part");
         drop(lanes);
         assert_eq!(share.bytes(), 1_000, "lanes that are gone have none");
+        share.resize(300);
+        assert_eq!(share.bytes(), 300);
     }
 
     #[test]
