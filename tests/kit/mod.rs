@@ -1,5 +1,7 @@
 //! What tests of the binary share: clusters in memory, and a terminal to run it on.
 
+mod cluster;
+
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Output, Stdio};
@@ -7,19 +9,8 @@ use std::process::{Command, Output, Stdio};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use twinlog_client::{Address, Cluster, DialConfig, Side};
-use twinlog_sandbox::{Sandbox, SandboxSpec};
 
-/// A cluster in memory that listens, the address of one of its nodes, and a client of it.
-pub(crate) async fn cluster(side: Side, nodes: i32) -> (Sandbox, String, Cluster) {
-    // Of one seed both would give their topics the same ids.
-    let spec = SandboxSpec::new().nodes(nodes).cluster_id(side.name()).seed(side as u64);
-    let sandbox = Sandbox::new(spec).expect("a sandbox");
-    let addresses = sandbox.listen(&[]).await.expect("it listens");
-    let bootstrap: Vec<Address> = addresses.iter().map(|at| at.to_string().parse().expect("an address")).collect();
-    let client = Cluster::new(side, bootstrap, DialConfig::default()).expect("a client");
-    (sandbox, addresses[0].to_string(), client)
-}
+pub(crate) use self::cluster::cluster;
 
 /// Exit code, stdout and stderr of a program that has ended.
 pub(crate) fn read(Output { status, stdout, stderr }: Output) -> (i32, String, String) {
