@@ -15,6 +15,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    logging::begin();
+    let _logging = logging::begin();
     cli::main().into()
 }
