@@ -167,7 +167,7 @@ impl Dialer {
             }
         };
         if let Some(sasl) = &self.sasl {
-            sasl.begin(&connection).await?;
+            sasl.begin(&connection, &address.host).await?;
         }
         Ok(connection)
     }

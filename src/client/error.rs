@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
+use twinlog_core::config::security::SaslConfig;
 use twinlog_wire::error_code::{ErrorCode, Retry};
 
 use crate::Side;
@@ -237,7 +238,10 @@ impl Cause {
             Self::ClosedAtFirstRequest => "; does this port want SASL?",
             // The first bytes of a TLS alert, taken for a length.
             Self::FrameTooLarge { announced, .. } if announced >> 16 == 0x1503 => "; does this port want TLS?",
-            Self::Code { code, .. } => match *code {
+            Self::Code { code, item, .. } => match *code {
+                ErrorCode::SASL_AUTHENTICATION_FAILED if item.as_deref() == Some(SaslConfig::AWS_MSK_IAM) => {
+                    "; are the access key, its rights, the region and this machine's clock right?"
+                }
                 ErrorCode::SASL_AUTHENTICATION_FAILED => "; are the user, the password and the mechanism right?",
                 ErrorCode::UNSUPPORTED_SASL_MECHANISM => "; set one of these in the configuration",
                 ErrorCode::ILLEGAL_SASL_STATE => "; does this port want SASL?",

@@ -2,6 +2,11 @@
 //! KIP-152). A broker may give a session an end; before it, the same is done again on the same connection (KIP-368).
 
 mod login;
+#[cfg(feature = "msk-iam")]
+mod msk_iam;
+#[cfg(not(feature = "msk-iam"))]
+#[path = "sasl/no_msk_iam.rs"]
+mod msk_iam;
 mod oauth;
 #[cfg(test)]
 mod tests;
@@ -16,6 +21,7 @@ use tokio::time::sleep;
 use twinlog_core::config::security::{Login, OAuthConfig, PasswordMechanism, SaslConfig};
 use twinlog_wire::error_code::ErrorCode;
 
+use self::msk_iam::Signer;
 use self::oauth::Tokens;
 use crate::connection::{Connection, WeakConnection};
 use crate::error::{Cause, Error, Outcome, Result, Step};
@@ -45,6 +51,7 @@ pub(crate) struct Sasl {
 enum Identity {
     Password(PasswordMechanism, Login),
     Token(Tokens, OAuthConfig),
+    AccessKey(Signer),
 }
 
 impl Sasl {
@@ -52,21 +59,23 @@ impl Sasl {
         let identity = match config {
             SaslConfig::Password(mechanism, login) => Identity::Password(*mechanism, login.clone()),
             SaslConfig::OAuthBearer(oauth) => Identity::Token(Tokens::new(&oauth.token)?, oauth.clone()),
+            SaslConfig::MskIam(key) => Identity::AccessKey(Signer::new(key)?),
         };
         Ok(Self { mechanism: config.mechanism(), identity })
     }
 
-    /// Says to a new connection's broker who we are, and again whenever its session is about to end.
-    pub(crate) async fn begin(self: &Arc<Self>, connection: &Connection) -> Result<()> {
-        let dialogue = self.dialogue(connection).await?;
+    /// Says to a new connection's broker, which was dialled by this name, who we are, and again whenever its session
+    /// is about to end.
+    pub(crate) async fn begin(self: &Arc<Self>, connection: &Connection, host: &str) -> Result<()> {
+        let dialogue = self.dialogue(connection, host).await?;
         if let Some(lifetime) = self.authenticate(connection, dialogue).await? {
-            tokio::spawn(Arc::clone(self).keep(connection.downgrade(), lifetime));
+            tokio::spawn(Arc::clone(self).keep(connection.downgrade(), host.to_owned(), lifetime));
         }
         Ok(())
     }
 
     /// Renews the session until the connection is gone.
-    async fn keep(self: Arc<Self>, connection: WeakConnection, mut lifetime: Duration) {
+    async fn keep(self: Arc<Self>, connection: WeakConnection, host: String, mut lifetime: Duration) {
         let closed = connection.closed();
         tokio::pin!(closed);
         loop {
@@ -77,7 +86,7 @@ impl Sasl {
                 () = sleep(lifetime.mul_f32(part).max(PAUSE_MIN)) => {}
             }
             let Some(connection) = connection.upgrade() else { return };
-            match self.renew(&connection).await {
+            match self.renew(&connection, &host).await {
                 Ok(next) => {
                     tracing::debug!(peer = %connection.peer(), lifetime = ?next, "The session was renewed.");
                     let Some(next) = next else { return };
@@ -92,21 +101,22 @@ impl Sasl {
         }
     }
 
-    async fn renew(&self, connection: &Connection) -> Result<Option<Duration>> {
+    async fn renew(&self, connection: &Connection, host: &str) -> Result<Option<Duration>> {
         // A token may take its time: requests wait only for the broker.
-        let dialogue = self.dialogue(connection).await?;
+        let dialogue = self.dialogue(connection, host).await?;
         connection.hold();
         let lifetime = self.authenticate(connection, dialogue).await?;
         connection.release();
         Ok(lifetime)
     }
 
-    async fn dialogue(&self, connection: &Connection) -> Result<Box<dyn Dialogue>> {
+    async fn dialogue(&self, connection: &Connection, host: &str) -> Result<Box<dyn Dialogue>> {
         let dialogue = match &self.identity {
             Identity::Password(mechanism, login) => login::dialogue(*mechanism, login),
             Identity::Token(tokens, oauth) => {
                 tokens.get(connection.peer()).await.map(|token| oauth::dialogue(&token, oauth))
             }
+            Identity::AccessKey(signer) => signer.dialogue(host),
         };
         dialogue.map_err(|cause| at(connection, cause))
     }

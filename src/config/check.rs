@@ -40,11 +40,11 @@ pub(super) const FETCH_BYTES_MIN: u64 = 1 << 10;
 /// See [`FETCH_BYTES_MIN`].
 pub(super) const FETCH_BYTES_MAX: u64 = 1 << 30;
 
-pub(super) fn check(raw: &Raw, resolver: &Resolver<'_>) -> Result<Config, Vec<Issue>> {
+pub(super) fn check(raw: &Raw, resolver: &Resolver<'_>, has_msk_iam: bool) -> Result<Config, Vec<Issue>> {
     let room = memory::limit(resolver.surroundings).unwrap_or(0) / MEMORY_PART;
     let links = u64::try_from(raw.links.0.len()).unwrap_or(u64::MAX).max(1);
     let budget_default = BUDGET_BYTES_DEFAULT.max(room / links);
-    let mut checker = Checker { resolver, budget_default, issues: Vec::new() };
+    let mut checker = Checker { resolver, budget_default, has_msk_iam, issues: Vec::new() };
     let config = checker.config(raw);
     match config {
         Some(config) if checker.issues.is_empty() => Ok(config),
@@ -61,6 +61,8 @@ struct Checker<'a> {
     resolver: &'a Resolver<'a>,
     /// Of a link that says nothing of it, in bytes.
     budget_default: u64,
+    /// Whether this build can log in by AWS_MSK_IAM.
+    has_msk_iam: bool,
     issues: Vec<Issue>,
 }
 

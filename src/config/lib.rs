@@ -34,6 +34,9 @@ const CONFIG_VARIABLE: &str = "TWINLOG_CONFIG";
 /// Where the file is looked for when nothing names it.
 const CONFIG_PLACES: [&str; 2] = ["twinlog.yaml", "/etc/twinlog/twinlog.yaml"];
 
+/// Whether this build can log in by AWS_MSK_IAM.
+const HAS_MSK_IAM: bool = cfg!(feature = "msk-iam");
+
 /// A checked configuration and the file that it came from.
 #[derive(Debug)]
 pub struct Loaded {
@@ -89,7 +92,7 @@ pub fn load(named: Option<&Path>) -> Result<Loaded, Failures> {
 fn check(path: PathBuf, text: String) -> Result<Loaded, Failures> {
     let open = |path: &Path| Ok(Box::new(File::open(path)?) as Box<dyn io::Read>);
     let surroundings = Surroundings { variable: &|name| std::env::var(name), open: &open };
-    let (config, values) = read_with_values(&path, &text, &surroundings)?;
+    let (config, values) = read_with_values(HAS_MSK_IAM, &path, &text, &surroundings)?;
     Ok(Loaded { config, path, text, values })
 }
 
@@ -111,17 +114,19 @@ pub fn show(named: Option<&Path>, defaults: bool) -> Result<String, Failures> {
 ///
 /// Everything that is wrong in it, in the order of its lines, each of the kind `Usage`.
 pub fn read(path: &Path, text: &str, surroundings: &Surroundings<'_>) -> Result<Config, Failures> {
-    read_with_values(path, text, surroundings).map(|(config, _)| config)
+    read_with_values(HAS_MSK_IAM, path, text, surroundings).map(|(config, _)| config)
 }
 
 /// The same, with the files whose contents are values in it.
 fn read_with_values(
+    has_msk_iam: bool,
     path: &Path,
     text: &str,
     surroundings: &Surroundings<'_>,
 ) -> Result<(Config, BTreeSet<PathBuf>), Failures> {
     let resolver = Resolver::new(surroundings, path.parent().unwrap_or_else(|| Path::new("")));
-    let checked = yaml::parse(text).map_err(|issue| vec![issue]).and_then(|raw| check::check(&raw, &resolver));
+    let checked =
+        yaml::parse(text).map_err(|issue| vec![issue]).and_then(|raw| check::check(&raw, &resolver, has_msk_iam));
     match checked {
         Ok(config) => Ok((config, resolver.into_files())),
         Err(issues) => Err(Failures(issues.iter().map(|issue| issue.show(path, text)).collect())),

@@ -29,19 +29,24 @@ struct Full {
 }
 
 /// What is not of one file: one cluster of each kind.
-const LEFT_OUT: [(&str, &[&str]); 3] = [
-    ("clusters.a.sasl", &["token_file", "token_endpoint", "extensions"]),
-    ("clusters.b.sasl", &["username", "password", "token_file"]),
-    ("clusters.c.sasl", &["username", "password", "token_endpoint"]),
+const LEFT_OUT: [(&str, &[&[&str]]); 4] = [
+    ("clusters.a.sasl", &[OF_TOKENS, OF_ACCESS_KEYS]),
+    ("clusters.b.sasl", &[OF_PASSWORDS, &["token_file"], OF_ACCESS_KEYS]),
+    ("clusters.c.sasl", &[OF_PASSWORDS, &["token_endpoint"], OF_ACCESS_KEYS]),
+    ("clusters.d.sasl", &[OF_PASSWORDS, OF_TOKENS]),
 ];
+const OF_PASSWORDS: &[&str] = &["username", "password"];
+const OF_TOKENS: &[&str] = &["token_file", "token_endpoint", "extensions"];
+const OF_ACCESS_KEYS: &[&str] = &["region", "access_key_id", "secret_access_key", "session_token"];
 
 /// Values where neither a default nor a limit tells one.
 fn sample(path: &str) -> &'static str {
     let name = path.rsplit('.').next().unwrap_or_default();
     match (path, name) {
         ("clusters.b.sasl.mechanism" | "clusters.c.sasl.mechanism", _) => "OAUTHBEARER",
+        ("clusters.d.sasl.mechanism", _) => "AWS_MSK_IAM",
         (_, "mechanism") => "PLAIN",
-        (_, "password" | "client_secret") => "${env:SECRET}",
+        (_, "password" | "client_secret" | "secret_access_key" | "session_token") => "${env:SECRET}",
         (_, "url") => "https://x/",
         ("links.dr.source", _) => "a",
         ("links.dr.target", _) => "b",
@@ -61,7 +66,7 @@ impl Full {
     fn write(&mut self, path: &str, schema: &Value, depth: usize) {
         let left_out = LEFT_OUT.iter().find(|(of, _)| *of == path).map_or(&[][..], |(_, keys)| keys);
         for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
-            if !left_out.contains(&name.as_str()) {
+            if !left_out.iter().any(|keys| keys.contains(&name.as_str())) {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 self.key(&path, name, schema, depth);
             }
@@ -69,7 +74,7 @@ impl Full {
         let of_each = &schema["additionalProperties"];
         if of_each.is_object() {
             let names: &[&str] = match path {
-                "clusters" => &["a", "b", "c"],
+                "clusters" => &["a", "b", "c", "d"],
                 "links" => &["dr"],
                 _ => &["logicalCluster"],
             };
@@ -131,7 +136,9 @@ fn read(text: &str) -> Result<(), String> {
         false => Ok(Box::new(io::Cursor::new("x")) as Box<dyn io::Read>),
     };
     let surroundings = Surroundings { variable: &variable, open: &open };
-    crate::read(Path::new("f"), text, &surroundings).map(drop).map_err(|failures| failures.to_string())
+    crate::read_with_values(true, Path::new("f"), text, &surroundings)
+        .map(drop)
+        .map_err(|failures| failures.to_string())
 }
 
 /// The error is the first, at this place, with these words.
@@ -173,7 +180,7 @@ fn a_key_of_the_wrong_kind_is_refused_at_its_value() {
 fn a_key_that_is_misspelt_is_refused_with_the_nearest() {
     let full = Full::new();
     let is_fixed = |key: &&Written| {
-        let own_names = ["clusters.a", "clusters.b", "clusters.c", "links.dr"];
+        let own_names = ["clusters.a", "clusters.b", "clusters.c", "clusters.d", "links.dr"];
         !own_names.contains(&key.path.as_str()) && !key.path.contains("extensions.")
     };
     for key in full.keys.iter().filter(is_fixed) {

@@ -70,11 +70,14 @@ pub(super) struct RawTls {
 }
 
 // Which of the keys are needed depends on the mechanism. Those of secrets are in `super::secrets`, too.
-/// How to log in. PLAIN and SCRAM have `username` and `password`, OAUTHBEARER `token_file` or `token_endpoint`.
+/// How to log in. PLAIN and SCRAM have `username` and `password`, OAUTHBEARER `token_file` or `token_endpoint`,
+/// AWS_MSK_IAM `region`, `access_key_id` and `secret_access_key`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSasl {
-    /// As the brokers name it.
+    /// As the brokers name it. AWS_MSK_IAM, for Amazon MSK, needs `tls` and a build with `--features msk-iam`; it was
+    /// tested against AWS's published signing vectors and a stand-in for a broker's answer, never against a live MSK
+    /// cluster.
     #[schemars(transform = words(mechanism_names()))]
     pub(super) mechanism: Text,
     /// The user's name.
@@ -88,6 +91,17 @@ pub(super) struct RawSasl {
     pub(super) token_endpoint: Option<RawTokenEndpoint>,
     /// Names and values that some services want beside the token, as `logicalCluster`.
     pub(super) extensions: Option<ByName<Text>>,
+    /// Region of AWS where the cluster is, as `eu-central-1`.
+    pub(super) region: Option<Text>,
+    /// The access key's name at AWS.
+    pub(super) access_key_id: Option<Text>,
+    /// The access key's secret: a reference.
+    #[schemars(transform = secret)]
+    pub(super) secret_access_key: Option<Text>,
+    /// The token of a key that is good for some hours only: a reference. Links begin again by the next key
+    /// when the files that hold it change.
+    #[schemars(transform = secret)]
+    pub(super) session_token: Option<Text>,
 }
 
 /// Where tokens are asked for by client credentials (RFC 6749, section 4.4).

@@ -1,7 +1,7 @@
 //! What must not be shown: the values of some keys.
 
 /// Keys whose values are secrets.
-const KEYS: [&str; 2] = ["password", "client_secret"];
+const KEYS: [&str; 4] = ["password", "client_secret", "secret_access_key", "session_token"];
 
 /// Whether the value of a key is a reference and nothing else.
 pub(super) fn is_reference(text: &str) -> bool {

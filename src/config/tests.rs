@@ -5,7 +5,7 @@ use std::env::VarError;
 use std::time::Duration;
 
 use twinlog_core::config::security::{
-    Login, OAuthConfig, PasswordMechanism, SaslConfig, Secret, TokenEndpoint, TokenSource,
+    Login, MskIamConfig, OAuthConfig, PasswordMechanism, SaslConfig, Secret, TokenEndpoint, TokenSource,
 };
 use twinlog_core::config::{
     ExistingTopics, FetchConfig, GapPolicy, Intervals, LANES_DEFAULT, Members, ProduceConfig, SocketConfig, Timestamps,
@@ -29,6 +29,10 @@ links:
 const CLUSTERS: &str = "clusters: {a: {bootstrap: [a:1]}, b: {bootstrap: [b:1]}}\n";
 
 fn read(text: &str) -> Result<Config, String> {
+    read_for(true, text)
+}
+
+fn read_for(has_msk_iam: bool, text: &str) -> Result<Config, String> {
     let variable = |name: &str| match name {
         "BOOTSTRAP" => Ok("kafka.example:9092".to_owned()),
         "LANES" => Ok("8".to_owned()),
@@ -37,7 +41,9 @@ fn read(text: &str) -> Result<Config, String> {
         _ => Err(VarError::NotPresent),
     };
     let surroundings = Surroundings { variable: &variable, open: &|_| Err(io::ErrorKind::NotFound.into()) };
-    super::read(Path::new("twinlog.yaml"), text, &surroundings).map_err(|failures| failures.to_string())
+    super::read_with_values(has_msk_iam, Path::new("twinlog.yaml"), text, &surroundings)
+        .map(|(config, _)| config)
+        .map_err(|failures| failures.to_string())
 }
 
 fn refused(text: &str) -> String {
@@ -500,6 +506,66 @@ fn tokens_are_from_a_file_or_an_endpoint() {
     }
     let transcript = refused(&with_sasl("{ mechanism: PLAIN, token_file: x }"));
     assert!(transcript.contains("clusters.a.sasl.token_file: PLAIN has no use for it"), "{transcript}");
+}
+
+/// A file whose first cluster has this for AWS_MSK_IAM, with TLS.
+fn with_access_key(rest: &str) -> String {
+    with_sasl(&format!("{{ mechanism: AWS_MSK_IAM, {rest} }}\n    tls: {{}}"))
+}
+
+#[test]
+fn an_access_key_is_taken_with_tls_in_a_build_that_can_sign() {
+    let key = "region: eu-central-1, access_key_id: AKIDEXAMPLE, secret_access_key: '${env:PASSWORD}'";
+    for (session, token) in [("", None), (", session_token: '${env:PASSWORD}'", Some(Secret::new("s3cret".into())))] {
+        let config = read(&with_access_key(&format!("{key}{session}"))).expect("a configuration");
+        let wanted = MskIamConfig {
+            region: "eu-central-1".into(),
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: Secret::new("s3cret".into()),
+            session_token: token,
+        };
+        assert_eq!(config.clusters["a"].sasl, Some(SaslConfig::MskIam(wanted)));
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+    for (wrong, words) in [
+        (key.replace("region: eu-central-1, ", ""), "4:24: clusters.a.sasl: the key `region` is missing"),
+        (key.replace("access_key_id: AKIDEXAMPLE, ", ""), "the key `access_key_id` is missing: the mechanism needs it"),
+        ("region: x, access_key_id: x".into(), "the key `secret_access_key` is missing: the mechanism needs it"),
+        (key.replace("eu-central-1", "EU/1"), "clusters.a.sasl.region: `EU/1` is no region: write eu-central-1"),
+        (key.replace("AKIDEXAMPLE", "'${env:BOOTSTRAP}'"), "access_key_id: must be of letters, digits and underscores"),
+        (key.replace("AKIDEXAMPLE", "''"), "clusters.a.sasl.access_key_id: must not be empty"),
+        (key.replace("'${env:PASSWORD}'", "s3cret"), "secret_access_key: a secret does not stand in this file"),
+        (format!("{key}, session_token: s3cret"), "a.sasl.session_token: a secret does not stand in this file"),
+        (format!("{key}, username: u"), "clusters.a.sasl.username: AWS_MSK_IAM has no use for it"),
+        (format!("{key}, token_file: x"), "clusters.a.sasl.token_file: AWS_MSK_IAM has no use for it"),
+    ] {
+        let transcript = refused(&with_access_key(&wrong));
+        assert!(transcript.contains(words), "{wrong}: {transcript}");
+        assert!(!transcript.contains("s3cret") && !transcript.contains("kafka.example"), "{wrong}: {transcript}");
+    }
+    for (sasl, words) in [
+        ("{ mechanism: PLAIN, region: x }", "clusters.a.sasl.region: PLAIN has no use for it"),
+        ("{ mechanism: OAUTHBEARER, session_token: x }", "a.sasl.session_token: OAUTHBEARER has no use for it"),
+    ] {
+        let transcript = refused(&with_sasl(sasl));
+        assert!(transcript.contains(words), "{transcript}");
+    }
+}
+
+#[test]
+fn an_access_key_without_tls_or_without_its_feature_is_refused_at_its_mechanism() {
+    let key = "region: eu-central-1, access_key_id: AKIDEXAMPLE, secret_access_key: '${env:PASSWORD}'";
+    let transcript = refused(&with_sasl(&format!("{{ mechanism: AWS_MSK_IAM, {key} }}")));
+    assert!(transcript.contains("twinlog.yaml:4:24: clusters.a.sasl.mechanism: AWS_MSK_IAM needs TLS"), "{transcript}");
+    assert!(transcript.contains("what to do: write `tls: {}` beside `sasl`"), "{transcript}");
+    let transcript = read_for(false, &with_access_key(key)).expect_err("refused");
+    let wanted = "twinlog.yaml:4:24: clusters.a.sasl.mechanism: this build has no AWS_MSK_IAM: build it with \
+                  `--features msk-iam`";
+    assert!(transcript.contains(wanted), "{transcript}");
+    // What is built decides what stands in a user's file.
+    let surroundings = Surroundings { variable: &|_| Ok("x".into()), open: &|_| Err(io::ErrorKind::NotFound.into()) };
+    let taken = super::read(Path::new("f"), &with_access_key(key), &surroundings).is_ok();
+    assert_eq!(taken, cfg!(feature = "msk-iam"));
 }
 
 #[test]

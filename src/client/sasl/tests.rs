@@ -9,8 +9,10 @@ use twinlog_wire::error_code::Retry;
 use super::*;
 use crate::connection::ConnectionConfig;
 use crate::testing::{Script, Seen, connect};
+use crate::transport::Stream;
 
-const SESSION_MS: i64 = 60_000;
+pub(super) const SESSION_MS: i64 = 60_000;
+pub(super) const HOST: &str = "b-1.twin.kafka.eu-central-1.amazonaws.com";
 
 fn login() -> Login {
     Login { username: "twin".into(), password: Secret::new("s3cret".into()) }
@@ -20,16 +22,29 @@ fn plain() -> SaslConfig {
     SaslConfig::Password(PasswordMechanism::Plain, login())
 }
 
-async fn begin(connection: &Connection, config: &SaslConfig) -> Result<()> {
-    Arc::new(Sasl::new(config).unwrap()).begin(connection).await
+#[cfg(not(feature = "msk-iam"))]
+#[test]
+fn a_mechanism_that_this_build_does_not_have_is_named() {
+    let key = twinlog_core::config::security::MskIamConfig {
+        region: "eu-central-1".into(),
+        access_key_id: "AKIDEXAMPLE".into(),
+        secret_access_key: Secret::new("s3cret".into()),
+        session_token: None,
+    };
+    let error = Sasl::new(&SaslConfig::MskIam(key)).unwrap_err();
+    assert_eq!(error.to_string(), "this build has no AWS_MSK_IAM: build it with `--features msk-iam`");
 }
 
-async fn greeted() -> (Connection, Script<DuplexStream>) {
+async fn begin(connection: &Connection, config: &SaslConfig) -> Result<()> {
+    Arc::new(Sasl::new(config).unwrap()).begin(connection, HOST).await
+}
+
+pub(super) async fn greeted() -> (Connection, Script<DuplexStream>) {
     connect(1 << 14, ConnectionConfig::default()).await
 }
 
 /// Takes a handshake for this mechanism and answers it with this code.
-async fn shake(script: &mut Script<DuplexStream>, mechanism: &str, code: ErrorCode) {
+pub(super) async fn shake(script: &mut Script<impl Stream>, mechanism: &str, code: ErrorCode) {
     let mut seen = script.request().await.unwrap();
     assert_eq!((seen.api, seen.version), (ApiKey::SaslHandshake, HANDSHAKE));
     let request = SaslHandshakeRequest::decode(&mut seen.body, seen.version).unwrap();
@@ -39,7 +54,7 @@ async fn shake(script: &mut Script<DuplexStream>, mechanism: &str, code: ErrorCo
 }
 
 /// The next message of the mechanism, with its request.
-async fn message(script: &mut Script<DuplexStream>) -> (Seen, Bytes) {
+pub(super) async fn message(script: &mut Script<impl Stream>) -> (Seen, Bytes) {
     let mut seen = script.request().await.unwrap();
     assert_eq!(seen.api, ApiKey::SaslAuthenticate);
     let bytes = SaslAuthenticateRequest::decode(&mut seen.body, seen.version).unwrap().auth_bytes;
@@ -50,7 +65,7 @@ fn session(lifetime_ms: i64) -> SaslAuthenticateResponse {
     SaslAuthenticateResponse::default().with_session_lifetime_ms(lifetime_ms)
 }
 
-fn refusal() -> SaslAuthenticateResponse {
+pub(super) fn refusal() -> SaslAuthenticateResponse {
     let words = StrBytes::from_static_str("Authentication failed: Invalid username or password");
     let code = ErrorCode::SASL_AUTHENTICATION_FAILED.0;
     SaslAuthenticateResponse::default().with_error_code(code).with_error_message(Some(words))

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use twinlog_core::config::security::{
-    ClientCertificate, Login, OAuthConfig, PasswordMechanism, SaslConfig, Secret, TlsConfig, TokenEndpoint, TokenSource,
+    ClientCertificate, Login, MskIamConfig, OAuthConfig, PasswordMechanism, SaslConfig, Secret, TlsConfig,
+    TokenEndpoint, TokenSource,
 };
 use twinlog_core::config::{ClusterConfig, HostPort};
 
@@ -15,12 +16,20 @@ use crate::yaml::Text;
 
 pub(crate) const CLIENT_ID_DEFAULT: &str = "twinlog";
 
-/// Those without more are of tokens.
-const MECHANISMS: [(&str, Option<PasswordMechanism>); 4] = [
+/// What a mechanism needs.
+#[derive(Clone, Copy)]
+enum Mechanism {
+    Password(PasswordMechanism),
+    Token,
+    AccessKey,
+}
+
+const MECHANISMS: [(&str, Mechanism); 5] = [
     by_password(PasswordMechanism::Plain),
     by_password(PasswordMechanism::ScramSha256),
     by_password(PasswordMechanism::ScramSha512),
-    (SaslConfig::OAUTHBEARER, None),
+    (SaslConfig::OAUTHBEARER, Mechanism::Token),
+    (SaslConfig::AWS_MSK_IAM, Mechanism::AccessKey),
 ];
 
 /// All mechanisms.
@@ -28,8 +37,8 @@ pub(crate) fn mechanism_names() -> Vec<&'static str> {
     MECHANISMS.iter().map(|(name, _)| *name).collect()
 }
 
-const fn by_password(mechanism: PasswordMechanism) -> (&'static str, Option<PasswordMechanism>) {
-    (mechanism.name(), Some(mechanism))
+const fn by_password(mechanism: PasswordMechanism) -> (&'static str, Mechanism) {
+    (mechanism.name(), Mechanism::Password(mechanism))
 }
 
 /// `auth` is the token's own name in the message (RFC 7628).
@@ -47,7 +56,7 @@ impl Checker<'_> {
             None => Some(None),
         };
         let sasl = match &raw.sasl {
-            Some(raw) => self.sasl(&format!("{path}.sasl"), raw).map(Some),
+            Some(sasl) => self.sasl(&format!("{path}.sasl"), sasl, raw.tls.is_some()).map(Some),
             None => Some(None),
         };
         let client_id =
@@ -78,37 +87,80 @@ impl Checker<'_> {
         Some(cert_file?.zip(key_file?).map(|(cert_file, key_file)| ClientCertificate { cert_file, key_file }))
     }
 
-    fn sasl(&mut self, path: &str, raw: &RawSasl) -> Option<SaslConfig> {
+    fn sasl(&mut self, path: &str, raw: &RawSasl, has_tls: bool) -> Option<SaslConfig> {
         let mechanism = self.parse(&format!("{path}.mechanism"), &raw.mechanism, |text| one_of(text, MECHANISMS))?;
         let RawSasl { username, password, token_file, extensions, .. } = raw;
         let of_passwords = [("username", username.as_ref()), ("password", password.as_ref())];
         let endpoint = raw.token_endpoint.as_ref().map(|endpoint| &endpoint.url);
         let extension = extensions.as_ref().and_then(|map| map.0.first()).map(|(name, _)| name);
         let of_tokens = [("token_file", token_file.as_ref()), ("token_endpoint", endpoint), ("extensions", extension)];
+        let of_access_keys = [
+            ("region", raw.region.as_ref()),
+            ("access_key_id", raw.access_key_id.as_ref()),
+            ("secret_access_key", raw.secret_access_key.as_ref()),
+            ("session_token", raw.session_token.as_ref()),
+        ];
         let name = raw.mechanism.as_str();
-        let foreign: &[_] = if mechanism.is_some() { &of_tokens } else { &of_passwords };
-        for (key, text) in foreign {
+        let foreign: [&[_]; 2] = match mechanism {
+            Mechanism::Password(_) => [&of_tokens, &of_access_keys],
+            Mechanism::Token => [&of_passwords, &of_access_keys],
+            Mechanism::AccessKey => [&of_passwords, &of_tokens],
+        };
+        for (key, text) in foreign.into_iter().flatten() {
             if let Some(text) = text {
                 return self.refuse(text.place(), &format!("{path}.{key}"), format!("{name} has no use for it"), None);
             }
         }
         match mechanism {
-            Some(mechanism) => Some(SaslConfig::Password(mechanism, self.login(path, raw)?)),
-            None => self.oauth(path, raw).map(SaslConfig::OAuthBearer),
+            Mechanism::Password(mechanism) => Some(SaslConfig::Password(mechanism, self.login(path, raw)?)),
+            Mechanism::Token => self.oauth(path, raw).map(SaslConfig::OAuthBearer),
+            Mechanism::AccessKey => self.access_key(path, raw, has_tls).map(SaslConfig::MskIam),
         }
     }
 
     fn login(&mut self, path: &str, raw: &RawSasl) -> Option<Login> {
-        let missing = |key: &str| format!("the key `{key}` is missing: the mechanism needs it");
-        let username = match &raw.username {
-            Some(text) => self.parse(&format!("{path}.username"), text, without_zeros),
-            None => self.refuse(raw.mechanism.place(), path, missing("username"), None),
-        };
-        let password = match &raw.password {
-            Some(text) => self.secret(&format!("{path}.password"), text),
-            None => self.refuse(raw.mechanism.place(), path, missing("password"), None),
-        };
+        let username = self.needed(path, raw, "username", raw.username.as_ref());
+        let username = username.and_then(|text| self.parse(&format!("{path}.username"), text, without_zeros));
+        let password = self.needed(path, raw, "password", raw.password.as_ref());
+        let password = password.and_then(|text| self.secret(&format!("{path}.password"), text));
         Some(Login { username: username?, password: password? })
+    }
+
+    /// A key that only some mechanisms need.
+    fn needed<'a>(&mut self, path: &str, raw: &RawSasl, key: &str, text: Option<&'a Text>) -> Option<&'a Text> {
+        text.or_else(|| {
+            let words = format!("the key `{key}` is missing: the mechanism needs it");
+            self.refuse(raw.mechanism.place(), path, words, None)
+        })
+    }
+
+    fn access_key(&mut self, path: &str, raw: &RawSasl, has_tls: bool) -> Option<MskIamConfig> {
+        let (place, mechanism_path) = (raw.mechanism.place(), format!("{path}.mechanism"));
+        let usable = if !self.has_msk_iam {
+            self.refuse(place, &mechanism_path, SaslConfig::NO_AWS_MSK_IAM, None)
+        } else if !has_tls {
+            let words = "AWS_MSK_IAM needs TLS: brokers have it on no other port";
+            self.refuse(place, &mechanism_path, words, Some("write `tls: {}` beside `sasl`".into()))
+        } else {
+            Some(())
+        };
+        let region = self.needed(path, raw, "region", raw.region.as_ref());
+        let region = region.and_then(|text| self.parse(&format!("{path}.region"), text, region_name));
+        let id = self.needed(path, raw, "access_key_id", raw.access_key_id.as_ref());
+        let id = id.and_then(|text| self.parse(&format!("{path}.access_key_id"), text, access_key_id));
+        let secret = self.needed(path, raw, "secret_access_key", raw.secret_access_key.as_ref());
+        let secret = secret.and_then(|text| self.secret(&format!("{path}.secret_access_key"), text));
+        let session_token = match &raw.session_token {
+            Some(text) => self.secret(&format!("{path}.session_token"), text).map(Some),
+            None => Some(None),
+        };
+        usable?;
+        Some(MskIamConfig {
+            region: region?,
+            access_key_id: id?,
+            secret_access_key: secret?,
+            session_token: session_token?,
+        })
     }
 
     fn oauth(&mut self, path: &str, raw: &RawSasl) -> Option<OAuthConfig> {
@@ -190,6 +242,18 @@ fn extension_name(text: &str) -> Result<String, String> {
 fn extension_value(text: &str) -> Result<String, String> {
     let fits = |c: char| matches!(c, ' '..='~' | '\t' | '\r' | '\n');
     if text.chars().all(fits) { not_empty(text) } else { Err("must be of printable ASCII characters".into()) }
+}
+
+/// It is a part of the signature, between slashes, and so is the access key's name.
+fn region_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.chars().all(fits) { not_empty(text) } else { Err(format!("`{text}` is no region: write eu-central-1")) }
+}
+
+/// A wrong one is not shown: it may be the secret by mistake.
+fn access_key_id(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if text.chars().all(fits) { not_empty(text) } else { Err("must be of letters, digits and underscores".into()) }
 }
 
 /// The secret is sent to it, so without TLS it must be on this machine.

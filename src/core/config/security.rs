@@ -33,6 +33,9 @@ pub enum SaslConfig {
     /// `OAUTHBEARER` (RFC 7628, KIP-255): by a token that somebody else gave out. It is sent as it is, so only with TLS
     /// is it kept from others.
     OAuthBearer(OAuthConfig),
+    /// `AWS_MSK_IAM`: by a request to AWS's IAM that is signed with an access key. Brokers of Amazon MSK have it, with
+    /// TLS only.
+    MskIam(MskIamConfig),
 }
 
 /// The mechanisms that need a name and a password.
@@ -60,12 +63,17 @@ impl PasswordMechanism {
 impl SaslConfig {
     /// The name of the mechanism that needs a token.
     pub const OAUTHBEARER: &'static str = "OAUTHBEARER";
+    /// The name of the mechanism that needs an access key of AWS.
+    pub const AWS_MSK_IAM: &'static str = "AWS_MSK_IAM";
+    /// What is said of it where it was left out, since its signatures need crates that others do not.
+    pub const NO_AWS_MSK_IAM: &'static str = "this build has no AWS_MSK_IAM: build it with `--features msk-iam`";
 
     /// The mechanism as SASL and Kafka name it.
     pub fn mechanism(&self) -> &'static str {
         match self {
             Self::Password(mechanism, _) => mechanism.name(),
             Self::OAuthBearer(_) => Self::OAUTHBEARER,
+            Self::MskIam(_) => Self::AWS_MSK_IAM,
         }
     }
 }
@@ -110,6 +118,19 @@ pub struct TokenEndpoint {
     pub scope: Option<String>,
     /// PEM file of the authorities that its certificate may be from. Default: as with [`TlsConfig::ca_file`].
     pub ca_file: Option<String>,
+}
+
+/// An access key of AWS, and where it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MskIamConfig {
+    /// The cluster's region, as `eu-central-1`.
+    pub region: String,
+    /// The access key's name: letters, digits and underscores.
+    pub access_key_id: String,
+    /// What only the one who signs and AWS know.
+    pub secret_access_key: Secret,
+    /// Of keys that are good for some hours only. Default: none.
+    pub session_token: Option<Secret>,
 }
 
 /// A text that is never shown: not in a log, an error, or what a derived `Debug` prints.
