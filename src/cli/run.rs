@@ -47,10 +47,7 @@ pub(super) async fn run(loaded: Loaded, format: Format, arguments: &RunArguments
     let context = Context { config: loaded.config.clone(), format };
     let links = context.links(&arguments.links)?;
     let stop = signals::stop_requested()?;
-    let port = match &context.config.http {
-        Some(http) => Some(Port::open(http).await?),
-        None => None,
-    };
+    let port = open_port(&context, &links).await?;
     for link in &links {
         output::say(&resources(link));
     }
@@ -101,6 +98,19 @@ pub(super) async fn run(loaded: Loaded, format: Format, arguments: &RunArguments
     }
     output::print(&end, format)?;
     Ok(exit(&end))
+}
+
+/// Opens the port for monitoring, if there is to be one. What is in the way of that and of the links themselves is told
+/// at once.
+async fn open_port(context: &Context, links: &[NamedLink<'_>]) -> Result<Option<Port>, Failures> {
+    let mut problems: Vec<_> = links.iter().filter_map(|link| link.setup().err()).collect();
+    // Links may have a cluster in common.
+    problems.dedup();
+    let port = match &context.config.http {
+        Some(http) => Port::open(http).await.map_err(|problem| problems.push(problem)).ok(),
+        None => None,
+    };
+    if problems.is_empty() { Ok(port) } else { Err(Failures(problems)) }
 }
 
 /// What a link may use of this machine.

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use twinlog_core::config::{Config, LinkName};
 use twinlog_core::reload::{Fate, Refused, compare};
-use twinlog_core::report::{Failure, FailureKind, RunEnd};
+use twinlog_core::report::{Failure, FailureKind, Failures, RunEnd};
 use twinlog_core::status::LinkStatus;
 use twinlog_link::reach::out_of_reach;
 use twinlog_link::supervisor::LinkError;
@@ -50,7 +50,7 @@ pub(crate) type Answer = Result<BTreeMap<LinkName, Fate>, Vec<Refused>>;
 /// Runs links until `stop` turns true, until all are caught up if that is asked for, or until one fails. Sends a
 /// snapshot of every link, a few times a second, when something has changed. What is in flight when `stop` turns true
 /// is waited for.
-pub(crate) async fn run(orders: Orders, status: watch::Sender<Vec<LinkStatus>>) -> Result<RunEnd, Failure> {
+pub(crate) async fn run(orders: Orders, status: watch::Sender<Vec<LinkStatus>>) -> Result<RunEnd, Failures> {
     let Orders { mut config, links: named, until_caught_up, mut stop, mut changes } = orders;
     let (mut links, mut snapshots) = Links::new(until_caught_up);
     for name in config.links.keys().filter(|name| named.is_empty() || named.contains(name)) {
@@ -60,7 +60,7 @@ pub(crate) async fn run(orders: Orders, status: watch::Sender<Vec<LinkStatus>>) 
     // A change is tried before it is made; one at a time.
     let mut tried = JoinSet::new();
     let mut end = RunEnd::default();
-    let mut failed = None;
+    let mut failed = Vec::new();
     while !links.are_over() {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop), if !links.are_stopping() => links.stop(),
@@ -106,13 +106,18 @@ pub(crate) async fn run(orders: Orders, status: watch::Sender<Vec<LinkStatus>>) 
                 }
                 (_, Err(error)) => {
                     // One link that fails stops the others, in order.
-                    failed.get_or_insert_with(|| explain(&error));
+                    // Others may not begin for the same reason: each is told once.
+                    for failure in explain_all(&error) {
+                        if !failed.contains(&failure) {
+                            failed.push(failure);
+                        }
+                    }
                     links.stop();
                 }
             },
         }
     }
-    failed.map_or(Ok(end), Err)
+    if failed.is_empty() { Ok(end) } else { Err(Failures(failed)) }
 }
 
 /// What a task gave. A panic in it goes on here.
@@ -120,15 +125,23 @@ fn unpanicked<T>(joined: Result<T, JoinError>) -> T {
     joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
+/// All that a link's end tells.
+fn explain_all(error: &LinkError) -> Vec<Failure> {
+    match error {
+        LinkError::Neither(source, target) => vec![out_of_reach(source), out_of_reach(target)],
+        other => vec![explain(other)],
+    }
+}
+
 /// A link's end as a verb's end.
 pub(crate) fn explain(error: &LinkError) -> Failure {
     let what = error.to_string();
     match error {
         LinkError::Client(error) => out_of_reach(error),
-        LinkError::SameCluster(_) => Failure::new(FailureKind::Refused, what),
+        LinkError::Neither(..) => Failure::new(FailureKind::OutOfReach, what)
+            .advise("check the addresses in the configuration and whether the brokers are up"),
         LinkError::BadMap { .. } => Failure::new(FailureKind::Refused, what)
             .advise("use the build that wrote the map, or another link name; delete nothing before you know why"),
-        LinkError::Thread(_) => Failure::new(FailureKind::Refused, what),
         _ => Failure::new(FailureKind::Refused, what),
     }
 }

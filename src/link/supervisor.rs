@@ -91,6 +91,9 @@ pub enum LinkError {
     /// A cluster cannot be asked what must be known before the start.
     #[error(transparent)]
     Client(#[from] Error),
+    /// Neither cluster can be asked.
+    #[error("{0}\n{1}")]
+    Neither(Error, Error),
     /// Both sides are one cluster.
     #[error(transparent)]
     SameCluster(#[from] SameCluster),
@@ -309,8 +312,12 @@ impl Running {
     ) -> Result<(Self, mpsc::UnboundedReceiver<Ended>), LinkError> {
         let deadline = Instant::now() + FIRST_CONTACT;
         let (source, target) = (setup.source.clone(), setup.target.clone());
-        let source_metadata = source.retry(deadline, || source.refresh()).await?;
-        let target_metadata = target.retry(deadline, || target.refresh()).await?;
+        let asked =
+            tokio::join!(source.retry(deadline, || source.refresh()), target.retry(deadline, || target.refresh()),);
+        let (source_metadata, target_metadata) = match asked {
+            (Err(source), Err(target)) => return Err(LinkError::Neither(source, target)),
+            (source, target) => (source?, target?),
+        };
         if let Some(warning) = refuse_same_cluster(&source_metadata, &target_metadata)? {
             tracing::warn!(link = setup.name, "{warning}");
         }
