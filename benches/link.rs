@@ -17,13 +17,14 @@ pub(crate) mod stub;
 mod tests;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 
 use crate::bare::{self, BARE, Job};
+use crate::spread::Spread;
 use crate::{machine, program, results};
 use arena::Arena;
 use cells::Cell;
@@ -68,6 +69,10 @@ struct Arguments {
     #[arg(long, conflicts_with_all = ["cells", "rounds", "bytes", "list"])]
     quick: bool,
 
+    /// Measure another build of the program beside the first one, in turns, and nothing else
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "quick")]
+    beside: Option<PathBuf>,
+
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -107,6 +112,14 @@ fn bench(arguments: &Arguments) -> Result<ExitCode, String> {
         return quick(&program);
     }
     let cells = cells::named(&arguments.cells)?;
+    if let Some(other) = &arguments.beside {
+        let other = other.canonicalize().map_err(|error| format!("{}: {error}", other.display()))?;
+        for cell in &cells {
+            let bytes = arguments.bytes.unwrap_or(cell.bytes);
+            println!("{}", beside([&program, &other], cell, bytes, usize::from(arguments.rounds))?);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut report = Report::new(machine::Machine::here()?);
     for cell in &cells {
         let bytes = arguments.bytes.unwrap_or(cell.bytes);
@@ -120,6 +133,31 @@ fn bench(arguments: &Arguments) -> Result<ExitCode, String> {
         println!("written to {}", written.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Two builds of the program in turns, and what the second one takes beside the first.
+fn beside(programs: [&Path; 2], cell: &Cell, bytes: u64, rounds: usize) -> Result<String, String> {
+    let arena = Arc::new(Arena::new(cell));
+    let mut taken = [const { Vec::new() }; 2];
+    for round in 0..rounds {
+        // What the machine does to the first of a round it does to each of them as often.
+        for place in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
+            let run = Run { program: programs[place], cell, arena: &arena, bytes, counts_calls: false };
+            let outcome = run.measure(Contender::Twinlog)?;
+            taken[place].push(outcome.cost.cpu.as_secs_f64() / (outcome.bytes as f64 / 1e9));
+        }
+    }
+    let ratios = Spread::of(taken[0].iter().zip(&taken[1]).map(|(first, second)| second / first));
+    let [first, second] = taken.map(|taken| Spread::of(taken.into_iter()));
+    Ok(format!(
+        "{}: CPU-s/GB {} and {}, of {rounds} rounds each (least, median, most); the second's median is {:.3} of the \
+         first's, round by round {}",
+        cell.name,
+        first.show(3),
+        second.show(3),
+        second.median / first.median,
+        ratios.show(3)
+    ))
 }
 
 /// A short look at a few cells beside the committed result.

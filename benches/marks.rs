@@ -6,6 +6,7 @@
 mod idle;
 mod latency;
 mod line;
+mod soak;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,13 +31,15 @@ enum Mark {
     Latency,
     /// A source at the end of a line of 100 MB/s and 100 ms, with 32 MiB of budget: how much of the line is used
     Line,
+    /// Ten minutes at full rate: memory, threads and open files must not grow. By name only
+    Soak,
 }
 
 /// What a link costs and does where a ratio of CPU says nothing
 #[derive(Debug, Parser)]
 #[command(name = "marks")]
 struct Arguments {
-    /// Measure these [default: all]
+    /// Measure these [default: all but soak]
     #[arg(long = "mark", value_enum)]
     marks: Vec<Mark>,
 
@@ -53,7 +56,7 @@ pub fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), String> {
     let program = program::find()?;
     let marks = match arguments.marks.as_slice() {
-        [] => Mark::value_variants(),
+        [] => &[Mark::Idle, Mark::Latency, Mark::Line],
         marks => marks,
     };
     for mark in marks {
@@ -70,6 +73,7 @@ fn measure(mark: Mark, program: &Path) -> Result<String, String> {
             let lines = [1, 16].map(|partitions| line::measure(program, partitions).map(|line| line.to_string()));
             lines.into_iter().collect::<Result<Vec<_>, _>>().map(|lines| lines.join("\n"))
         }
+        Mark::Soak => soak::measure(program).map(|soak| soak.to_string()),
     }
 }
 
