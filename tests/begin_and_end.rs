@@ -39,8 +39,13 @@ fn what_is_in_the_way_on_this_machine_is_told_at_once() {
     let folder = Folder::new("begin").expect("a folder");
     std::fs::write(folder.path().join("ca.pem"), "nothing of use").expect("written");
     let config = format!(
-        "clusters: {{a: {{bootstrap: ['127.0.0.1:9'], tls: {{ca_file: ca.pem}}}}, b: {{bootstrap: ['127.0.0.1:19']}}}}\n\
-         links: {{dr: {{source: a, target: b, topics: {{include: [x]}}}}}}\nhttp: {{listen: '{address}'}}\n"
+        "clusters:
+  a: {{ bootstrap: ['127.0.0.1:9'], tls: {{ ca_file: ca.pem }} }}
+  b: {{ bootstrap: ['127.0.0.1:19'] }}
+links:
+  dr: {{ source: a, target: b, topics: {{ include: [x] }} }}
+http: {{ listen: '{address}' }}
+"
     );
     let (code, said) = ended(start(&folder, &config));
     assert_eq!(code, Some(2), "{said}");

@@ -21,14 +21,11 @@ use crate::engine::NewConfig;
 /// How often files are looked at. A change counts once it was seen twice: then it is written to its end.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What became of a configuration that was read again, in words.
-pub(super) type Told = String;
-
-/// Reads `loaded` again for as long as the task runs: it hands over what is new, and tells what became of it.
+/// Begins to read `loaded` again: what is new is handed over, and what became of it is told.
 pub(super) fn follow(
     mut loaded: Loaded,
     changes: mpsc::Sender<NewConfig>,
-    told: mpsc::UnboundedSender<Told>,
+    told: mpsc::UnboundedSender<String>,
 ) -> Result<(), Failure> {
     let refused = |error| Failure::new(FailureKind::Refused, format!("cannot listen for signals: {error}"));
     let mut hangup = signal(SignalKind::hangup()).map_err(refused)?;
@@ -61,8 +58,8 @@ pub(super) fn follow(
     Ok(())
 }
 
-/// Without a terminal SIGHUP must not end what is to end by itself.
-pub(super) fn ignore_hangup(told: mpsc::UnboundedSender<Told>) -> Result<(), Failure> {
+/// For a run that is to end by itself: SIGHUP changes nothing, and does not end it before.
+pub(super) fn ignore_hangup(told: mpsc::UnboundedSender<String>) -> Result<(), Failure> {
     let refused = |error| Failure::new(FailureKind::Refused, format!("cannot listen for signals: {error}"));
     let mut hangup = signal(SignalKind::hangup()).map_err(refused)?;
     tokio::spawn(async move {
@@ -76,7 +73,7 @@ pub(super) fn ignore_hangup(told: mpsc::UnboundedSender<Told>) -> Result<(), Fai
     Ok(())
 }
 
-fn words(again: &Loaded, answer: Result<&BTreeMap<LinkName, Fate>, &Vec<Refused>>) -> Told {
+fn words(again: &Loaded, answer: Result<&BTreeMap<LinkName, Fate>, &Vec<Refused>>) -> String {
     let fates = match answer {
         Ok(fates) => fates,
         Err(refused) => {
@@ -98,7 +95,7 @@ fn words(again: &Loaded, answer: Result<&BTreeMap<LinkName, Fate>, &Vec<Refused>
     format!("configuration read again: {}", told.collect::<Vec<_>>().join("; "))
 }
 
-fn stays(failures: &Failures) -> Told {
+fn stays(failures: &Failures) -> String {
     format!("{failures}the configuration stays as it was: correct this, and it is read again")
 }
 
@@ -110,30 +107,38 @@ struct Watch {
 
 impl Watch {
     async fn new(loaded: &Loaded) -> Self {
-        let mut watch = Self { files: Vec::new(), known: 0 };
-        watch.follow(loaded).await;
+        let mut watch = Self { files: files(loaded), known: 0 };
+        watch.known = watch.look().await;
         watch
     }
 
-    /// Takes what the files hold now for known.
-    async fn follow(&mut self, loaded: &Loaded) {
-        self.files = loaded.files().map(PathBuf::from).collect();
-        self.known = self.look().await;
-    }
-
-    /// A signal came, or the files hold something else.
-    async fn changed(&self, hangup: &mut Signal) {
+    /// A signal came, or the files hold something else. What they hold from then on counts as known: what changes
+    /// while they are read is seen the next time.
+    async fn changed(&mut self, hangup: &mut Signal) {
         let mut last = self.known;
         loop {
             tokio::select! {
-                _ = hangup.recv() => return,
+                _ = hangup.recv() => {
+                    self.known = self.look().await;
+                    return;
+                }
                 () = tokio::time::sleep(LOOK) => {}
             }
             let now = self.look().await;
             if now != self.known && now == last {
+                self.known = now;
                 return;
             }
             last = now;
+        }
+    }
+
+    /// Looks at the files of this configuration from now on.
+    async fn follow(&mut self, loaded: &Loaded) {
+        let files = files(loaded);
+        if files != self.files {
+            self.files = files;
+            self.known = self.look().await;
         }
     }
 
@@ -150,4 +155,8 @@ impl Watch {
         // A file system may make those wait who read from it.
         tokio::task::spawn_blocking(look).await.unwrap_or(self.known)
     }
+}
+
+fn files(loaded: &Loaded) -> Vec<PathBuf> {
+    loaded.files().map(PathBuf::from).collect()
 }

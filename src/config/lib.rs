@@ -49,11 +49,6 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The file that it came from.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// All files whose contents it consists of.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         iter::once(&self.path).chain(&self.values).map(PathBuf::as_path)

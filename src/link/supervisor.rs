@@ -7,6 +7,8 @@
 //!
 //! Which partition is in which lane stands in the link's state; each lane goes by it itself.
 
+mod error;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
-use twinlog_client::{Cluster, Error, ErrorCode, Metadata};
+use twinlog_client::{Cluster, Error, Metadata};
 use twinlog_core::config::LinkConfig;
 use twinlog_core::lane::{EpochLimits, LaneConfig};
 use twinlog_core::map_record::{LinkRecord, PartitionKey};
@@ -24,19 +26,20 @@ use twinlog_core::report::{Missing, RunEnd};
 use twinlog_core::state_record::Lanes;
 use twinlog_core::status::{Instance, LinkStatus, PartitionStatus, Standing};
 
+pub use self::error::LinkError;
 use crate::claims::Claims;
 use crate::environment::Environment;
 use crate::lane::{LaneSetup, Partitions, Share};
 use crate::lease::Lease;
-use crate::map_topic::{MapTopicError, Memory, ensure_map_topic, memory};
+use crate::map_topic::{Memory, ensure_map_topic, memory};
 use crate::members::{Members, MembersSetup, News};
 use crate::mirrors::{Mirrors, Resolutions, Round, new_topics};
-use crate::names::{group, map_topic};
+use crate::names::map_topic;
 use crate::objectives::Objectives;
 use crate::own_lanes::{DRAIN, Ended, Next, OwnLanes};
 use crate::placing::Placing;
-use crate::same_cluster::{SameCluster, refuse_same_cluster};
-use crate::state::{StateError, StateTopic};
+use crate::same_cluster::refuse_same_cluster;
+use crate::state::StateTopic;
 use crate::status;
 
 /// How long the clusters may take to answer for the first time.
@@ -81,66 +84,6 @@ impl LinkSetup {
             instance: None,
             partitions,
         }
-    }
-}
-
-/// Why a link ended.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LinkError {
-    /// A cluster cannot be asked what must be known before the start.
-    #[error(transparent)]
-    Client(#[from] Error),
-    /// Neither cluster can be asked.
-    #[error("{0}\n{1}")]
-    Neither(Error, Error),
-    /// Both sides are one cluster.
-    #[error(transparent)]
-    SameCluster(#[from] SameCluster),
-    /// The map topic cannot be used.
-    #[error(transparent)]
-    MapTopic(#[from] MapTopicError),
-    /// The link's state cannot be read or begun.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The target does not take this instance into the link's group.
-    #[error(
-        "link {link}: the target does not take this instance into group {}: {code}; {}",
-        group(link),
-        advice(*code)
-    )]
-    Members {
-        /// The link's name.
-        link: String,
-        /// The broker's word.
-        code: ErrorCode,
-    },
-    /// The map topic holds something that this build does not understand, or that belongs to another link.
-    #[error("link {link}: the map of lane {lane} cannot be used: {reason}")]
-    BadMap {
-        /// The link's name.
-        link: String,
-        /// The lane's number.
-        lane: u32,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A thread cannot be started.
-    #[error("no thread for the lanes: {0}")]
-    Thread(String),
-}
-
-/// What to do about a group that refuses an instance.
-fn advice(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::INVALID_SESSION_TIMEOUT => {
-            "set members.session_timeout between group.min.session.timeout.ms and group.max.session.timeout.ms of the \
-             target's brokers"
-        }
-        ErrorCode::INCONSISTENT_GROUP_PROTOCOL => {
-            "something else uses this group, or another version of twinlog: stop it, or give the link another name"
-        }
-        _ => "give the link another name",
     }
 }
 

@@ -27,11 +27,11 @@ binary() {
         export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-C target-feature=+crt-static -C link-self-contained=no
             -L native=$kit -C link-arg=-lgcc"
         export CC_x86_64_unknown_linux_musl=musl-gcc AR_x86_64_unknown_linux_musl=ar
-        /usr/bin/cargo build --locked --release --target "$target" -Zbuild-std=std,panic_unwind \
+        /usr/bin/cargo build --locked --profile static --target "$target" -Zbuild-std=std,panic_unwind \
             --package twinlog --bin twinlog ${FEATURES:+--features "$FEATURES"}
     )
     mkdir -p "$out"
-    strip -o "$out/twinlog" "$folder/$target/release/twinlog"
+    cp "$folder/$target/static/twinlog" "$out/twinlog"
     # A program that needs a loader or a library would start nowhere but here.
     if readelf --program-headers --dynamic --wide "$out/twinlog" | grep -E 'INTERP|NEEDED'; then
         echo "static build: $out/twinlog is not static" >&2
@@ -67,7 +67,24 @@ bundle() {
     exit 1
 }
 
+# A bill of materials of the crates in the program, as CycloneDX. Not in it are what the toolchain brings along: musl,
+# LLVM's libunwind and Rust's standard library, in the versions of Debian's packages.
+sbom() {
+    if ! cargo cyclonedx --version >/dev/null 2>&1; then
+        echo "SKIPPED: no bill of materials is made without cargo-cyclonedx; cargo install cargo-cyclonedx --locked"
+        return
+    fi
+    local name=twinlog.sbom
+    cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$target" --no-build-deps \
+        --override-filename "$name"
+    # It writes one beside each manifest, with the names of folders of this machine.
+    sed "s|$PWD|twinlog|g" "$name.json" >"$out/twinlog.cdx.json"
+    find . -path ./target -prune -o -name "$name.json" -exec rm {} +
+    printf 'bill of materials: %s\n' "$out/twinlog.cdx.json"
+}
+
 binary
+sbom
 if [ "${1:-}" != --binary ]; then
     builder=$(engine)
     bundle

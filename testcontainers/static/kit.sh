@@ -21,7 +21,11 @@ mkdir -p "$new"
 
 # Panics unwind by LLVM's library: that of gcc asks for a symbol that only glibc has. Its package holds other things
 # that would get in the way if they were installed, so it is only unpacked.
-(cd "$new" && apt-get download -q -o APT::Sandbox::User=root libunwind-14-dev && dpkg -x libunwind-14-dev_*.deb unpacked)
+(
+    cd "$new"
+    apt-get download -q -o APT::Sandbox::User=root libunwind-14-dev
+    dpkg -x libunwind-14-dev_*.deb unpacked
+)
 mv "$new/unpacked/usr/lib/llvm-14/lib/libunwind.a" "$new/libunwind.a"
 # It was compiled for glibc, where printing goes by a function of this name.
 cat >"$new/printing.c" <<'C'
