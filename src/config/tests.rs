@@ -41,7 +41,7 @@ fn read_for(has_msk_iam: bool, text: &str) -> Result<Config, String> {
         _ => Err(VarError::NotPresent),
     };
     let surroundings = Surroundings { variable: &variable, open: &|_| Err(io::ErrorKind::NotFound.into()) };
-    super::read_with_values(has_msk_iam, Path::new("twinlog.yaml"), text, &surroundings)
+    read_with_values(has_msk_iam, Path::new("twinlog.yaml"), text, &surroundings)
         .map(|(config, _)| config)
         .map_err(|failures| failures.to_string())
 }

@@ -92,6 +92,10 @@ impl Links {
     pub(super) fn take_over(&mut self, name: &LinkName, config: &LinkConfig) {
         if let Some(link) = self.links.get_mut(name) {
             link.setup.config = config.clone();
+            // One that is about to begin again begins by it, too.
+            if let After::Again(setup) = &mut link.after {
+                setup.config = config.clone();
+            }
             // One that has ended meanwhile needs it no more.
             drop(link.changes.send(config.clone()));
         }

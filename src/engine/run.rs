@@ -105,8 +105,8 @@ pub(crate) async fn run(orders: Orders, status: watch::Sender<Vec<LinkStatus>>) 
                     status.send_replace(links.status());
                 }
                 (_, Err(error)) => {
-                    // One link that fails stops the others, in order.
-                    // Others may not begin for the same reason: each is told once.
+                    // One link that fails stops the others, in order. They may fail for the same reason: each is told
+                    // once.
                     for failure in explain_all(&error) {
                         if !failed.contains(&failure) {
                             failed.push(failure);
