@@ -26,11 +26,9 @@ binary() {
         export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=$kit/linker-gcc
         export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-C target-feature=+crt-static -C link-self-contained=no
             -L native=$kit -C link-arg=-lgcc"
-        # Smaller by a fifth, and longer in the making.
-        export CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 CARGO_PROFILE_RELEASE_STRIP=symbols
         export CC_x86_64_unknown_linux_musl=musl-gcc AR_x86_64_unknown_linux_musl=ar
-        /usr/bin/cargo build --locked --release --target "$target" -Zbuild-std=std,panic_unwind \
-            --package twinlog --bin twinlog ${FEATURES:+--features "$FEATURES"}
+        /usr/bin/cargo build --config testcontainers/static/size.toml --locked --release --target "$target" \
+            -Zbuild-std=std,panic_unwind --package twinlog --bin twinlog ${FEATURES:+--features "$FEATURES"}
     )
     mkdir -p "$out"
     cp "$folder/$target/release/twinlog" "$out/twinlog"

@@ -74,14 +74,20 @@ impl<'g> Member<'g> {
         let coordinator = group.peer.coordinator(&group.name, 0).await?.apart();
         let seen = Cell::new(None);
         let mut member = Self { peer: coordinator, group, id: words(""), generation: -1, seen };
+        member.ask_for_id().await?;
+        Ok(member)
+    }
+
+    async fn ask_for_id(&mut self) -> Verdict {
+        self.id = words("");
         let first = until("the group's coordinator is ready", async || {
-            let answer = member.ask("", PENDING).await?;
+            let answer = self.ask("", PENDING).await?;
             Ok((![14, 15, 16].contains(&answer.error_code)).then_some(answer))
         })
         .await?;
-        group.peer.same("the first JoinGroup", MEMBER_ID_REQUIRED, first.error_code)?;
-        member.id = first.member_id;
-        Ok(member)
+        self.group.peer.same("the first JoinGroup", MEMBER_ID_REQUIRED, first.error_code)?;
+        self.id = first.member_id;
+        Ok(())
     }
 
     async fn ask(&self, word: &'static str, session: Duration) -> Verdict<JoinGroupResponse> {
@@ -99,7 +105,13 @@ impl<'g> Member<'g> {
 
     /// Joins and gives the words of all members, if it leads.
     async fn join(&mut self, word: &'static str) -> Verdict<Vec<Bytes>> {
-        let joined = self.ask(word, self.group.session).await?;
+        let mut joined = self.ask(word, self.group.session).await?;
+        // A group of which only ids were given out is empty to Kafka 3.9, and removed when it looks for expired
+        // offsets: here twice a second.
+        while self.generation == -1 && joined.error_code == UNKNOWN_MEMBER_ID {
+            self.ask_for_id().await?;
+            joined = self.ask(word, self.group.session).await?;
+        }
         self.sign_of_life(Instant::now());
         self.peer.same("JoinGroup", 0, joined.error_code)?;
         self.generation = joined.generation_id;
