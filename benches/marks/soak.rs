@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use twinlog_testcontainers::status_number;
+
 use super::Running;
 use crate::link::arena::Arena;
 use crate::link::cells;
@@ -67,13 +69,9 @@ pub(super) fn measure(program: &Path) -> Result<Soak, String> {
 
 impl Held {
     fn of(pid: u32) -> Option<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let number = |name: &str| -> Option<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse().ok()
-        };
         let files = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
-        Some(Self { resident_kb: number("VmRSS:")?, threads: number("Threads:")?, files: files as u64 })
+        let (resident_kb, threads) = (status_number(pid, "VmRSS")?, status_number(pid, "Threads")?);
+        Some(Self { resident_kb, threads, files: files as u64 })
     }
 
     fn most(self, other: Self) -> Self {

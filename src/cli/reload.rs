@@ -9,13 +9,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind};
 use tokio::sync::{mpsc, oneshot};
 use twinlog_config::Loaded;
 use twinlog_core::config::LinkName;
 use twinlog_core::reload::{Fate, Refused};
-use twinlog_core::report::{Failure, FailureKind, Failures};
+use twinlog_core::report::{Failure, Failures};
 
+use super::signals;
 use crate::engine::NewConfig;
 
 /// How often files are looked at. A change counts once it was seen twice: then it is written to its end.
@@ -27,8 +28,7 @@ pub(super) fn follow(
     changes: mpsc::Sender<NewConfig>,
     told: mpsc::UnboundedSender<String>,
 ) -> Result<(), Failure> {
-    let refused = |error| Failure::new(FailureKind::Refused, format!("cannot listen for signals: {error}"));
-    let mut hangup = signal(SignalKind::hangup()).map_err(refused)?;
+    let mut hangup = signals::listen(SignalKind::hangup())?;
     tokio::spawn(async move {
         let mut watch = Watch::new(&loaded).await;
         loop {
@@ -60,8 +60,7 @@ pub(super) fn follow(
 
 /// For a run that is to end by itself: SIGHUP changes nothing, and does not end it before.
 pub(super) fn ignore_hangup(told: mpsc::UnboundedSender<String>) -> Result<(), Failure> {
-    let refused = |error| Failure::new(FailureKind::Refused, format!("cannot listen for signals: {error}"));
-    let mut hangup = signal(SignalKind::hangup()).map_err(refused)?;
+    let mut hangup = signals::listen(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             let words = "the configuration is not read again with --until-caught-up";

@@ -6,14 +6,19 @@ use clap::Args;
 use comfy_table::CellAlignment::{Left, Right};
 use tokio::sync::{mpsc, watch};
 use twinlog_config::{Loaded, show_size};
+use twinlog_core::config::LinkName;
 use twinlog_core::report::{Failures, Missing, RunEnd, StatusReport};
 use twinlog_link::environment::lane_threads;
+use twinlog_link::supervisor::LinkSetup;
 
 use super::live::Display;
 use super::output::{self, Answer, Format, or_dash};
 use super::{Context, Exit, reload, signals};
 use crate::control::Port;
 use crate::engine::{self, NamedLink, Orders};
+
+/// The links that run, ready to begin.
+type Setups = Vec<(LinkName, LinkSetup)>;
 
 /// How often the display is drawn at least where it shows rates.
 const TICK: Duration = Duration::from_secs(1);
@@ -47,7 +52,7 @@ pub(super) async fn run(loaded: Loaded, format: Format, arguments: &RunArguments
     let context = Context { config: loaded.config.clone(), format };
     let links = context.links(&arguments.links)?;
     let stop = signals::stop_requested()?;
-    let port = open_port(&context, &links).await?;
+    let (setups, port) = prepare(&context, &links).await?;
     for link in &links {
         output::say(&resources(link));
     }
@@ -64,7 +69,8 @@ pub(super) async fn run(loaded: Loaded, format: Format, arguments: &RunArguments
     let named = if arguments.links.is_empty() { &[][..] } else { &links };
     let orders = Orders {
         config: context.config.clone(),
-        links: named.iter().map(|link| link.name.clone()).collect(),
+        setups,
+        named: named.iter().map(|link| link.name.clone()).collect(),
         until_caught_up: arguments.until_caught_up,
         stop: stop.clone(),
         changes: changed,
@@ -100,17 +106,23 @@ pub(super) async fn run(loaded: Loaded, format: Format, arguments: &RunArguments
     Ok(exit(&end))
 }
 
-/// Opens the port for monitoring, if there is to be one. What is in the way of that and of the links themselves is told
-/// at once.
-async fn open_port(context: &Context, links: &[NamedLink<'_>]) -> Result<Option<Port>, Failures> {
-    let mut problems: Vec<_> = links.iter().filter_map(|link| link.setup().err()).collect();
+/// Makes the links ready, and opens the port for monitoring if there is to be one. What is in the way on this machine
+/// is told at once.
+async fn prepare(context: &Context, links: &[NamedLink<'_>]) -> Result<(Setups, Option<Port>), Failures> {
+    let (mut setups, mut problems) = (Vec::new(), Vec::new());
+    for link in links {
+        match link.setup() {
+            Ok(setup) => setups.push((link.name.clone(), setup)),
+            Err(problem) => problems.push(problem),
+        }
+    }
     // Links may have a cluster in common.
     problems.dedup();
     let port = match &context.config.http {
         Some(http) => Port::open(http).await.map_err(|problem| problems.push(problem)).ok(),
         None => None,
     };
-    if problems.is_empty() { Ok(port) } else { Err(Failures(problems)) }
+    if problems.is_empty() { Ok((setups, port)) } else { Err(Failures(problems)) }
 }
 
 /// What a link may use of this machine.

@@ -1,10 +1,13 @@
 //! SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once.
 
-use std::io;
-
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use twinlog_core::report::{Failure, FailureKind};
+
+/// Listens for a signal, which from then on does nothing by itself.
+pub(super) fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(FailureKind::Refused, format!("cannot listen for signals: {error}")))
+}
 
 /// Turns true at the first signal.
 pub(super) fn stop_requested() -> Result<watch::Receiver<bool>, Failure> {
@@ -13,9 +16,8 @@ pub(super) fn stop_requested() -> Result<watch::Receiver<bool>, Failure> {
 
 /// The same; the second signal does this before the end.
 pub(super) fn stop_requested_or(at_once: impl Fn() + Send + 'static) -> Result<watch::Receiver<bool>, Failure> {
-    let refused = |error: io::Error| Failure::new(FailureKind::Refused, format!("cannot listen for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
     let (stop, requested) = watch::channel(false);
     tokio::spawn(async move {
         loop {

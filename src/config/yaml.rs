@@ -66,17 +66,22 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByName<T> {
                 f.write_str("a map by name")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<ByName<T>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = access.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(ByName(entries))
+            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<ByName<T>, A::Error> {
+                entries(access).map(ByName)
             }
         }
 
         deserializer.deserialize_map(Entries(PhantomData))
     }
+}
+
+/// A map in the order of the file.
+fn entries<'de, T: Deserialize<'de>, A: MapAccess<'de>>(mut access: A) -> Result<Vec<(Text, T)>, A::Error> {
+    let mut entries = Vec::new();
+    while let Some(entry) = access.next_entry()? {
+        entries.push(entry);
+    }
+    Ok(entries)
 }
 
 /// A key that is there without a value counts as there: `tls:` alone must not mean a plain connection.
@@ -86,6 +91,10 @@ pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializ
 
 /// A map of maps, with the places of their keys; whatever else there is, is left out.
 struct Keys(Vec<(Text, Self)>);
+
+impl Keys {
+    const NONE: Self = Self(Vec::new());
+}
 
 impl<'de> Deserialize<'de> for Keys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -98,41 +107,37 @@ impl<'de> Deserialize<'de> for Keys {
                 f.write_str("anything")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Keys, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = access.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Keys(entries))
+            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Keys, A::Error> {
+                entries(access).map(Keys)
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Keys, A::Error> {
                 while access.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Keys(Vec::new()))
+                Ok(Keys::NONE)
             }
 
             fn visit_unit<E>(self) -> Result<Keys, E> {
-                Ok(Keys(Vec::new()))
+                Ok(Keys::NONE)
             }
 
             fn visit_bool<E>(self, _value: bool) -> Result<Keys, E> {
-                Ok(Keys(Vec::new()))
+                Ok(Keys::NONE)
             }
 
             fn visit_i64<E>(self, _value: i64) -> Result<Keys, E> {
-                Ok(Keys(Vec::new()))
+                Ok(Keys::NONE)
             }
 
             fn visit_u64<E>(self, _value: u64) -> Result<Keys, E> {
-                Ok(Keys(Vec::new()))
+                Ok(Keys::NONE)
             }
 
             fn visit_f64<E>(self, _value: f64) -> Result<Keys, E> {
-                Ok(Keys(Vec::new()))
+                Ok(Keys::NONE)
             }
 
             fn visit_str<E>(self, _value: &str) -> Result<Keys, E> {
-                Ok(Keys(Vec::new()))
+                Ok(Keys::NONE)
             }
         }
 

@@ -9,10 +9,12 @@ use tokio::time::Instant;
 use twinlog_client::{Cluster, Metadata};
 use twinlog_core::config::{Config, LinkName};
 use twinlog_core::reload::{Fate, Refused};
+use twinlog_core::report::{Failure, FailureKind};
 use twinlog_link::same_cluster::refuse_same_cluster;
 use twinlog_link::supervisor::LinkSetup;
 
-use super::links::{Links, setup};
+use super::NamedLink;
+use super::links::Links;
 
 /// How long a cluster may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,6 +69,14 @@ impl Attempt {
         refused.sort();
         refused.dedup();
         if refused.is_empty() { Ok(made) } else { Err(refused) }
+    }
+}
+
+/// A link of a configuration as the link crate takes it.
+fn setup(config: &Config, name: &LinkName) -> Result<LinkSetup, Failure> {
+    match NamedLink::find(config, name.as_str()) {
+        Some(link) => link.setup(),
+        None => Err(Failure::new(FailureKind::Usage, format!("there is no link `{name}`"))),
     }
 }
 

@@ -4,20 +4,10 @@ use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use twinlog_core::config::{Config, LinkConfig, LinkName};
-use twinlog_core::report::{Failure, FailureKind, RunEnd};
+use twinlog_core::config::{LinkConfig, LinkName};
+use twinlog_core::report::RunEnd;
 use twinlog_core::status::LinkStatus;
 use twinlog_link::supervisor::{self, LinkError, LinkSetup};
-
-use super::NamedLink;
-
-/// A link of a configuration as the link crate takes it.
-pub(super) fn setup(config: &Config, name: &LinkName) -> Result<LinkSetup, Failure> {
-    match NamedLink::find(config, name.as_str()) {
-        Some(link) => link.setup(),
-        None => Err(Failure::new(FailureKind::Usage, format!("there is no link `{name}`"))),
-    }
-}
 
 /// The links at work.
 pub(super) struct Links {

@@ -9,18 +9,20 @@ use twinlog_core::reload::{Fate, Refused, compare};
 use twinlog_core::report::{Failure, FailureKind, Failures, RunEnd};
 use twinlog_core::status::LinkStatus;
 use twinlog_link::reach::out_of_reach;
-use twinlog_link::supervisor::LinkError;
+use twinlog_link::supervisor::{LinkError, LinkSetup};
 
 use super::attempt::Attempt;
-use super::links::{Links, setup};
+use super::links::Links;
 
 /// What is to run, and who may change it.
 #[derive(Debug)]
 pub(crate) struct Orders {
     /// The configuration to begin with.
     pub(crate) config: Config,
-    /// Links that were asked for; none stands for all that the configuration has.
-    pub(crate) links: Vec<LinkName>,
+    /// Its links that run.
+    pub(crate) setups: Vec<(LinkName, LinkSetup)>,
+    /// Links that were asked for by name; none stands for all that the configuration has.
+    pub(crate) named: Vec<LinkName>,
     /// End when everything that is on the source now is on the target.
     pub(crate) until_caught_up: bool,
     /// Turns true when all is to end in order.
@@ -51,10 +53,10 @@ pub(crate) type Answer = Result<BTreeMap<LinkName, Fate>, Vec<Refused>>;
 /// snapshot of every link, a few times a second, when something has changed. What is in flight when `stop` turns true
 /// is waited for.
 pub(crate) async fn run(orders: Orders, status: watch::Sender<Vec<LinkStatus>>) -> Result<RunEnd, Failures> {
-    let Orders { mut config, links: named, until_caught_up, mut stop, mut changes } = orders;
+    let Orders { mut config, setups, named, until_caught_up, mut stop, mut changes } = orders;
     let (mut links, mut snapshots) = Links::new(until_caught_up);
-    for name in config.links.keys().filter(|name| named.is_empty() || named.contains(name)) {
-        links.begin(name, setup(&config, name)?);
+    for (name, setup) in setups {
+        links.begin(&name, setup);
     }
     status.send_replace(links.status());
     // A change is tried before it is made; one at a time.
