@@ -76,14 +76,15 @@ final class Admins {
 
     /**
      * Waits until each partition's leader answers for it. Metadata names it a moment before it has made the log; a
-     * producer's first batch is refused then while its second is taken, and that producer is stuck for ever.
+     * producer's first batch is refused then while its second is taken, and that producer is stuck for ever. With
+     * ZooKeeper, a broker may also not know yet what another has described.
      */
     private static void awaitLeaders(Oracle.Words words, TopicDescription known) throws Exception {
         Map<TopicPartition, OffsetSpec> asked = new HashMap<>();
         for (TopicPartitionInfo p : known.partitions()) {
             asked.put(new TopicPartition(known.name(), p.partition()), OffsetSpec.latest());
         }
-        of(words).listOffsets(asked).all().get();
+        awaitState(words, () -> of(words).listOffsets(asked).all().get().size() == asked.size());
     }
 
     static Map<String, Object> describe(Oracle.Words words) throws Exception {
