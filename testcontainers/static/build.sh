@@ -31,7 +31,7 @@ binary() {
             -Zbuild-std=std,panic_unwind --package twinlog --bin twinlog ${FEATURES:+--features "$FEATURES"}
     )
     mkdir -p "$out"
-    cp "$folder/$target/release/twinlog" "$out/twinlog"
+    strip -o "$out/twinlog" "$folder/$target/release/twinlog"
     # A program that needs a loader or a library would start nowhere but here.
     if readelf --program-headers --dynamic --wide "$out/twinlog" | grep -E 'INTERP|NEEDED'; then
         echo "static build: $out/twinlog is not static" >&2
