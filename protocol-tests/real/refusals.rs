@@ -17,7 +17,7 @@ pub(crate) fn stop_line(said: &str, topic: &str, partition: i32, state: &str) ->
 
 /// `run --until-caught-up` ends with 1 and lists this partition alone.
 pub(crate) fn assert_not_caught_up(link: &Link<'_>, topic: &str, partition: i32, state: &str) -> Value {
-    let ended = link.finish("not-caught-up", &["run", "--until-caught-up", "-o", "json"]);
+    let ended = link.finish(&format!("not-caught-up-{state}"), &["run", "--until-caught-up", "-o", "json"]);
     assert_eq!(ended.code, 1, "{ended:#?}");
     let end: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:#?}"));
     let missing = end["missing"].as_array().unwrap_or_else(|| panic!("{end}"));

@@ -8,6 +8,8 @@ use twinlog_testcontainers::{Acl, ClusterSpec, OracleAt, Produce, eventually};
 
 use super::{Authority, cluster, sasl};
 use crate::pair::{LONG, Link, Pair, assert_runs, drain};
+use crate::refusals::assert_not_caught_up;
+use crate::resolving::row;
 
 /// The plain listener is the test's own.
 fn strict(authority: &Authority) -> ClusterSpec {
@@ -68,7 +70,8 @@ struct Strict<'a> {
 fn begin<'a>(pair: &'a Pair, authority: &Authority) -> Strict<'a> {
     let keys = sasl::login("PLAIN");
     let clusters = [cluster(&pair.source.secured_bootstrap(), &keys), cluster(&pair.target.secured_bootstrap(), &keys)];
-    let link = Link::by(pair, &clusters, "orders-dr", "{ include: ['orders.*'] }", &[]);
+    let often = "intervals: { topics: 1s }";
+    let link = Link::by(pair, &clusters, "orders-dr", "{ include: ['orders.*'] }", &[often]);
     link.write("ca.pem", &authority.0.pem());
     link.write("password", sasl::PASSWORD);
     let sides =
@@ -143,6 +146,44 @@ fn the_rights_of_the_page_are_enough_and_check_names_each_that_is_missing() {
     assert_eq!(link.assert_twins("orders-1", "orders-1"), 200);
     link.verify();
     each_is_named(true);
+    only_decisions_need_delete(&link);
+}
+
+/// Given partitions that stopped, when somebody decides that what the target has is to be deleted, then the right to do
+/// so is asked for, and nothing is decided without it.
+fn only_decisions_need_delete(link: &Link<'_>) {
+    let (source, target) = (link.source(), link.target());
+    let delete = Acl {
+        principal: "User:twin".to_owned(),
+        resource: "Topic".to_owned(),
+        name: "orders".to_owned(),
+        pattern: "PREFIXED".to_owned(),
+        operation: "Delete".to_owned(),
+    };
+    let decide = |what: &str, by: &str, state: &str| {
+        assert_not_caught_up(link, what, 0, state);
+        let refused = link.finish(&format!("refused-{by}"), &["resolve", &link.name, what, "--by", by, "--yes"]);
+        let words = ["TOPIC_AUTHORIZATION_FAILED", "it needs Delete on the target topic; nothing was decided"];
+        assert!(refused.code == 3 && words.iter().all(|word| refused.stderr.contains(word)), "{refused:#?}");
+        assert_eq!(row(link, what, 0)["state"], state);
+        target.allow(&delete).expect("a right is given");
+        eventually("it is decided", LONG, || {
+            let ended = link.finish("decided", &["resolve", &link.name, what, "--by", by, "--yes"]);
+            (ended.code == 0).then_some(())
+        });
+        target.forbid(&delete).expect("a right is taken");
+        link.catch_up();
+        link.assert_twins(what, what);
+    };
+    source.create_topic("orders-2", 1, &[]).expect("the topic is created");
+    source.produce(&Produce::new("orders-2", 100)).expect("produced");
+    link.catch_up();
+    target.produce(&Produce::new("orders-2", 3).first(10_000)).expect("produced");
+    decide("orders-2", "resync", "diverged");
+    source.delete_topic("orders-2").expect("deleted");
+    eventually("it is made again", LONG, || source.create_topic("orders-2", 1, &[]).ok());
+    source.produce(&Produce::new("orders-2", 50).seed(9)).expect("produced");
+    decide("orders-2", "recreate", "recreated");
 }
 
 /// Given a link that runs, when a right is taken away, then one line names the side, the right and what it is for; when
@@ -180,6 +221,18 @@ fn a_right_that_is_taken_away_while_a_link_runs_is_named_and_waited_for() {
         let lines = said(&run.stderr());
         assert!(lines.len() <= 2, "more than once for each of two partitions or lanes: {lines:#?}");
     }
+    let (_, target, acls) = &sides[1];
+    let is_it = |acl: &&Acl| acl.operation == "Alter" && acl.name == "orders";
+    let alter = acls.iter().find(is_it).expect("a right of the page");
+    target.forbid(alter).expect("a right is taken");
+    link.source().add_partitions("orders-1", 3).expect("a partition is added");
+    let words = ["the partitions that the source has cannot be added", "Alter on it"];
+    eventually(&format!("{words:?}"), LONG, || {
+        run.stderr().lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(())
+    });
+    target.allow(alter).expect("a right is given");
+    eventually("the mirror grows", LONG, || (target.placement("orders-1").ok()?.len() == 3).then_some(()));
+
     link.source().produce_stop("load").expect("the load ends");
     link.await_twins("orders-1", "orders-1");
     assert_runs(&mut run);
