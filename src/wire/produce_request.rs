@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes};
 
 use crate::batch::{HEAD_LEN, LENGTH_OVERHEAD, field, get};
 use crate::topic::Topic;
@@ -157,7 +157,8 @@ impl Buf for Slices {
 
 /// Writes small parts into one buffer and notes behind which of its bytes a body stands.
 struct Writer<'a> {
-    small: BytesMut,
+    /// A `Vec`: a `BytesMut` calls a function for each number that is put into it.
+    small: Vec<u8>,
     bodies: Vec<(usize, &'a Bytes)>,
     flexible: bool,
     version: i16,
@@ -167,7 +168,7 @@ impl<'a> Writer<'a> {
     fn new(version: i16, topics: &[ProduceTopic]) -> Self {
         let partitions: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
         Self {
-            small: BytesMut::with_capacity(128 + topics.len() * 64 + partitions * (HEAD_LEN + 16)),
+            small: Vec::with_capacity(128 + topics.len() * 64 + partitions * (HEAD_LEN + 16)),
             bodies: Vec::with_capacity(partitions),
             flexible: version >= FLEXIBLE_FROM,
             version,
@@ -255,7 +256,7 @@ impl<'a> Writer<'a> {
         if let Some(prefix) = self.small.first_chunk_mut() {
             *prefix = frame.to_be_bytes();
         }
-        let mut small = self.small.freeze();
+        let mut small = Bytes::from(self.small);
         let mut slices = Slices { parts: VecDeque::with_capacity(self.bodies.len() * 2 + 1), remaining: 0 };
         let mut cut = 0;
         for (end, body) in self.bodies {
