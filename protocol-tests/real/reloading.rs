@@ -87,7 +87,9 @@ fn a_file_that_changes_changes_its_links_and_no_other() {
     eventually("it has begun again", LONG, || (count(&run, TAKEN) > begun).then_some(()));
     let again = run.stderr();
     let since = &again[again.find("ends in order and begins again").expect("said")..];
-    assert!(!since.contains("link=\"reload-other\""), "the other link did something:\n{again}");
+    // Lanes are shared out again, too, once an instance has been there for a while; nobody stops for that.
+    let of_the_other = |line: &&str| line.contains("link=\"reload-other\"") && !line.contains("Lanes are shared out");
+    assert_eq!(since.lines().find(of_the_other), None, "the other link did something:\n{again}");
     for topic in ["reload-1", "reload-9"] {
         link.source().produce(&Produce::new(topic, 200)).expect("produced");
         link.await_twins(topic, topic);
