@@ -86,8 +86,8 @@ impl Checker<'_> {
     fn parse<T>(&mut self, path: &str, text: &Text, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let value = self.text(path, text)?;
         match parse(&value) {
-            Ok(value) => Some(value),
-            Err(message) => self.refuse(text.place(), path, message, None),
+            Ok(parsed) => Some(parsed),
+            Err(message) => self.refuse(text.place(), path, unexpanded(&message, &value, text.as_str()), None),
         }
     }
 
@@ -114,6 +114,10 @@ impl Checker<'_> {
         let mut clusters = BTreeMap::new();
         let mut whole = true;
         for (name, cluster) in &raw.clusters.0 {
+            if name.as_str().is_empty() {
+                whole = false;
+                self.refuse::<()>(name.place(), "clusters", "the name of a cluster must not be empty", None);
+            }
             match self.cluster(&format!("clusters.{}", name.as_str()), cluster) {
                 Some(cluster) => {
                     clusters.insert(name.as_str().to_owned(), cluster);
@@ -236,7 +240,8 @@ impl Checker<'_> {
                 return Some(name);
             }
             let advice = suggest(&name, names.iter().copied());
-            self.refuse(text.place(), &path, format!("there is no cluster `{name}`"), Some(advice))
+            let message = format!("there is no cluster `{name}`");
+            self.refuse(text.place(), &path, unexpanded(&message, &name, text.as_str()), Some(advice))
         };
         let (source, target) = (end("source", &raw.source), end("target", &raw.target));
         let (source, target) = (source?, target?);
@@ -335,6 +340,21 @@ impl Checker<'_> {
         let settle = duration("settle", raw.settle.as_ref(), default.settle, Members::SETTLE_BOUNDS);
         Some(Members { session_timeout: session_timeout?, settle: settle? })
     }
+}
+
+/// A message about a value, without what came of references in it: that may be a secret at the wrong key.
+fn unexpanded(message: &str, value: &str, written: &str) -> String {
+    if value == written || value.is_empty() {
+        return message.to_owned();
+    }
+    let of_reference = |part: &str| !part.is_empty() && value.contains(part) && !written.contains(part);
+    let parts: Vec<String> = (message.split('`').enumerate())
+        .map(|(number, part)| match number % 2 {
+            1 if of_reference(part) => written.to_owned(),
+            _ => part.replace(value, written),
+        })
+        .collect();
+    parts.join("`")
 }
 
 fn not_empty(text: &str) -> Result<String, String> {

@@ -7,6 +7,9 @@ use twinlog_core::report::{Failure, FailureKind};
 
 use super::secrets;
 
+/// So many characters of a line are shown.
+const SHOWN_MAX: usize = 400;
+
 /// Where in the file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -36,15 +39,17 @@ impl Issue {
     /// The issue as the user sees it, with the line out of `text`.
     pub(super) fn show(&self, path: &Path, text: &str) -> Failure {
         let Place { line, column, length } = self.place;
-        let mut what = format!("{}:{line}:{column}: {}", path.display(), self.message);
+        let message = self.message.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+        let mut what = format!("{}:{line}:{column}: {message}", path.display());
         if let Some(source_line) = secrets::shown_line(text, line) {
             let number = line.to_string();
             let margin = " ".repeat(number.len());
-            // A tab would move the caret.
-            let shown = source_line.replace('\t', " ");
+            // A tab would move the caret, and other control characters whatever they like.
+            let shown: String =
+                source_line.chars().take(SHOWN_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
             let left = shown.chars().count().saturating_sub(column - 1).max(1);
             let carets = "^".repeat(length.clamp(1, left));
-            let indent = " ".repeat(column - 1);
+            let indent = " ".repeat((column - 1).min(SHOWN_MAX));
             let written = write!(what, "\n {margin} |\n {number} | {shown}\n {margin} | {indent}{carets}");
             debug_assert!(written.is_ok(), "writing to a string cannot fail");
         }

@@ -7,6 +7,11 @@ use std::env::VarError;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::units::show_size;
+
+/// Of a file whose content is a value, in bytes.
+const VALUE_BYTES_MAX: u64 = 64 << 10;
+
 /// What a configuration may refer to outside of its file.
 #[expect(missing_debug_implementations, reason = "functions have none")]
 pub struct Surroundings<'a> {
@@ -67,7 +72,7 @@ impl<'a> Resolver<'a> {
             }),
             Some(("file", path)) => {
                 let path = self.folder.join(path);
-                let text = (self.surroundings.open)(&path).and_then(io::read_to_string);
+                let text = (self.surroundings.open)(&path).and_then(read_value);
                 let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
                 self.files.borrow_mut().insert(path);
                 // Editors and `echo` end a file with a line break that is no part of the value.
@@ -88,6 +93,16 @@ impl<'a> Resolver<'a> {
             Err(error) => Err(format!("cannot read {shown}: {error}")),
         }
     }
+}
+
+/// A value is a line or some, and no device that never ends.
+fn read_value(file: Box<dyn Read>) -> io::Result<String> {
+    let text = io::read_to_string(file.take(VALUE_BYTES_MAX + 1))?;
+    if text.len() as u64 > VALUE_BYTES_MAX {
+        let words = format!("it is larger than {}", show_size(VALUE_BYTES_MAX));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, words));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -134,5 +149,13 @@ mod tests {
         let resolver = Resolver::new(&surroundings, Path::new("folder"));
         assert_eq!(resolver.expand("${file:host}:1").as_deref(), Ok("kafka:1"));
         assert_eq!(resolver.into_files(), [PathBuf::from("folder/host")].into());
+    }
+
+    #[test]
+    fn a_file_without_end_is_no_value() {
+        let open = |_: &Path| Ok(Box::new(io::repeat(b'x')) as Box<dyn Read>);
+        let surroundings = Surroundings { variable: &|_| Err(VarError::NotPresent), open: &open };
+        let error = Resolver::new(&surroundings, Path::new("folder")).expand("${file:zero}").expect_err("too large");
+        assert_eq!(error, "cannot read folder/zero: it is larger than 64KiB");
     }
 }

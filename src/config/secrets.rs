@@ -2,6 +2,8 @@
 
 /// Keys whose values are secrets.
 const KEYS: [&str; 4] = ["password", "client_secret", "secret_access_key", "session_token"];
+/// Keys that sound like those and whose values are none.
+const NOT_SECRET: [&str; 3] = ["token_file", "token_endpoint", "access_key_id"];
 
 /// Whether the value of a key is a reference and nothing else.
 pub(super) fn is_reference(text: &str) -> bool {
@@ -40,8 +42,32 @@ pub(super) fn hide(text: &str) -> String {
 
 const HIDDEN: &str = "…";
 
+/// Where a key ends that is one of a secret, or was probably meant to be.
 fn secret_key_end(line: &str) -> Option<usize> {
-    KEYS.iter().filter_map(|key| Some(line.find(key)? + key.len())).min()
+    let known = KEYS.iter().filter_map(|key| Some(line.find(key)? + key.len()));
+    known.chain(keys(line).filter(|(key, _)| is_nearly_secret(key)).map(|(_, end)| end)).min()
+}
+
+/// The words of a line that a colon follows, and where each ends.
+fn keys(line: &str) -> impl Iterator<Item = (&str, usize)> {
+    line.match_indices(':').filter_map(|(colon, _)| {
+        let before = line[..colon].trim_end_matches([' ', '\t', '"', '\'']);
+        let begin = before
+            .rfind(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '-'))
+            .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+        let key = &before[begin..];
+        (!key.is_empty()).then_some((key, before.len()))
+    })
+}
+
+/// `passwrd`, `Password`, `client-secret`: somebody who writes those means a secret.
+fn is_nearly_secret(key: &str) -> bool {
+    let key = key.to_lowercase().replace('-', "_");
+    if NOT_SECRET.contains(&key.as_str()) {
+        return false;
+    }
+    let is_near = |known: &&str| strsim::damerau_levenshtein(&key, known) <= key.chars().count() / 3;
+    ["pass", "secret", "token"].iter().any(|part| key.contains(part)) || KEYS.iter().any(|known| is_near(&known))
 }
 
 fn indent(line: &str) -> usize {
@@ -72,6 +98,14 @@ mod tests {
             ["a: 1", "sasl: { password: …", "sasl:", "  password:", "", "    …", "  username: u", "password …"]
         );
         assert_eq!(shown_line(text, 9), None);
+        for key in ["Password", "passwrd", "PASSWORD", "pass", "\"passwort\"", "client-secret", "clientsecrt", "token"]
+        {
+            let shown = shown_line(&format!("    {key}: s3cret"), 1).expect("a line");
+            assert!(shown.contains(key.trim_matches('"')) && !shown.contains("s3cret"), "{shown}");
+        }
+        for line in ["token_file: /run/token", "username: ${env:NAME}", "lanes: 4", "- { topics: [a], rpo: 5s }"] {
+            assert_eq!(shown_line(line, 1).as_deref(), Some(line));
+        }
         assert_eq!(hide("url: https://c:s3cret@idp/x"), "url: https://…@idp/x");
     }
 }

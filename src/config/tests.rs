@@ -486,8 +486,11 @@ fn tokens_are_from_a_file_or_an_endpoint() {
     }
     let https = endpoint("https://idp.example/token");
     for (rest, words) in [
-        ("extensions: { a: b }", "clusters.a.sasl: one of the keys `token_file` and `token_endpoint` is needed"),
-        (&format!("token_file: x, {https}"), "one of the keys `token_file` and `token_endpoint` is needed"),
+        (
+            "extensions: { a: b }",
+            "clusters.a.sasl: exactly one of the keys `token_file` and `token_endpoint` is needed",
+        ),
+        (&format!("token_file: x, {https}"), "exactly one of the keys `token_file` and `token_endpoint` is needed"),
         ("token_file: missing", "clusters.a.sasl.token_file: cannot read missing"),
         (&format!("{https}, username: u"), "clusters.a.sasl.username: OAUTHBEARER has no use for it"),
         (&format!("{https}, extensions: {{ auth: x }}"), "`auth` cannot be the name of an extension"),
@@ -591,6 +594,35 @@ fn a_secret_is_neither_taken_from_the_file_nor_shown() {
 }
 
 /// Given the files to deploy with, whose references lead somewhere, then each is a configuration.
+#[test]
+fn what_a_reference_stands_for_is_in_no_error() {
+    for (written, wrong) in [
+        ("lanes: 4", "lanes: ${env:PASSWORD}"),
+        ("lanes: 4", "gap: ${env:PASSWORD}"),
+        ("lanes: 4", "budget: 5${env:PASSWORD}"),
+        ("lanes: 4", "intervals: { topics: '${env:PASSWORD}' }"),
+        ("lanes: 4", "topics: { include: ['(${env:PASSWORD}'] }"),
+        ("source: a", "source: ${env:PASSWORD}"),
+        ("bootstrap: [b:1]", "bootstrap: ['${env:PASSWORD}']"),
+        ("bootstrap: [b:1]", "bootstrap: ['${env:PASSWORD}:${env:PASSWORD}']"),
+        ("bootstrap: [b:1]", "tls: { ca_file: '${env:PASSWORD}' }, bootstrap: [b:1]"),
+    ] {
+        let right = with_link("    lanes: 4\n");
+        let right = if wrong.starts_with("topics") {
+            right.replace("topics: {include: [x]}", "existing: empty")
+        } else {
+            right
+        };
+        let words = refused(&right.replace(written, wrong));
+        assert!(words.contains("${env:PASSWORD}") && !words.contains("s3cret"), "{words}");
+    }
+    let shown = refused(&with_link("    \"la\\e[31mnes\": 2\n"));
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    assert!(refused("clusters: {'': {bootstrap: [a:1]}}\nlinks: {}\n").contains("must not be empty"));
+    let long = refused(&format!("clusters: {}", "[".repeat(100_000)));
+    assert!(long.len() < 3_000, "{} bytes", long.len());
+}
+
 #[test]
 fn the_files_to_deploy_with_are_configurations() {
     let open = |_: &Path| Ok(Box::new(&b"s3cret\n"[..]) as Box<dyn io::Read>);

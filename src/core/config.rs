@@ -360,7 +360,10 @@ impl FromStr for HostPort {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let Some((host, port)) = text.rsplit_once(':') else {
+        if text.contains(',') {
+            return Err(format!("`{text}` is more than one address: write each as an item of its own"));
+        }
+        let Some((host, port)) = text.rsplit_once(':').filter(|_| !text.ends_with(']')) else {
             return Err(format!("`{text}` has no port: write host:port"));
         };
         let host = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
@@ -373,10 +376,12 @@ impl FromStr for HostPort {
             }
             None => host,
         };
-        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || matches!(c, '/' | ',' | '[' | ']')) {
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '[' | ']')) {
             return Err(format!("`{text}` has no usable host name: write host:port"));
         }
-        match port.parse::<u16>() {
+        // A number may have a sign for Rust.
+        let digits = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or_default();
+        match digits.parse::<u16>() {
             Ok(port) if port > 0 => Ok(Self { host: host.to_string(), port }),
             _ => Err(format!("`{text}` has no usable port: 1 to 65535")),
         }
@@ -404,6 +409,9 @@ mod tests {
             (":9092", "host name"),
             ("a,b:9092", "host name"),
             ("::1:9092", "brackets"),
+            ("[::1]", "no port"),
+            ("kafka-1:9092,kafka-2:9092", "more than one address"),
+            ("kafka:+9092", "no usable port"),
             ("kafka://a:9092", "URL"),
         ] {
             let error = text.parse::<HostPort>().expect_err(text);

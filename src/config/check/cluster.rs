@@ -173,7 +173,7 @@ impl Checker<'_> {
             (None, Some(raw)) => self.token_endpoint(&format!("{path}.token_endpoint"), raw).map(TokenSource::Endpoint),
             (file, _) => {
                 let place = file.as_ref().unwrap_or(&raw.mechanism).place();
-                self.refuse(place, path, "one of the keys `token_file` and `token_endpoint` is needed", None)
+                self.refuse(place, path, "exactly one of the keys `token_file` and `token_endpoint` is needed", None)
             }
         };
         let mut extensions = BTreeMap::new();
