@@ -64,6 +64,14 @@ fn of_links(registry: &mut Registry, seen: &Seen, now: SystemTime) {
             labels.extend([("standing", standing.name().to_owned()), ("state", state.to_owned())]);
             partitions.get_or_create(&labels).set(count);
         }
+        if let Some(totals) = seen.totals(&link.link) {
+            records.get_or_create(&labels).inc_by(totals.records);
+            bytes.get_or_create(&labels).inc_by(totals.bytes);
+        }
+        // Before anything is known, 0 would say that nothing lags.
+        if !instance.ready && own(link).next().is_none() {
+            continue;
+        }
         lag.get_or_create(&labels).set(own(link).filter_map(PartitionStatus::lag).map(narrow).sum());
         lag_bytes.get_or_create(&labels).set(own(link).filter_map(|row| row.lag_bytes).map(narrow).sum());
         lost.get_or_create(&labels).set(own(link).map(|row| narrow(row.lost)).sum());
@@ -71,10 +79,6 @@ fn of_links(registry: &mut Registry, seen: &Seen, now: SystemTime) {
         breached.get_or_create(&labels).set(narrow(own(link).filter(is_breached).count() as u64));
         let longest = own(link).map(|row| behind(row, seen, now)).max().unwrap_or_default();
         lag_seconds.get_or_create(&labels).set(longest.as_secs_f64());
-        if let Some(totals) = seen.totals(&link.link) {
-            records.get_or_create(&labels).inc_by(totals.records);
-            bytes.get_or_create(&labels).inc_by(totals.bytes);
-        }
     }
     registry.register("ready", "Whether both clusters were reached and the lanes shared out", ready);
     registry.register("lanes", "Lanes of the link, of all its instances", lanes);
@@ -227,6 +231,17 @@ mod tests {
             assert!(unknown.is_empty(), "{file} names metrics that do not exist: {unknown:?}");
         }
         assert!(alerts.contains(&format!("standing=\"{}\"", Standing::Halted.name())), "{alerts}");
+    }
+
+    #[test]
+    fn a_link_that_has_reached_nobody_yet_has_no_lag() {
+        let mut seen = seen();
+        let unready =
+            LinkStatus { instance: Some(Instance::default()), partitions: Vec::new(), ..seen.links()[0].clone() };
+        seen.update(vec![unready]);
+        let text = text(&seen, UNIX_EPOCH + Duration::from_secs(1_010), false);
+        assert!(text.contains("twinlog_ready{link=\"dr\"} 0"), "{text}");
+        assert!(!text.contains("twinlog_lag_"), "{text}");
     }
 
     #[test]
