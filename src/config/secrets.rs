@@ -67,7 +67,7 @@ fn is_nearly_secret(key: &str) -> bool {
         return false;
     }
     let is_near = |known: &&str| strsim::damerau_levenshtein(&key, known) <= key.chars().count() / 3;
-    ["pass", "secret", "token"].iter().any(|part| key.contains(part)) || KEYS.iter().any(|known| is_near(&known))
+    ["pass", "secret", "token"].iter().any(|part| key.contains(part)) || KEYS.iter().any(is_near)
 }
 
 fn indent(line: &str) -> usize {
