@@ -115,7 +115,6 @@ impl Checker<'_> {
         let mut whole = true;
         for (name, cluster) in &raw.clusters.0 {
             if name.as_str().is_empty() {
-                whole = false;
                 self.refuse::<()>(name.place(), "clusters", "the name of a cluster must not be empty", None);
             }
             match self.cluster(&format!("clusters.{}", name.as_str()), cluster) {

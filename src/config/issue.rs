@@ -64,10 +64,14 @@ impl Issue {
 /// `did you mean …` for the nearest of `known`, else the whole list, which is short everywhere here.
 pub(super) fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(wrong, name), *name)).min();
-    match nearest {
-        // A third of the word wrong is a typing error; more is another word.
-        Some((distance, name)) if distance <= wrong.chars().count() / 3 => format!("did you mean `{name}`?"),
-        _ => format!("known here: {}", known.join(", ")),
+    match nearest(wrong, known.iter().copied()) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("known here: {}", known.join(", ")),
     }
+}
+
+/// The one of `known` that was probably meant. A third of the word wrong is a typing error; more is another word.
+pub(super) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let nearest = known.into_iter().map(|name| (strsim::damerau_levenshtein(wrong, name), name)).min();
+    nearest.filter(|(distance, _)| *distance <= wrong.chars().count() / 3).map(|(_, name)| name)
 }

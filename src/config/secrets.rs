@@ -1,9 +1,11 @@
 //! What must not be shown: the values of some keys.
 
+use super::issue::nearest;
+
 /// Keys whose values are secrets.
 const KEYS: [&str; 4] = ["password", "client_secret", "secret_access_key", "session_token"];
 /// Keys that sound like those and whose values are none.
-const NOT_SECRET: [&str; 3] = ["token_file", "token_endpoint", "access_key_id"];
+const NOT_SECRET: [&str; 2] = ["token_file", "token_endpoint"];
 
 /// Whether the value of a key is a reference and nothing else.
 pub(super) fn is_reference(text: &str) -> bool {
@@ -66,8 +68,7 @@ fn is_nearly_secret(key: &str) -> bool {
     if NOT_SECRET.contains(&key.as_str()) {
         return false;
     }
-    let is_near = |known: &&str| strsim::damerau_levenshtein(&key, known) <= key.chars().count() / 3;
-    ["pass", "secret", "token"].iter().any(|part| key.contains(part)) || KEYS.iter().any(is_near)
+    ["pass", "secret", "token"].iter().any(|part| key.contains(part)) || nearest(&key, KEYS).is_some()
 }
 
 fn indent(line: &str) -> usize {
@@ -103,7 +104,9 @@ mod tests {
             let shown = shown_line(&format!("    {key}: s3cret"), 1).expect("a line");
             assert!(shown.contains(key.trim_matches('"')) && !shown.contains("s3cret"), "{shown}");
         }
-        for line in ["token_file: /run/token", "username: ${env:NAME}", "lanes: 4", "- { topics: [a], rpo: 5s }"] {
+        for line in
+            ["token_file: /run/token", "access_key_id: A", "username: ${env:NAME}", "- { topics: [a], rpo: 5s }"]
+        {
             assert_eq!(shown_line(line, 1).as_deref(), Some(line));
         }
         assert_eq!(hide("url: https://c:s3cret@idp/x"), "url: https://…@idp/x");

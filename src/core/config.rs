@@ -379,10 +379,9 @@ impl FromStr for HostPort {
         if host.is_empty() || host.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '[' | ']')) {
             return Err(format!("`{text}` has no usable host name: write host:port"));
         }
-        // A number may have a sign for Rust.
-        let digits = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or_default();
-        match digits.parse::<u16>() {
-            Ok(port) if port > 0 => Ok(Self { host: host.to_string(), port }),
+        match port.parse::<u16>() {
+            // A number may have a sign for Rust.
+            Ok(number) if number > 0 && !port.starts_with('+') => Ok(Self { host: host.to_string(), port: number }),
             _ => Err(format!("`{text}` has no usable port: 1 to 65535")),
         }
     }
