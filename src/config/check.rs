@@ -42,7 +42,7 @@ pub(super) const FETCH_BYTES_MAX: u64 = 1 << 30;
 
 pub(super) fn check(raw: &Raw, resolver: &Resolver<'_>, has_msk_iam: bool) -> Result<Config, Vec<Issue>> {
     let room = memory::limit(resolver.surroundings).unwrap_or(0) / MEMORY_PART;
-    let links = u64::try_from(raw.links.0.len()).unwrap_or(u64::MAX).max(1);
+    let links = u64::try_from(raw.links.entries().len()).unwrap_or(u64::MAX).max(1);
     let budget_default = BUDGET_BYTES_DEFAULT.max(room / links);
     let mut checker = Checker { resolver, budget_default, has_msk_iam, issues: Vec::new() };
     let config = checker.config(raw);
@@ -113,7 +113,7 @@ impl Checker<'_> {
     fn config(&mut self, raw: &Raw) -> Option<Config> {
         let mut clusters = BTreeMap::new();
         let mut whole = true;
-        for (name, cluster) in &raw.clusters.0 {
+        for (name, cluster) in raw.clusters.entries() {
             if name.as_str().is_empty() {
                 self.refuse::<()>(name.place(), "clusters", "the name of a cluster must not be empty", None);
             }
@@ -124,9 +124,9 @@ impl Checker<'_> {
                 None => whole = false,
             }
         }
-        let names: Vec<&str> = raw.clusters.0.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = raw.clusters.entries().iter().map(|(name, _)| name.as_str()).collect();
         let mut links = BTreeMap::new();
-        for (name, link) in &raw.links.0 {
+        for (name, link) in raw.links.entries() {
             let path = format!("links.{}", name.as_str());
             let checked = self.parse(&path, name, str::parse::<LinkName>);
             match (checked, self.link(&path, link, &names, &clusters)) {
@@ -136,9 +136,8 @@ impl Checker<'_> {
                 _ => whole = false,
             }
         }
-        if raw.links.0.is_empty() {
-            let start = Place { line: 1, column: 1, length: 1 };
-            return self.refuse(start, "links", "there is no link in this file", None);
+        if raw.links.entries().is_empty() {
+            return self.refuse(raw.links.place(), "links", "there is no link in this file", None);
         }
         let http = self.http(raw.http.as_ref());
         Some(Config { clusters, links, http: http? }).filter(|_| whole)
@@ -367,7 +366,8 @@ fn one_of<T: Copy, const N: usize>(text: &str, names: [(&str, T); N]) -> Result<
 }
 
 fn number<T: TryFrom<i64>>(text: &str, low: i64, high: i64) -> Result<T, String> {
-    let value = text.parse::<i64>().ok().filter(|value| (low..=high).contains(value));
+    let is_plain = !text.starts_with('+');
+    let value = text.parse::<i64>().ok().filter(|_| is_plain).filter(|value| (low..=high).contains(value));
     value
         .and_then(|value| T::try_from(value).ok())
         .ok_or_else(|| format!("`{text}` is not a number from {low} to {high}"))

@@ -19,6 +19,11 @@ pub(super) struct Place {
     pub(super) length: usize,
 }
 
+impl Place {
+    /// Where the file begins.
+    pub(super) const START: Self = Self { line: 1, column: 1, length: 1 };
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Issue {
     pub(super) place: Place,

@@ -9,6 +9,7 @@ mod reference;
 mod reference_page;
 mod schema;
 mod secrets;
+mod shape;
 mod show;
 mod units;
 mod yaml;
@@ -22,7 +23,7 @@ use std::{io, iter};
 use twinlog_core::config::Config;
 use twinlog_core::report::{Failure, FailureKind, Failures};
 
-use issue::Issue;
+use issue::{Issue, Place};
 use reference::Resolver;
 pub use reference::Surroundings;
 pub use reference_page::reference_page;
@@ -60,10 +61,8 @@ impl Loaded {
     ///
     /// As of [`load`].
     pub fn again(&self) -> Result<Self, Failures> {
-        match std::fs::read_to_string(&self.path) {
-            Ok(text) => check(self.path.clone(), text),
-            Err(error) => Err(unreadable(&self.path, &error).into()),
-        }
+        let bytes = std::fs::read(&self.path).map_err(|error| unreadable(&self.path, &error))?;
+        check(self.path.clone(), text(&self.path, bytes)?)
     }
 
     /// Something that is wrong with a key, with its line. `key` is the way to it from the top of the file on; of one
@@ -98,9 +97,10 @@ fn check(path: PathBuf, text: String) -> Result<Loaded, Failures> {
 ///
 /// As of [`load`].
 pub fn show(named: Option<&Path>, defaults: bool) -> Result<String, Failures> {
-    let Loaded { path, text, .. } = load(named)?;
+    let Loaded { path, text, config, .. } = load(named)?;
     let tree = yaml::tree(&text).map_err(|issue| issue.show(&path, &text))?;
-    Ok(show::show(&tree, defaults))
+    let without = config.links.iter().find(|(name, _)| tree["links"][name.as_str()].get("budget").is_none());
+    Ok(show::show(&tree, defaults, without.map(|(_, link)| link.budget_bytes)))
 }
 
 /// Reads and checks the `text` of a configuration that stands at `path`, where relative paths begin.
@@ -120,8 +120,7 @@ fn read_with_values(
     surroundings: &Surroundings<'_>,
 ) -> Result<(Config, BTreeSet<PathBuf>), Failures> {
     let resolver = Resolver::new(surroundings, path.parent().unwrap_or_else(|| Path::new("")));
-    let checked =
-        yaml::parse(text).map_err(|issue| vec![issue]).and_then(|raw| check::check(&raw, &resolver, has_msk_iam));
+    let checked = yaml::parse(text).and_then(|raw| check::check(&raw, &resolver, has_msk_iam));
     match checked {
         Ok(config) => Ok((config, resolver.into_files())),
         Err(issues) => Err(Failures(issues.iter().map(|issue| issue.show(path, text)).collect())),
@@ -136,14 +135,14 @@ fn find(named: Option<&Path>, variable: Option<OsString>, places: &[&str]) -> Re
         _ => None,
     };
     if let Some((path, by)) = named {
-        return match std::fs::read_to_string(&path) {
-            Ok(text) => Ok((path, text)),
-            Err(error) => Err(unreadable(&path, &error).advise(format!("check the path given by {by}")).into()),
-        };
+        let bytes = std::fs::read(&path)
+            .map_err(|error| unreadable(&path, &error).advise(format!("check the path given by {by}")))?;
+        let text = text(&path, bytes)?;
+        return Ok((path, text));
     }
     for place in places {
-        match std::fs::read_to_string(place) {
-            Ok(text) => return Ok((PathBuf::from(place), text)),
+        match std::fs::read(place) {
+            Ok(bytes) => return Ok((PathBuf::from(place), text(Path::new(place), bytes)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // A file that is there and cannot be read was meant: the next place would be a surprise.
             Err(error) => return Err(unreadable(Path::new(place), &error).into()),
@@ -151,6 +150,16 @@ fn find(named: Option<&Path>, variable: Option<OsString>, places: &[&str]) -> Re
     }
     let what = format!("no configuration file: {CONFIG_VARIABLE} is not set, and none of {}", places.join(", "));
     Err(Failure::new(FailureKind::Usage, what + " is there").advise("name it: twinlog -c FILE …").into())
+}
+
+/// The file's bytes as text; else the place of the first that is none.
+fn text(path: &Path, bytes: Vec<u8>) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|error| {
+        let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+        let column = good.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        let place = Place { line: good.matches('\n').count() + 1, column, length: 1 };
+        Issue::new(place, "the file is no UTF-8 text from here on").advise("save it as UTF-8").show(path, &good)
+    })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {

@@ -7,10 +7,15 @@ use std::env::VarError;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
 use super::units::show_size;
 
 /// Of a file whose content is a value, in bytes.
 const VALUE_BYTES_MAX: u64 = 64 << 10;
+/// Of a PEM file, in bytes: a system's authorities take some hundred kilobytes.
+const PEM_BYTES_MAX: u64 = 16 << 20;
 
 /// What a configuration may refer to outside of its file.
 #[expect(missing_debug_implementations, reason = "functions have none")]
@@ -84,13 +89,53 @@ impl<'a> Resolver<'a> {
 
     /// The path of a file that is read later, if it can be read.
     pub(super) fn readable(&self, text: &str) -> Result<String, String> {
+        self.open(text).map(|(path, _)| path)
+    }
+
+    /// The path of a PEM file that is read later, if it can be used now.
+    pub(super) fn pem(&self, text: &str, pem: Pem) -> Result<String, String> {
+        let (path, file) = self.open(text)?;
+        let mut content = Vec::new();
+        file.take(PEM_BYTES_MAX).read_to_end(&mut content).map_err(|error| format!("cannot read {path}: {error}"))?;
+        match pem.mistake(&content) {
+            Some(why) => Err(format!("cannot use {path}: {why}")),
+            None => Ok(path),
+        }
+    }
+
+    fn open(&self, text: &str) -> Result<(String, Box<dyn Read>), String> {
         let path = self.folder.join(text);
         let Some(shown) = path.to_str() else {
             return Err("the path is no UTF-8 text".into());
         };
         match (self.surroundings.open)(&path) {
-            Ok(_) => Ok(shown.to_owned()),
+            Ok(file) => Ok((shown.to_owned(), file)),
             Err(error) => Err(format!("cannot read {shown}: {error}")),
+        }
+    }
+}
+
+/// What a PEM file must hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pem {
+    Certificates,
+    PrivateKey,
+}
+
+impl Pem {
+    /// What is wrong with a file's content, if anything is.
+    fn mistake(self, content: &[u8]) -> Option<String> {
+        let found = match self {
+            Self::Certificates => {
+                CertificateDer::pem_slice_iter(content).collect::<Result<Vec<_>, _>>().map(|all| !all.is_empty())
+            }
+            Self::PrivateKey => PrivateKeyDer::pem_slice_iter(content).next().transpose().map(|key| key.is_some()),
+        };
+        match (found, self) {
+            (Ok(true), _) => None,
+            (Ok(false), Self::Certificates) => Some("it holds no certificate in PEM".into()),
+            (Ok(false), Self::PrivateKey) => Some("it holds no private key in PEM, without a passphrase".into()),
+            (Err(error), _) => Some(error.to_string()),
         }
     }
 }

@@ -33,6 +33,10 @@ fn tidy(schema: &mut Value) {
             if let Some(Value::Array(types)) = map.get_mut("type") {
                 types.retain(|name| name != "null");
             }
+            // A section all of whose keys may be left out may stand there without any.
+            if map.contains_key("properties") && !map.contains_key("required") {
+                map.insert("type".into(), json!(["object", "null"]));
+            }
             map.values_mut().for_each(tidy);
         }
         Value::Array(all) => all.iter_mut().for_each(tidy),

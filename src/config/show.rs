@@ -4,11 +4,17 @@
 use serde_json::{Map, Value};
 
 use super::schema::schema;
+use super::units::show_size;
 
-/// The file's keys as YAML, with those that have a default marked.
-pub(super) fn show(file: &Value, defaults: bool) -> String {
-    let mut text = String::new();
-    write_map(&mut text, 0, file, &schema(), defaults);
+/// The file's keys as YAML, with those that have a default marked. `budget` is what a link has in bytes that says nothing
+/// of it: that depends on the machine.
+pub(super) fn show(file: &Value, defaults: bool, budget: Option<u64>) -> String {
+    let (mut text, mut schema) = (String::new(), schema());
+    if let Some(bytes) = budget {
+        let link = &mut schema["properties"]["links"]["additionalProperties"];
+        link["properties"]["budget"]["default"] = show_size(bytes).into();
+    }
+    write_map(&mut text, 0, file, &schema, defaults);
     text
 }
 

@@ -26,6 +26,10 @@ links:
     "   # '{topic}.replica', '{source}.{topic}'\n"
 );
 
+/// Of the right form; nobody looks at what is in it.
+pub(crate) const PEM: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n\
+                              -----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+
 const CLUSTERS: &str = "clusters: {a: {bootstrap: [a:1]}, b: {bootstrap: [b:1]}}\n";
 
 fn read(text: &str) -> Result<Config, String> {
@@ -141,7 +145,7 @@ http: { listen: "[::1]:9090", partition_metrics: true }
 #[test]
 fn an_unknown_key_is_shown_in_its_line_with_the_nearest_right_one() {
     assert_eq!(
-        refused("clusters:\n  a: { bootstap: ['127.0.0.1:19092'] }\n"),
+        refused("clusters:\n  a: { bootstap: ['127.0.0.1:19092'] }\nlinks: {}\n"),
         "\
 error: twinlog.yaml:2:8: unknown key `bootstap`
    |
@@ -152,7 +156,7 @@ error: twinlog.yaml:2:8: unknown key `bootstap`
     );
     let transcript = refused(&with_link("    retries: 5\n"));
     assert!(transcript.contains("twinlog.yaml:7:5: unknown key `retries`"), "{transcript}");
-    assert!(transcript.contains("what to do: known here: source, target, topics, existing"), "{transcript}");
+    assert!(transcript.contains("what to do: known here: budget, existing, fetch, gap"), "{transcript}");
 }
 
 #[test]
@@ -212,6 +216,7 @@ fn values_out_of_bounds_are_refused_with_their_bounds() {
     for (lines, wanted) in [
         ("    lanes: 257\n", "7:12: links.dr.lanes: `257` is not a number from 1 to 256"),
         ("    lanes: many\n", "`many` is not a number"),
+        ("    lanes: +4\n", "`+4` is not a number from 1 to 256"),
         ("    budget: 4MiB\n", "links.dr.budget: `4MiB` is not from 8MiB to 1024GiB"),
         ("    budget: lots\n", "`lots` is no size: write 67108864 or 64MiB"),
         ("    existing: overwrite\n", "`overwrite` is not known: write refuse or append"),
@@ -266,8 +271,9 @@ fn what_is_missing_is_named_where_it_is_missing() {
     for (text, wanted) in [
         ("", "the file is empty"),
         ("clusters: {}\n", "the key `links` is missing here"),
-        ("clusters: {a: {}}\n", "twinlog.yaml:1:15: the key `bootstrap` is missing here"),
-        ("clusters: {}\nlinks: {}\n", "there is no link in this file"),
+        ("clusters: {a: {}}\n", "twinlog.yaml:1:12: the key `bootstrap` is missing here"),
+        ("clusters: {}\nlinks: {}\n", "twinlog.yaml:2:8: links: there is no link in this file"),
+        ("clusters:\n  a: { bootstrap: [x:1] }\nlinks:\n", "twinlog.yaml:3:6: links: there is no link"),
         ("clusters: {a: {bootstrap: []}}\nlinks: {}\n", "clusters.a.bootstrap: at least one host:port is needed"),
         ("clusters: {a: {bootstrap: [a:1], client_id: ''}}\nlinks: {}\n", "client_id: must not be empty"),
         ("clusters: {a: {bootstrap: [a:1], tls: {ca_file: ca.pem}}}\nlinks: {}\n", "cannot read ca.pem"),
@@ -294,6 +300,51 @@ fn what_is_missing_is_named_where_it_is_missing() {
 }
 
 #[test]
+fn every_mistake_of_form_is_told_at_once() {
+    let text = "\
+clusters:
+  a: { bootstrap: a:1, retries: 5 }
+  b: [x]
+links:
+  dr:
+    source: { a: b }
+    topics: { includ: [x], exclude: [[y]] }
+    lanes:
+    fetch:
+    objectives: [{ topics: [x] }, 5]
+http:
+";
+    let transcript = refused(text);
+    let places = transcript.lines().filter_map(|line| line.strip_prefix("error: twinlog.yaml:"));
+    assert_eq!(
+        places.collect::<Vec<_>>(),
+        [
+            "2:19: expected a list here, `[…]`",
+            "2:24: unknown key `retries`",
+            "3:6: expected a map here, `key: value`",
+            "5:3: the key `target` is missing here",
+            "6:13: expected a single value here, not a map or a list",
+            "7:15: unknown key `includ`",
+            "7:38: expected a single value here, not a map or a list",
+            "8:5: a value is missing here",
+            "10:18: the key `rpo` is missing here",
+            "10:35: expected a map here, `key: value`",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_text_says_where() {
+    let folder = folder("bytes");
+    let path = folder.join("twinlog.yaml");
+    std::fs::write(&path, b"clusters: {}\n# caf\xe9\n").expect("written");
+    let failures = load(Some(&path)).map(drop).expect_err("no text").to_string();
+    std::fs::remove_dir_all(&folder).expect("removed");
+    let wanted = format!("error: {}:2:6: the file is no UTF-8 text from here on\n", path.display());
+    assert!(failures.starts_with(&wanted), "{failures}");
+}
+
+#[test]
 fn links_share_a_quarter_of_the_memory_limit() {
     let link = "source: a, target: b, topics: {include: [x]}";
     let two = format!(
@@ -317,8 +368,8 @@ fn links_share_a_quarter_of_the_memory_limit() {
 
 #[test]
 fn columns_count_characters_and_a_tab_is_one() {
-    let transcript = refused("clusters: {ä: {bootstrap: ['ü']}, b: {}}\n");
-    assert!(transcript.contains("\n   |                                      ^"), "{transcript}");
+    let transcript = refused("clusters: {ä: {bootstrap: [ü]}, bc: {}}\nlinks: {}\n");
+    assert!(transcript.contains("\n   |                                 ^^\n"), "{transcript}");
     let transcript = refused("clusters: {}\t# x\nlink: {}\t# y\n");
     assert!(transcript.contains("\n 2 | link: {} # y\n   | ^^^^\n"), "{transcript}");
 }
@@ -343,13 +394,14 @@ fn what_is_in_effect_is_shown_with_its_defaults_and_without_secrets() {
     let text = "clusters:\n  a: { bootstrap: [a:1], tls: , sasl: { mechanism: PLAIN, password: '${env:PASSWORD}' } }\n\
                 links:\n  dr: { source: a, target: b, lanes: 4, topics: { include: [x] } }\nhttp: {}\n";
     let tree = yaml::tree(text).expect("YAML");
-    let shown = show::show(&tree, true);
+    let shown = show::show(&tree, true, Some(64 << 20));
     for line in [
         "  a:",
         "    tls:",
         "      password: \"${env:PASSWORD}\"",
         "    client_id: \"twinlog\"  # default",
         "    lanes: 4",
+        "    budget: \"64MiB\"  # default",
         "    gap: \"halt\"  # default",
         "    fetch:",
         "      max_wait: \"500ms\"  # default",
@@ -359,7 +411,7 @@ fn what_is_in_effect_is_shown_with_its_defaults_and_without_secrets() {
     }
     assert!(!shown.contains("sockets"), "it has no default: {shown}");
     assert_eq!(yaml::tree(&shown).expect("YAML")["links"]["dr"]["lanes"], 4);
-    let plain = show::show(&tree, false);
+    let plain = show::show(&tree, false, None);
     assert!(!plain.contains("# default") && plain.contains("http: {}\n"), "{plain}");
 }
 
@@ -384,6 +436,10 @@ fn what_a_file_refers_to_lies_beside_it() {
         assert!(refused.contains(&wanted), "{refused}");
         std::fs::write(folder.join(name), "kafka\n").expect("written");
     }
+    let refused = load(&text).expect_err("no certificate is in it");
+    let wanted = format!("1:62: clusters.a.tls.ca_file: cannot use {}: it holds no", folder.join("ca.pem").display());
+    assert!(refused.contains(&wanted), "{refused}");
+    std::fs::write(folder.join("ca.pem"), PEM).expect("written");
     let a = &load(&text).expect("a configuration").config.clusters["a"];
     assert_eq!(a.bootstrap[0].to_string(), "kafka:1");
     let ca_file = a.tls.as_ref().and_then(|tls| tls.ca_file.as_deref());

@@ -4,20 +4,35 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Error, Location, Spanned};
 
-use super::issue::{Issue, Place, suggest};
+use super::issue::{Issue, Place};
 use super::raw::Raw;
 use super::secrets::hide;
+use super::shape;
 
-pub(super) fn parse(text: &str) -> Result<Raw, Issue> {
-    serde_saphyr::from_str(text).map_err(|error| explain(text, error.without_snippet()))
+/// The file's shape; else everything about it that is wrong, or the first place that is no YAML.
+pub(super) fn parse(text: &str) -> Result<Raw, Vec<Issue>> {
+    let wrong = |error: Error| vec![explain(error.without_snippet())];
+    if text.trim().is_empty() {
+        return Err(vec![explain_emptiness()]);
+    }
+    let file: Node = serde_saphyr::from_str(text).map_err(wrong)?;
+    let mistakes = shape::mistakes(&file);
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    serde_saphyr::from_str(text).map_err(wrong)
+}
+
+fn explain_emptiness() -> Issue {
+    Issue::new(Place::START, "the file is empty").advise("it needs the keys `clusters` and `links`")
 }
 
 /// The file as it stands, without places.
 pub(super) fn tree(text: &str) -> Result<serde_json::Value, Issue> {
-    serde_saphyr::from_str(text).map_err(|error| explain(text, error.without_snippet()))
+    serde_saphyr::from_str(text).map_err(|error| explain(error.without_snippet()))
 }
 
 /// A scalar as it stands in the file. Numbers come as their text, so that `64`, `"64"` and `${env:N}` pass the
@@ -51,27 +66,41 @@ impl List {
     }
 }
 
-/// A map by name that keeps the names' places.
+/// A map by name that keeps the names' places, and its own, for when it is empty.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent, bound = "T: Deserialize<'de>")]
+pub(super) struct ByName<T>(Spanned<Entries<T>>);
+
+impl<T> ByName<T> {
+    pub(super) fn entries(&self) -> &[(Text, T)] {
+        &self.0.value.0
+    }
+
+    pub(super) fn place(&self) -> Place {
+        place(self.0.defined)
+    }
+}
+
 #[derive(Clone, Debug)]
-pub(super) struct ByName<T>(pub(super) Vec<(Text, T)>);
+struct Entries<T>(Vec<(Text, T)>);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByName<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<T>(PhantomData<T>);
+        struct Maps<T>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
-            type Value = ByName<T>;
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Maps<T> {
+            type Value = Entries<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map by name")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<ByName<T>, A::Error> {
-                entries(access).map(ByName)
+            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Entries<T>, A::Error> {
+                entries(access).map(Entries)
             }
         }
 
-        deserializer.deserialize_map(Entries(PhantomData))
+        deserializer.deserialize_map(Maps(PhantomData))
     }
 }
 
@@ -89,55 +118,83 @@ pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializ
     T::deserialize(deserializer).map(Some)
 }
 
-/// A map of maps, with the places of their keys; whatever else there is, is left out.
-struct Keys(Vec<(Text, Self)>);
-
-impl Keys {
-    const NONE: Self = Self(Vec::new());
+/// Anything that a file can hold, with its place.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) content: Content,
 }
 
-impl<'de> Deserialize<'de> for Keys {
+#[derive(Debug)]
+pub(super) enum Content {
+    Map(Vec<(Text, Node)>),
+    List(Vec<Node>),
+    /// A number, a word, whatever is one value.
+    Single,
+    /// A key without a value.
+    Nothing,
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Content>::deserialize(deserializer)?;
+        Ok(Self { place: place(spanned.defined), content: spanned.value })
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Values;
 
         impl<'de> Visitor<'de> for Values {
-            type Value = Keys;
+            type Value = Content;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("anything")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Keys, A::Error> {
-                entries(access).map(Keys)
+            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Content, A::Error> {
+                entries(access).map(Content::Map)
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Keys, A::Error> {
-                while access.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Keys::NONE)
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Content, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = access.next_element()? {
+                    items.push(item);
+                }
+                Ok(Content::List(items))
             }
 
-            fn visit_unit<E>(self) -> Result<Keys, E> {
-                Ok(Keys::NONE)
+            fn visit_unit<E>(self) -> Result<Content, E> {
+                Ok(Content::Nothing)
             }
 
-            fn visit_bool<E>(self, _value: bool) -> Result<Keys, E> {
-                Ok(Keys::NONE)
+            fn visit_bool<E>(self, _value: bool) -> Result<Content, E> {
+                Ok(Content::Single)
             }
 
-            fn visit_i64<E>(self, _value: i64) -> Result<Keys, E> {
-                Ok(Keys::NONE)
+            fn visit_i64<E>(self, _value: i64) -> Result<Content, E> {
+                Ok(Content::Single)
             }
 
-            fn visit_u64<E>(self, _value: u64) -> Result<Keys, E> {
-                Ok(Keys::NONE)
+            fn visit_u64<E>(self, _value: u64) -> Result<Content, E> {
+                Ok(Content::Single)
             }
 
-            fn visit_f64<E>(self, _value: f64) -> Result<Keys, E> {
-                Ok(Keys::NONE)
+            fn visit_i128<E>(self, _value: i128) -> Result<Content, E> {
+                Ok(Content::Single)
             }
 
-            fn visit_str<E>(self, _value: &str) -> Result<Keys, E> {
-                Ok(Keys::NONE)
+            fn visit_u128<E>(self, _value: u128) -> Result<Content, E> {
+                Ok(Content::Single)
+            }
+
+            fn visit_f64<E>(self, _value: f64) -> Result<Content, E> {
+                Ok(Content::Single)
+            }
+
+            fn visit_str<E>(self, _value: &str) -> Result<Content, E> {
+                Ok(Content::Single)
             }
         }
 
@@ -147,11 +204,12 @@ impl<'de> Deserialize<'de> for Keys {
 
 /// Where a key stands that is named from the top of the file on, or the last one on the way to it that does.
 pub(super) fn place_of(text: &str, path: &[String]) -> Place {
-    let mut found = Place { line: 1, column: 1, length: 1 };
-    let Ok(mut keys) = serde_saphyr::from_str::<Keys>(text) else { return found };
+    let mut found = Place::START;
+    let Ok(mut node) = serde_saphyr::from_str::<Node>(text) else { return found };
     for name in path {
-        let Some((key, below)) = keys.0.into_iter().find(|(key, _)| key.as_str() == name) else { break };
-        (found, keys) = (key.place(), below);
+        let Content::Map(entries) = node.content else { break };
+        let Some((key, below)) = entries.into_iter().find(|(key, _)| key.as_str() == name) else { break };
+        (found, node) = (key.place(), below);
     }
     found
 }
@@ -165,31 +223,20 @@ fn place(location: Location) -> Place {
     }
 }
 
-fn explain(text: &str, error: &Error) -> Issue {
-    let place = error.location().map_or(Place { line: 1, column: 1, length: 1 }, place);
+fn explain(error: &Error) -> Issue {
+    let place = error.location().map_or(Place::START, place);
     let issue = |message: String| Issue::new(place, message);
     match error {
-        Error::SerdeUnknownField { field, expected, .. } => {
-            issue(format!("unknown key `{}`", hide(field))).advise(suggest(field, expected.iter().copied()))
-        }
-        Error::SerdeMissingField { field, .. } if text.trim().is_empty() => {
-            issue(format!("the file is empty: it needs the key `{field}`"))
-        }
-        Error::SerdeMissingField { field, .. } => issue(format!("the key `{field}` is missing here")),
         Error::DuplicateMappingKey { key: Some(key), .. } => issue(format!("the key `{}` is here twice", hide(key))),
         Error::MultipleDocuments { .. } => issue("a second document begins here: the file must hold one".into()),
-        Error::Eof { .. } => issue("the file is empty".into()).advise("it needs the keys `clusters` and `links`"),
-        Error::NullIntoString { .. } => issue("a value is missing here".into()),
-        Error::Unexpected { expected, .. } => issue(match *expected {
-            "mapping start" => "expected a map here, `key: value`".into(),
-            "sequence start" => "expected a list here, `[…]`".into(),
-            "string scalar" => "expected a single value here, not a map or a list".into(),
-            other => format!("expected {other} here"),
-        }),
+        Error::Eof { .. } => explain_emptiness(),
         other => {
             // The crate ends its sentences with the place, which stands in front here.
             let full = other.to_string();
-            issue(hide(full.rsplit_once(" at line ").map_or(full.as_str(), |(sentence, _)| sentence)))
+            let sentence = full.rsplit_once(" at line ").map_or(full.as_str(), |(sentence, _)| sentence);
+            let issue = issue(hide(sentence));
+            // Where it is noticed may be lines below.
+            if sentence.contains("quoted scalar") { issue.advise("close the quote that is open above") } else { issue }
         }
     }
 }

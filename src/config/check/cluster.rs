@@ -11,8 +11,9 @@ use twinlog_core::config::{ClusterConfig, HostPort};
 
 use super::{Checker, not_empty, one_of};
 use crate::raw::{RawCluster, RawSasl, RawTls, RawTokenEndpoint};
+use crate::reference::Pem;
 use crate::secrets;
-use crate::yaml::Text;
+use crate::yaml::{ByName, Text};
 
 pub(crate) const CLIENT_ID_DEFAULT: &str = "twinlog";
 
@@ -65,7 +66,7 @@ impl Checker<'_> {
     }
 
     fn tls(&mut self, path: &str, raw: &RawTls) -> Option<TlsConfig> {
-        let ca_file = self.file(&format!("{path}.ca_file"), raw.ca_file.as_ref());
+        let ca_file = self.pem(&format!("{path}.ca_file"), raw.ca_file.as_ref(), Pem::Certificates);
         let server_name = self
             .parse_or(&format!("{path}.server_name"), raw.server_name.as_ref(), None, |text| not_empty(text).map(Some));
         let client = self.client_certificate(path, raw);
@@ -74,8 +75,8 @@ impl Checker<'_> {
 
     /// One without the other is of no use.
     fn client_certificate(&mut self, path: &str, raw: &RawTls) -> Option<Option<ClientCertificate>> {
-        let cert_file = self.file(&format!("{path}.cert_file"), raw.cert_file.as_ref());
-        let key_file = self.file(&format!("{path}.key_file"), raw.key_file.as_ref());
+        let cert_file = self.pem(&format!("{path}.cert_file"), raw.cert_file.as_ref(), Pem::Certificates);
+        let key_file = self.pem(&format!("{path}.key_file"), raw.key_file.as_ref(), Pem::PrivateKey);
         let lonely = match (&raw.cert_file, &raw.key_file) {
             (Some(cert), None) => Some((cert, "cert_file", "the certificate's private key is missing: key_file")),
             (None, Some(key)) => Some((key, "key_file", "the private key's certificate is missing: cert_file")),
@@ -92,7 +93,7 @@ impl Checker<'_> {
         let RawSasl { username, password, token_file, extensions, .. } = raw;
         let of_passwords = [("username", username.as_ref()), ("password", password.as_ref())];
         let endpoint = raw.token_endpoint.as_ref().map(|endpoint| &endpoint.url);
-        let extension = extensions.as_ref().and_then(|map| map.0.first()).map(|(name, _)| name);
+        let extension = extensions.as_ref().and_then(|map| map.entries().first()).map(|(name, _)| name);
         let of_tokens = [("token_file", token_file.as_ref()), ("token_endpoint", endpoint), ("extensions", extension)];
         let of_access_keys = [
             ("region", raw.region.as_ref()),
@@ -178,7 +179,7 @@ impl Checker<'_> {
         };
         let mut extensions = BTreeMap::new();
         let mut whole = true;
-        for (name, value) in raw.extensions.iter().flat_map(|map| &map.0) {
+        for (name, value) in raw.extensions.iter().flat_map(ByName::entries) {
             let path = format!("{path}.extensions");
             let named = self.parse(&path, name, extension_name);
             match (named, self.parse(&path, value, extension_value)) {
@@ -198,7 +199,7 @@ impl Checker<'_> {
         let client_id = self.parse(&key("client_id"), &raw.client_id, not_empty);
         let client_secret = self.secret(&key("client_secret"), &raw.client_secret);
         let scope = self.parse_or(&key("scope"), raw.scope.as_ref(), None, |text| not_empty(text).map(Some));
-        let ca_file = self.file(&key("ca_file"), raw.ca_file.as_ref());
+        let ca_file = self.pem(&key("ca_file"), raw.ca_file.as_ref(), Pem::Certificates);
         Some(TokenEndpoint {
             url: url?,
             client_id: client_id?,
@@ -209,9 +210,9 @@ impl Checker<'_> {
     }
 
     /// An optional file that is read later.
-    fn file(&mut self, path: &str, text: Option<&Text>) -> Option<Option<String>> {
+    fn pem(&mut self, path: &str, text: Option<&Text>, pem: Pem) -> Option<Option<String>> {
         let resolver = self.resolver;
-        self.parse_or(path, text, None, |text| resolver.readable(text).map(Some))
+        self.parse_or(path, text, None, |text| resolver.pem(text, pem).map(Some))
     }
 
     /// A value that does not stand in the file, and that no error shows.
