@@ -2,6 +2,7 @@
 
 mod metrics;
 mod seen;
+mod server;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -79,11 +80,7 @@ impl Port {
             .route("/api/v1/status", get(show_status))
             .fallback(nowhere)
             .with_state(shown);
-        let serving = tokio::spawn(async move {
-            if let Err(error) = axum::serve(self.listener, router).await {
-                tracing::error!(%error, "Metrics and status are not shown any more.");
-            }
-        });
+        let serving = tokio::spawn(server::serve(self.listener, router, server::BOUNDS));
         Server { tasks: [watching.abort_handle(), serving.abort_handle()] }
     }
 }
