@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use twinlog_core::config::{ClusterConfig, Config, LinkConfig, LinkName};
 use twinlog_core::report::{
-    CheckReport, Failure, LanesChange, ResolveReport, TranslateAnswer, VerifyProgress, VerifyReport,
+    Check, CheckReport, Failure, LanesChange, ResolveReport, TranslateAnswer, Verdict, VerifyProgress, VerifyReport,
 };
 use twinlog_core::topics::Pattern;
 use twinlog_link::check::Addresses;
@@ -55,10 +55,25 @@ impl NamedLink<'_> {
     }
 }
 
-/// Looks at both clusters of a link, and changes nothing. A cluster out of reach is a failed check.
-pub(crate) async fn check(link: NamedLink<'_>) -> Result<CheckReport, Failure> {
+/// Looks at both clusters of a link, and at the `siblings` of its configuration for mirrors in common, and changes
+/// nothing. A cluster out of reach is a failed check.
+pub(crate) async fn check(link: NamedLink<'_>, siblings: &[NamedLink<'_>]) -> CheckReport {
     let addresses = Addresses { source: connect::addresses(link.source), target: connect::addresses(link.target) };
-    Ok(twinlog_link::check::check(&link.setup()?, &addresses).await)
+    // One that cannot begin takes no mirror.
+    let siblings: Vec<_> = siblings.iter().filter_map(|sibling| sibling.setup().ok()).collect();
+    match link.setup() {
+        Ok(setup) => twinlog_link::check::check(&setup, &addresses, &siblings).await,
+        Err(failure) => {
+            let unusable = Check {
+                side: None,
+                subject: "configuration".to_owned(),
+                verdict: Verdict::Failed,
+                finding: failure.what,
+                what_to_do: Some("correct the file that it names; the clusters were not asked".to_owned()),
+            };
+            CheckReport { link: link.name.to_string(), checks: vec![unusable] }
+        }
+    }
 }
 
 /// Where each partition of a link stands, from the clusters alone: no `run` need be up.

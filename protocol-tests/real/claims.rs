@@ -75,3 +75,44 @@ fn of_two_links_that_start_together_one_has_the_mirror() {
     }
     assert_eq!(links[0].assert_twins("contested", "contested"), 500);
 }
+
+/// The state of each partition of a link, as `status` tells it.
+fn states(link: &Link<'_>, run: &str, name: &str) -> Vec<String> {
+    let ended = link.finish(run, &["status", "-o", "json", name]);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    let status: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:#?}"));
+    let rows = status["links"][0]["partitions"].as_array().unwrap_or_else(|| panic!("{status}"));
+    rows.iter().map(|row| format!("{} {}", row["topic"], row["state"]).replace('"', "")).collect()
+}
+
+/// Given two links of one configuration with the same mirror and nothing begun, then `check` names each to the other;
+/// and `status` says what would stop each before it was ever begun.
+#[test]
+fn links_of_one_file_with_the_same_mirror_are_found_before_they_begin() {
+    let link = link("claims-one", "(siblings|claims-filled)", "refuse");
+    link.configure(
+        "  claims-other:\n    source: a\n    target: b\n    topics: { include: [siblings] }\n    \
+         members: { session_timeout: 6s, settle: 1s }\n",
+    );
+    source(&link, "siblings");
+    source(&link, "claims-filled");
+    link.target().create_topic("claims-filled", 2, &[]).expect("created");
+    link.target().produce(&Produce::new("claims-filled", 10)).expect("produced");
+
+    let check = link.finish("check", &["check"]);
+    assert_eq!(check.code, 1, "{check:#?}");
+    for words in ["link claims-other has the same mirrors: siblings", "link claims-one has the same mirrors: siblings"]
+    {
+        assert!(check.stdout.contains(words), "{words}: {check:#?}");
+    }
+    let of = |topic: &str, state: &str| vec![format!("{topic} {state}"); 2];
+    let unbegun = [of("claims-filled", "target-not-empty"), of("siblings", "waiting")].concat();
+    assert_eq!(states(&link, "before-one", "claims-one"), unbegun);
+    assert_eq!(states(&link, "before-other", "claims-other"), of("siblings", "waiting"));
+
+    let first = link.finish("first", &["run", "claims-other", "--until-caught-up"]);
+    assert_eq!(first.code, 0, "{first:#?}");
+    let stopped = [of("claims-filled", "target-not-empty"), of("siblings", "claimed")].concat();
+    assert_eq!(states(&link, "after-one", "claims-one"), stopped);
+    assert_eq!(states(&link, "after-other", "claims-other"), of("siblings", "caught-up"));
+}

@@ -25,8 +25,9 @@ pub(super) struct CheckArguments {
 
 pub(super) async fn run(context: &Context, arguments: &CheckArguments) -> Result<Exit, Failures> {
     let mut links = Vec::new();
+    let siblings = context.links(&[])?;
     for link in context.links(&arguments.links)? {
-        links.push(engine::check(link).await?);
+        links.push(engine::check(link, &siblings).await);
     }
     let answer = Checks { links };
     output::print(&answer, context.format)?;
@@ -61,6 +62,16 @@ impl Answer for Checks {
     type Line = Line;
 
     fn table(&self) -> String {
+        self.table_within(output::terminal_width())
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        self.each().map(|(link, check)| Line { link: link.to_owned(), check: check.clone() }).collect()
+    }
+}
+
+impl Checks {
+    fn table_within(&self, width: Option<u16>) -> String {
         let columns =
             [("LINK", Left), ("RESULT", Left), ("SIDE", Left), ("CHECK", Left), ("FOUND", Left), ("WHAT TO DO", Left)];
         let row = |(link, check): (&str, &Check)| {
@@ -73,11 +84,7 @@ impl Answer for Checks {
                 check.what_to_do.clone().unwrap_or_default(),
             ]
         };
-        output::table(&columns, self.each().map(row))
-    }
-
-    fn lines(&self) -> Vec<Line> {
-        self.each().map(|(link, check)| Line { link: link.to_owned(), check: check.clone() }).collect()
+        output::table_within(width, &columns, self.each().map(row))
     }
 }
 
@@ -120,6 +127,13 @@ raise message.max.bytes on the target
 dr    warning  both    include     payments\\..* matches no topic
 ";
         assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn on_a_terminal_sentences_are_broken_at_its_width() {
+        let text = checks(Verdict::Failed).table_within(Some(100));
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        assert!(text.contains("dr    failed   target  batch size  orders: batches"), "{text}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 use twinlog_core::report::{Failure, FailureKind};
 
@@ -82,7 +82,28 @@ pub(super) fn say(words: &str) {
 
 /// A plain table: columns apart by spaces, numbers to the right, so that `awk` reads it too.
 pub(super) fn table(columns: &[(&str, CellAlignment)], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    table_within(None, columns, rows)
+}
+
+/// How wide the terminal is that stdout goes to, in characters; none if it goes elsewhere.
+pub(super) fn terminal_width() -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col >= NARROW).then_some(size.ws_col)
+}
+
+/// Below it lines are broken by the terminal: there is nothing to be arranged.
+const NARROW: u16 = 60;
+
+/// A table whose sentences are broken at this width.
+pub(super) fn table_within(
+    width: Option<u16>,
+    columns: &[(&str, CellAlignment)],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
     let mut table = Table::new();
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
     table.load_style(NOTHING).set_header(columns.iter().map(|(title, _)| *title));
     table.add_rows(rows);
     for (column, (_, alignment)) in table.column_iter_mut().zip(columns) {

@@ -198,7 +198,8 @@ impl Cluster {
     }
 
     /// The cluster as a whole, for errors that no single broker is to blame for.
-    pub(crate) fn peer(&self) -> Peer {
+    /// The cluster as a whole, by the addresses that it is known by.
+    pub fn peer(&self) -> Peer {
         Peer { side: self.shared.side, node: None, address: join(&self.shared.bootstrap) }
     }
 

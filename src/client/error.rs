@@ -60,7 +60,7 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Setup => f.write_str("Setup"),
+            Self::Setup => f.write_str("configuration"),
             Self::Connect => f.write_str("Connect"),
             Self::Tls => f.write_str("TLS"),
             Self::Api(key) => match ApiKey::try_from(*key) {

@@ -32,8 +32,9 @@ pub struct Addresses {
     pub target: Vec<Address>,
 }
 
-/// Looks at both clusters of a link. A cluster out of reach is a failed check.
-pub async fn check(setup: &LinkSetup, addresses: &Addresses) -> CheckReport {
+/// Looks at both clusters of a link, and at its `siblings`, the links of the same configuration, for mirrors in common.
+/// A cluster out of reach is a failed check.
+pub async fn check(setup: &LinkSetup, addresses: &Addresses, siblings: &[LinkSetup]) -> CheckReport {
     let mut checks = Checks::default();
     let (source, target) = tokio::join!(
         reach::look(Side::Source, &setup.source, &addresses.source),
@@ -52,7 +53,7 @@ pub async fn check(setup: &LinkSetup, addresses: &Addresses) -> CheckReport {
     }
     if let Some(target) = &target {
         let brokers = broker_settings(&setup.target, target).await;
-        let present = topics::present(&mut checks, setup, &topics, source.as_deref(), target).await;
+        let present = topics::present(&mut checks, setup, siblings, &topics, source.as_deref(), target).await;
         rights::target(&mut checks, setup, &topics, &present, target).await;
         settings::look(&mut checks, setup, &topics, &present, target, &brokers).await;
         settings::replicas(&mut checks, setup, target, &brokers);

@@ -94,11 +94,13 @@ impl Claims {
                 self.refuse(round, &owners);
                 asked.retain(|source, topic| !owners.contains_key(source) && !self.ours.contains(topic));
                 let is_unclaimed = !asked.is_empty();
-                hold_back(round, asked);
+                hold_back(round, asked, "no link has claimed its mirror yet; the link's instance that leads does");
                 is_unclaimed
             }
             Err(error) => {
                 let words = error.to_string();
+                let why = format!("its mirror cannot be claimed in topic {CLAIMS_TOPIC}: {words}");
+                hold_back(round, asked, &why);
                 if self.told.as_ref() != Some(&words) {
                     tracing::warn!(
                         link = self.link,
@@ -108,7 +110,6 @@ impl Claims {
                     );
                     self.told = Some(words);
                 }
-                hold_back(round, asked);
                 false
             }
         }
@@ -191,9 +192,9 @@ pub async fn withdraw(target: &Cluster, link: &str, clock: &WallClock) -> Result
     write(target, clock.now_ms(), withdrawn).await
 }
 
-fn hold_back(round: &mut Round, topics: BTreeMap<String, ClaimedTopic>) {
+fn hold_back(round: &mut Round, topics: BTreeMap<String, ClaimedTopic>, why: &str) {
     round.partitions.retain(|spec| !topics.contains_key(&spec.key.topic));
-    round.held.extend(topics.into_keys());
+    round.held.extend(topics.into_keys().map(|topic| (topic, why.to_owned())));
 }
 
 /// The claims that stand now; none if the topic is not there.
@@ -237,6 +238,18 @@ pub async fn read(target: &Cluster) -> Result<Option<Standing>, Error> {
         }
     }
     Ok(Some(standing))
+}
+
+/// The links that have these topics, by whatever the topics are named by; one of them may be `link` itself.
+pub(crate) async fn owners<K: Clone + Ord>(
+    target: &Cluster,
+    link: &str,
+    topics: &BTreeMap<K, ClaimedTopic>,
+) -> Result<BTreeMap<K, String>, Error> {
+    let Some(standing) = read(target).await? else { return Ok(BTreeMap::new()) };
+    let exist = existing(target, &standing, topics.values()).await?;
+    let owner = |topic| standing.owner(topic, |owner| owner == link || exist.contains(owner));
+    Ok(topics.iter().filter_map(|(name, topic)| Some((name.clone(), owner(topic)?.to_owned()))).collect())
 }
 
 /// Of the links that claim these topics, those whose map is on the target. One that may not be seen counts as there.

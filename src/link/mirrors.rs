@@ -64,8 +64,8 @@ pub struct Round {
     /// All partitions that must not be copied now, and why. Like `partitions` it is complete in each round, so it names
     /// the same stops again; some of them never were in `partitions`.
     pub stops: Vec<(PartitionKey, Halt)>,
-    /// Source topics that the configuration takes and that are in neither list: a problem holds them back.
-    pub held: Vec<String>,
+    /// Source topics that the configuration takes and that are in neither list, and what holds each of them back.
+    pub held: BTreeMap<String, String>,
     /// What was not a problem in the round before. A problem that went away and came back is named again.
     pub problems: Vec<TopicProblem>,
 }
@@ -80,12 +80,27 @@ struct Look {
 }
 
 impl Look {
+    fn new(source: Arc<Metadata>, target: Arc<Metadata>) -> Self {
+        let (partitions, stops, problems) = Default::default();
+        Self { source, target, partitions, stops, problems }
+    }
+
     fn stop(&mut self, topic: &str, partitions: usize, halt: &Halt) {
         self.stops.extend(keys(topic, partitions).map(|key| (key, halt.clone())));
     }
 
     fn problem(&mut self, problem: TopicProblem) {
         self.problems.insert(problem);
+    }
+
+    /// What holds back a source topic: a problem of its own or of its mirror, else one of the map.
+    fn why_held(&self, source_topic: &str, target_topic: Option<&String>, map_topic: &str) -> String {
+        let about = |side: Side, topic: &str| {
+            self.problems.iter().find(|problem| problem.side == side && problem.topic.as_deref() == Some(topic))
+        };
+        let of_mirror = target_topic.and_then(|topic| about(Side::Target, topic));
+        let found = about(Side::Source, source_topic).or(of_mirror).or_else(|| about(Side::Target, map_topic));
+        found.map_or_else(|| "its mirror cannot be made or used yet".to_owned(), TopicProblem::to_string)
     }
 
     /// How many partitions a source topic has now.
@@ -134,8 +149,7 @@ impl Mirrors {
     /// be there. An error means that a cluster could not be asked at all and nothing is known; call it again later.
     pub async fn sync(&mut self) -> Result<Round> {
         let (source, target) = tokio::try_join!(self.source.refresh(), self.target.refresh())?;
-        let (partitions, stops, problems) = Default::default();
-        let mut look = Look { source, target, partitions, stops, problems };
+        let mut look = Look::new(source, target);
         let selection = self.config.topics.select(&self.source_name, look.source.topics.keys().map(String::as_str));
         look.problems.extend(selection.refused.iter().map(TopicProblem::refused));
         let absent = self.absent(&selection, &look).await;
@@ -158,6 +172,18 @@ impl Mirrors {
         for (topic, adopted) in &self.adopted {
             adopted.report(topic, &self.config, &mut look);
         }
+        Ok(self.round(&selection, look))
+    }
+
+    /// What a round would find of source topics whose mirrors were not begun, if it made nothing and claimed nothing.
+    pub(crate) async fn preview(&mut self, unbegun: &BTreeSet<String>) -> Result<Round> {
+        let (source, target) = tokio::try_join!(self.source.metadata(), self.target.metadata())?;
+        let mut look = Look::new(source, target);
+        let names = look.source.topics.keys().map(String::as_str).filter(|name| unbegun.contains(*name));
+        let selection = self.config.topics.select(&self.source_name, names);
+        look.problems.extend(selection.refused.iter().map(TopicProblem::refused));
+        let (present, _) = self.new_mirrors(&selection, &mut look);
+        self.adopt_present(present, &mut look).await;
         Ok(self.round(&selection, look))
     }
 
@@ -217,10 +243,11 @@ impl Mirrors {
             .chain(look.stops.keys())
             .map(|key| key.topic.as_str())
             .collect();
-        let refused = selection.refused.iter().map(|refused| &refused.source_topic);
-        let taken: BTreeSet<&String> =
-            selection.mirrors.iter().map(|mirror| &mirror.source_topic).chain(refused).collect();
-        let held = taken.into_iter().filter(|topic| !seen.contains(topic.as_str())).cloned().collect();
+        let refused = selection.refused.iter().map(|refused| (&refused.source_topic, None));
+        let mirrors = selection.mirrors.iter().map(|mirror| (&mirror.source_topic, Some(&mirror.target_topic)));
+        let held = mirrors.chain(refused).filter(|(topic, _)| !seen.contains(topic.as_str()));
+        let map_topic = names::map_topic(&self.link);
+        let held = held.map(|(topic, mirror)| (topic.clone(), look.why_held(topic, mirror, &map_topic))).collect();
         let problems = look.problems.difference(&self.told).cloned().collect();
         self.told = look.problems;
         Round { partitions: look.partitions, stops: look.stops.into_iter().collect(), held, problems }

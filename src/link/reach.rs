@@ -1,17 +1,32 @@
 //! How long the looking verbs wait for a cluster, and what they say when it does not answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-use twinlog_client::{Cause, Error, ErrorCode, Retry};
+use tokio::time::{Instant, timeout};
+use twinlog_client::{Cause, Cluster, Error, ErrorCode, Metadata, Retry};
 use twinlog_core::report::{Failure, FailureKind};
 
 /// How long a read is tried again before its error is the answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// After it somebody who waits for a cluster hears of it.
+const SILENCE: Duration = Duration::from_secs(3);
+
 /// When a read that begins now gives up.
 pub(crate) fn deadline() -> Instant {
     Instant::now() + PATIENCE
+}
+
+/// Asks a cluster for the first time; one that keeps silent is named while it is waited for.
+pub(crate) async fn first_contact(link: &str, cluster: &Cluster, deadline: Instant) -> Result<Arc<Metadata>, Error> {
+    let asked = cluster.retry(deadline, || cluster.refresh());
+    tokio::pin!(asked);
+    if let Ok(answer) = timeout(SILENCE, asked.as_mut()).await {
+        return answer;
+    }
+    tracing::warn!(link, cluster = %cluster.peer(), "No broker has answered yet; trying again.");
+    asked.await
 }
 
 /// What the client could not do, as a verb's end.

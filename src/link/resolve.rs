@@ -236,8 +236,19 @@ async fn empty(setup: &LinkSetup, report: &ResolveReport) -> Result<(), Failure>
     let all: BTreeMap<_, _> = report.partitions.iter().map(|row| (at(row), ALL)).collect();
     let deleted = setup.target.delete_records(&all).await.map_err(|error| out_of_reach(&error))?;
     match deleted.into_values().find_map(Result::err) {
-        Some(error) => Err(out_of_reach(&error).advise("it needs Delete on the target topic; nothing was decided")),
+        Some(error) => Err(undecided(&error)),
         None => Ok(()),
+    }
+}
+
+/// What was to go on the target did not.
+fn undecided(error: &twinlog_client::Error) -> Failure {
+    let failure = out_of_reach(error);
+    match error.code() {
+        Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED) => {
+            failure.advise("it needs Delete on the target topic; nothing was decided")
+        }
+        _ => failure.advise("nothing was decided"),
     }
 }
 
@@ -248,7 +259,7 @@ async fn delete(setup: &LinkSetup, report: &ResolveReport) -> Result<(), Failure
     let deleted = setup.target.delete_topics(&asked).await.map_err(|error| out_of_reach(&error))?;
     let is_gone = |error: &twinlog_client::Error| error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     if let Some(error) = deleted.into_values().filter_map(Result::err).find(|error| !is_gone(error)) {
-        return Err(out_of_reach(&error).advise("it needs Delete on the target topic; nothing was decided"));
+        return Err(undecided(&error));
     }
     let deadline = Instant::now() + GONE_WITHIN;
     loop {
@@ -349,6 +360,27 @@ mod tests {
                 let takes_away = matches!(exit, Exit::Resync | Exit::Recreate);
                 assert_eq!(words.contains("DELETED") || words.contains("ALL RECORDS"), takes_away, "{words}");
             }
+        }
+        let going_on = [
+            "caught-up",
+            "copying",
+            "waiting-for-transactions",
+            "beginning",
+            "fencing",
+            "recovering",
+            "moving",
+            "waiting",
+            "elsewhere",
+            "stopping",
+            "target-offline",
+            "stalled",
+            "retrying",
+            "not-selected",
+            "held",
+        ];
+        for state in going_on {
+            let mut rows = documented.lines().filter(|line| line.starts_with("| `"));
+            assert!(rows.any(|row| row.contains(&format!("`{state}`"))), "docs/states.md says nothing of {state}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! `status`: where each partition stands, from the clusters alone. No `run` need be up, and the source may be gone.
 
 mod transactions;
+mod unbegun;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use twinlog_client::admin::{IsolationLevel, ListedOffset, OffsetAt, TopicPartition};
@@ -57,8 +58,16 @@ pub async fn status(setup: &LinkSetup) -> Result<Seen, Failure> {
     }
     // The state knows best how many lanes there are; the map has room for more after some have gone.
     let lanes = state.lanes().map_or(lanes, |known| known.count);
-    for (key, target_topic) in source.iter().flat_map(|source| &source.selected) {
-        let (end, halt) = (ends.get(key), stopped.remove(key));
+    let selected = || source.iter().flat_map(|source| &source.selected);
+    let is_unknown = |key: &&PartitionKey| !rows.contains_key(*key) && !stopped.contains_key(*key);
+    let unbegun: BTreeSet<_> = selected().map(|(key, _)| key).filter(is_unknown).map(|key| key.topic.clone()).collect();
+    let halts = unbegun::halts(setup, &state, &unbegun).await.unwrap_or_else(|error| {
+        words.push(format!("whether mirrors that were not begun can be is not known: {error}"));
+        BTreeMap::new()
+    });
+    for (key, target_topic) in selected() {
+        let halt = || halts.get(&key.topic).map(|halt| (halt.name().to_owned(), halt.to_string()));
+        let (end, halt) = (ends.get(key), stopped.remove(key).or_else(halt));
         let lane = || lane_of(&state, key, lanes);
         rows.entry(key.clone()).or_insert_with(|| not_begun(key, target_topic, lane(), end, halt));
     }

@@ -38,6 +38,7 @@ use crate::names::map_topic;
 use crate::objectives::Objectives;
 use crate::own_lanes::{DRAIN, Ended, Next, OwnLanes};
 use crate::placing::Placing;
+use crate::reach::first_contact;
 use crate::same_cluster::refuse_same_cluster;
 use crate::state::StateTopic;
 use crate::status;
@@ -193,8 +194,8 @@ struct Running {
     partitions: Partitions,
     /// What was decided before the start: the first round may come before the state is followed.
     first_resolutions: Resolutions,
-    /// Source topics that are to be copied and cannot be yet; the log says why.
-    held: BTreeSet<String>,
+    /// Source topics that are to be copied and cannot be yet, and why.
+    held: BTreeMap<String, String>,
     /// The source's ends are to be asked for: everything up to them is what is waited for.
     wants_ends: bool,
     wanted: Option<BTreeMap<PartitionKey, i64>>,
@@ -256,7 +257,7 @@ impl Running {
         let deadline = Instant::now() + FIRST_CONTACT;
         let (source, target) = (setup.source.clone(), setup.target.clone());
         let asked =
-            tokio::join!(source.retry(deadline, || source.refresh()), target.retry(deadline, || target.refresh()),);
+            tokio::join!(first_contact(&setup.name, &source, deadline), first_contact(&setup.name, &target, deadline));
         let (source_metadata, target_metadata) = match asked {
             (Err(source), Err(target)) => return Err(LinkError::Neither(source, target)),
             (source, target) => (source?, target?),
@@ -342,7 +343,7 @@ impl Running {
             next_round: Some(Instant::now()),
             partitions: Partitions::default(),
             first_resolutions: resolutions,
-            held: BTreeSet::new(),
+            held: BTreeMap::new(),
             wants_ends: false,
             wanted: None,
             looks: JoinSet::new(),
@@ -498,7 +499,7 @@ impl Running {
         for problem in &round.problems {
             tracing::warn!(link = self.setup.name, "{problem}");
         }
-        self.held = round.held.into_iter().collect();
+        self.held = round.held;
         // What stopped them before counts no more: the round says whether it still does.
         let decided = new_topics(&self.partitions.resolutions, &resolutions);
         if !decided.is_empty() {
@@ -632,7 +633,7 @@ impl Running {
     fn missing(&self, wanted: &BTreeMap<PartitionKey, i64>) -> Vec<Missing> {
         let rows = self.rows();
         let stopped = self.partitions.stops.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key, None));
-        let mut missing: Vec<_> = self.held.iter().map(|topic| self.held_back(topic)).collect();
+        let mut missing: Vec<_> = self.held.iter().map(|(topic, why)| self.held_back(topic, why)).collect();
         for (key, end) in wanted.iter().map(|(key, end)| (key, Some(*end))).chain(stopped) {
             let Some(row) = rows.get(key) else { continue };
             if end.is_some() && row.synced >= end && row.standing != Standing::Halted {
@@ -652,7 +653,7 @@ impl Running {
     }
 
     /// A topic of which nothing can be copied yet.
-    fn held_back(&self, topic: &str) -> Missing {
+    fn held_back(&self, topic: &str, why: &str) -> Missing {
         Missing {
             link: self.setup.name.clone(),
             topic: topic.to_owned(),
@@ -660,7 +661,7 @@ impl Running {
             synced: None,
             wanted: None,
             state: "held".to_owned(),
-            detail: Some("its mirror cannot be made or used yet; the warning about it says why".to_owned()),
+            detail: Some(why.to_owned()),
         }
     }
 

@@ -10,7 +10,7 @@ use twinlog_core::halt::Halt;
 use twinlog_core::report::Side;
 use twinlog_core::topics::{Mirror, NameRefusal};
 
-use super::{About, Checks, count};
+use super::{About, Checks, count, some_of};
 use crate::claims;
 use crate::map_reader::MapReader;
 use crate::names;
@@ -56,10 +56,10 @@ pub(super) fn select(checks: &mut Checks, setup: &LinkSetup, source: &Metadata) 
     let partitions = selection.mirrors.iter().map(of).sum();
     let topics = count(selection.mirrors.len(), "topic");
     let finding = format!("{topics} with {} selected", count(partitions, "partition"));
-    if selection.mirrors.is_empty() {
-        checks.warn(about, finding, "nothing is copied before a topic matches");
-    } else {
-        checks.ok(about, finding);
+    match (selection.mirrors.is_empty(), selection.refused.is_empty()) {
+        (true, true) => checks.warn(about, finding, "nothing is copied before a topic matches"),
+        (true, false) => {}
+        (false, _) => checks.ok(about, finding),
     }
     let leaderless = |mirror: &&Mirror| {
         let topic = source.topics.get(&mirror.source_topic);
@@ -76,6 +76,7 @@ pub(super) fn select(checks: &mut Checks, setup: &LinkSetup, source: &Metadata) 
 pub(super) async fn present(
     checks: &mut Checks,
     setup: &LinkSetup,
+    siblings: &[LinkSetup],
     selected: &Selected,
     source: Option<&Metadata>,
     target: &Metadata,
@@ -86,7 +87,7 @@ pub(super) async fn present(
     let names = selected.mirrors.iter().map(|mirror| mirror.target_topic.clone());
     let topics: BTreeSet<String> = names.filter(|name| is_there(name)).collect();
     let present = Present { topics };
-    claimed(checks, setup, selected, target).await;
+    claimed(checks, setup, siblings, selected, target).await;
     let Some(own) = own(checks, setup, source, target).await else { return present };
     let records = records(&setup.target, target, &present.topics).await;
     let (mut mirrors, mut empty) = (0, 0);
@@ -129,8 +130,14 @@ pub(super) async fn present(
     present
 }
 
-/// Mirrors that other links have claimed.
-async fn claimed(checks: &mut Checks, setup: &LinkSetup, selected: &Selected, target: &Metadata) {
+/// Mirrors that other links have claimed, or would claim.
+async fn claimed(
+    checks: &mut Checks,
+    setup: &LinkSetup,
+    siblings: &[LinkSetup],
+    selected: &Selected,
+    target: &Metadata,
+) {
     let about = About(Some(Side::Target), "claims");
     let topic = |mirror: &Mirror| {
         let found = target.topics.get(&mirror.target_topic)?;
@@ -138,23 +145,58 @@ async fn claimed(checks: &mut Checks, setup: &LinkSetup, selected: &Selected, ta
     };
     let topics: BTreeMap<&str, ClaimedTopic> =
         selected.mirrors.iter().filter_map(|mirror| Some((mirror.target_topic.as_str(), topic(mirror)?))).collect();
-    let looked = async {
-        let Some(claims) = claims::read(&setup.target).await? else { return Ok(BTreeMap::new()) };
-        let exist = claims::existing(&setup.target, &claims, topics.values()).await?;
-        let owner = |topic| claims.owner(topic, |link| exist.contains(link)).filter(|owner| *owner != setup.name);
-        Ok::<_, Error>(topics.iter().filter_map(|(name, topic)| Some((*name, owner(topic)?.to_owned()))).collect())
-    };
-    match looked.await {
-        Ok(owners) if owners.is_empty() => checks.ok(about, "no other link has claimed a mirror of this one"),
+    match claims::owners(&setup.target, &setup.name, &topics).await {
         Ok(owners) => {
-            for (name, owner) in owners {
+            let others: Vec<_> = owners.iter().filter(|(_, owner)| **owner != setup.name).collect();
+            if others.is_empty() {
+                checks.ok(about, "no other link has claimed a mirror of this one");
+            }
+            for (name, owner) in others {
                 let to_do = "rename this link's mirror, or exclude the topic";
                 checks.fail(about, format!("topic {name} is a mirror of link {owner}"), to_do);
             }
+            let unclaimed = selected.mirrors.iter().map(|mirror| mirror.target_topic.as_str());
+            let unclaimed: BTreeSet<&str> = unclaimed.filter(|name| !owners.contains_key(name)).collect();
+            contested(checks, setup, siblings, &unclaimed, target).await;
         }
         Err(error) => {
             let finding = format!("topic {} cannot be read: {error}", names::CLAIMS_TOPIC);
             checks.fail(about, finding, "grant Read, Write and Describe on it, or start its brokers");
+        }
+    }
+}
+
+/// Mirrors that nobody has claimed, and that other links of the same configuration would have, too.
+async fn contested(
+    checks: &mut Checks,
+    setup: &LinkSetup,
+    siblings: &[LinkSetup],
+    unclaimed: &BTreeSet<&str>,
+    target: &Metadata,
+) {
+    let about = About(Some(Side::Target), "claims");
+    for sibling in siblings.iter().filter(|sibling| sibling.name != setup.name) {
+        let (theirs, source) = tokio::join!(sibling.target.refresh(), sibling.source.refresh());
+        let theirs = theirs.map(|theirs| theirs.cluster_id.is_some() && theirs.cluster_id == target.cluster_id);
+        let of_both: BTreeSet<String> = match (theirs, source) {
+            (Ok(false), _) => continue,
+            (Ok(true), Ok(source)) => {
+                let (topics, cluster) = (&sibling.config.topics, &sibling.config.source);
+                let mirrors = topics.select(cluster, source.topics.keys().map(String::as_str)).mirrors.into_iter();
+                let names = mirrors.map(|mirror| mirror.target_topic);
+                names.filter(|name| unclaimed.contains(name.as_str())).collect()
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                let finding = format!("whether link {} has mirrors in common cannot be known: {error}", sibling.name);
+                checks.warn(about, finding, "make its clusters reachable and check again");
+                continue;
+            }
+        };
+        if !of_both.is_empty() {
+            let names = some_of(of_both.iter().map(String::as_str));
+            let finding = format!("link {} has the same mirrors: {names}", sibling.name);
+            let to_do = "let one of the two exclude or rename them: the link that is started first gets them";
+            checks.fail(about, finding, to_do);
         }
     }
 }

@@ -13,7 +13,7 @@ use twinlog_link::names;
 use twinlog_testcontainers::Produce;
 use twinlog_wire::builder::{BatchBuilder, BatchOptions, NewRecord};
 
-use crate::kit::{KIT, copied, link, stopped, told};
+use crate::kit::{KIT, copied, held, link, stopped, told};
 
 /// Writes into a link's map that it has copied to a topic.
 async fn map(link: &str, topic: &str, target_topic_id: TopicId) {
@@ -72,7 +72,7 @@ async fn mirrors_of_an_earlier_run_are_known_by_the_map() {
     let round = mirrors.sync().await.unwrap();
     assert_eq!(copied(&round), ["earlier:0", "earlier:1"], "with records in it, and grown");
     assert_eq!(stopped(&round), ["earlier-other:0 target-recreated", "earlier-other:1 target-recreated"]);
-    assert_eq!(round.held, ["earlier-gone"]);
+    assert_eq!(held(&round), ["earlier-gone"]);
     let told = told(&round);
     let gone = told.iter().find(|told| told.contains("earlier-gone")).unwrap();
     assert!(gone.contains("it was a mirror of this link and is gone"), "{told:?}");

@@ -86,6 +86,11 @@ pub(crate) fn stopped(round: &Round) -> Vec<String> {
     round.stops.iter().map(|(key, halt)| format!("{}:{} {}", key.topic, key.partition, halt.name())).collect()
 }
 
+/// Topics that are held back.
+pub(crate) fn held(round: &Round) -> Vec<&str> {
+    round.held.keys().map(String::as_str).collect()
+}
+
 pub(crate) fn told(round: &Round) -> Vec<String> {
     round.problems.iter().map(ToString::to_string).collect()
 }
