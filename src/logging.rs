@@ -40,11 +40,38 @@ pub(crate) fn begin() -> Logging {
     if let Some(problem) = problem {
         tracing::warn!(problem, "What is logged is not exported by OTLP.");
     }
+    if let Some(word) = unknown_level(&std::env::var(VARIABLE).unwrap_or_default()) {
+        tracing::warn!(
+            word,
+            "{VARIABLE} names no level: write error, warn, info, debug or trace, or twinlog_link=debug."
+        );
+    }
     if !matches!(format.as_str(), "" | "text" | "json") {
         tracing::warn!(format, "{FORMAT_VARIABLE} is neither text nor json: these lines are text.");
     }
     Logging {
         #[cfg(feature = "otlp")]
         _export: export,
+    }
+}
+
+/// A word that was probably meant to be a level: it would count as the name of a module that is not there.
+fn unknown_level(filter: &str) -> Option<&str> {
+    let is_known = |word: &&str| {
+        word.is_empty() || word.contains(['=', '[']) || word.parse::<LevelFilter>().is_ok() || word.contains("::")
+    };
+    filter.split(',').map(str::trim).find(|word| !is_known(word) && !word.starts_with("twinlog"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_found() {
+        for filter in ["", "debug", "twinlog_link=debug,warn", "twinlog_client", "a::b,INFO"] {
+            assert_eq!(unknown_level(filter), None, "{filter}");
+        }
+        assert_eq!(unknown_level("warn, bogus"), Some("bogus"));
     }
 }

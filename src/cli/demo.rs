@@ -29,7 +29,7 @@ Examples:
   twinlog demo --real                 the same on two brokers of Apache Kafka (needs Java 17 and Maven)
   twinlog demo --records 2000000 -o json")]
 pub(super) struct DemoArguments {
-    /// Records that are written to the source
+    /// Records that are committed on the source; some more are written and aborted
     #[arg(long, value_name = "COUNT", default_value_t = 400_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
     records: u64,
