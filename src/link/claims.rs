@@ -241,7 +241,7 @@ pub async fn read(target: &Cluster) -> Result<Option<Standing>, Error> {
 }
 
 /// The links that have these topics, by whatever the topics are named by; one of them may be `link` itself.
-pub(crate) async fn owners<K: Clone + Ord>(
+pub(crate) async fn owners<K: Clone + Ord + Send + Sync>(
     target: &Cluster,
     link: &str,
     topics: &BTreeMap<K, ClaimedTopic>,

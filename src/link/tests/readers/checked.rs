@@ -11,7 +11,7 @@ use crate::kit::{addresses, cluster, create, nowhere, setup};
 use crate::written::{Head0, Written};
 
 async fn run(setup: &LinkSetup) -> CheckReport {
-    let report = check(setup, &Addresses { source: addresses(), target: addresses() }).await;
+    let report = check(setup, &Addresses { source: addresses(), target: addresses() }, &[]).await;
     for check in &report.checks {
         let needs_help = check.verdict != Verdict::Ok;
         assert_eq!(check.what_to_do.is_some(), needs_help, "{check:?}");
@@ -99,7 +99,7 @@ async fn every_address_that_does_not_answer_is_named() {
     let mut some = addresses();
     some.extend(nowhere());
     link.target = cluster(Side::Target, nowhere());
-    let report = check(&link, &Addresses { source: some, target: nowhere() }).await;
+    let report = check(&link, &Addresses { source: some, target: nowhere() }, &[]).await;
     assert_one(&report, Some(Side::Source), "reachable", Verdict::Warning, "source 127.0.0.1:1: connection refused");
     assert_one(&report, Some(Side::Target), "reachable", Verdict::Failed, "target 127.0.0.1:1: connection refused");
     assert_one(&report, Some(Side::Source), "include", Verdict::Warning, "`halved` matches no topic");
