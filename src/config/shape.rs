@@ -1,5 +1,5 @@
-//! Whether the file has the form that the schema wants: known keys, those that are needed, maps, lists and single values
-//! where they belong. All that is wrong is told at once, as it is of values.
+//! Whether the file has the form that the schema wants: known keys, those that are needed, maps, lists and single
+//! values where they belong. All that is wrong is told at once, as it is of values.
 
 use serde_json::Value;
 

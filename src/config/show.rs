@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use super::schema::schema;
 use super::units::show_size;
 
-/// The file's keys as YAML, with those that have a default marked. `budget` is what a link has in bytes that says nothing
-/// of it: that depends on the machine.
+/// The file's keys as YAML, with those that have a default marked. `budget` is what a link has in bytes that says
+/// nothing of it: that depends on the machine.
 pub(super) fn show(file: &Value, defaults: bool, budget: Option<u64>) -> String {
     let (mut text, mut schema) = (String::new(), schema());
     if let Some(bytes) = budget {
