@@ -230,7 +230,7 @@ impl Connection {
         let frame = self
             .require_version::<R>(i16::MIN, i16::MAX)
             .and_then(|version| Ok((version, self.encode(&request, version)?)));
-        self.finish::<R>(frame, None)
+        self.finish::<R>(frame, None, None)
     }
 
     /// Sends a request in this version and waits for its answer. When the answer takes longer than
@@ -243,7 +243,18 @@ impl Connection {
         timeout: Option<Duration>,
     ) -> impl Future<Output = Result<R::Response>> + Send + use<'_, R> {
         let frame = self.encode(&request, version).map(|frame| (version, frame));
-        self.finish::<R>(frame, timeout)
+        self.finish::<R>(frame, timeout, None)
+    }
+
+    /// The same; with a permit the request leaves only while that holds ([`RawRequest::permit`]).
+    pub fn call_while<R: Request>(
+        &self,
+        request: R,
+        version: i16,
+        permit: Option<Permit>,
+    ) -> impl Future<Output = Result<R::Response>> + Send + use<'_, R> {
+        let frame = self.encode(&request, version).map(|frame| (version, frame));
+        self.finish::<R>(frame, None, permit)
     }
 
     /// Sends a request in this version and gives the body of its answer as it came: for answers whose content must
@@ -391,11 +402,12 @@ impl Connection {
         &self,
         frame: Result<(i16, (i32, Bytes))>,
         timeout: Option<Duration>,
+        permit: Option<Permit>,
     ) -> Result<R::Response> {
         let (version, (correlation_id, frame)) = frame?;
         let slot = self.slot().await.map_err(|e| e.at(Step::of::<R>()))?;
         let slices = vec![frame];
-        let request = RawRequest { api_key: R::KEY, correlation_id, timeout, permit: None, slices };
+        let request = RawRequest { api_key: R::KEY, correlation_id, timeout, permit, slices };
         let answer = slot.send(request).await?;
         self.decode::<R::Response>(Step::of::<R>(), answer, version)
     }

@@ -11,10 +11,12 @@ use std::time::Duration;
 use kafka_protocol::messages::{EndTxnRequest, MetadataRequest};
 use tokio::time::Instant;
 use twinlog_client::admin::{
-    ConfigChange, ConfigOp, ConfigResource, ConfigSource, GroupJoin, GroupJoined, GroupMember, GroupMemberSeen,
-    IsolationLevel, ListedOffset, NewPartitions, NewTopic, OffsetAt, Operation, TopicPartition,
+    CommittedOffset, ConfigChange, ConfigOp, ConfigResource, ConfigSource, GroupJoin, GroupJoined, GroupMember,
+    GroupMemberSeen, IsolationLevel, ListedOffset, NewPartitions, NewTopic, OffsetAt, Operation, TopicPartition,
 };
-use twinlog_client::{Address, Cluster, CoordinatorType, DialConfig, ErrorCode, Purpose, Result, Retry, Side};
+use twinlog_client::{
+    Address, Cause, Cluster, CoordinatorType, DialConfig, ErrorCode, Permit, Purpose, Result, Retry, Side,
+};
 use twinlog_testcontainers::{ClusterSpec, KafkaVersion};
 
 fn client(broker: &twinlog_testcontainers::Cluster) -> Cluster {
@@ -243,6 +245,10 @@ async fn groups(cluster: &Cluster) {
     let part = cluster.sync_group(member, "twinlog", "lanes", &plan, limit).await.unwrap();
     assert_eq!(part, "what it gets");
     cluster.heartbeat(member, limit).await.unwrap();
+    let offsets = [(TopicPartition::new("orders", 0), CommittedOffset { offset: 0, metadata: String::new() })].into();
+    for result in cluster.commit_group_offsets(group, &offsets, None).await.unwrap().into_values() {
+        assert_eq!(result.unwrap_err().code(), Some(ErrorCode::UNKNOWN_MEMBER_ID), "it is in use");
+    }
     let later = GroupMember { generation: generation + 1, ..member };
     assert_eq!(cluster.heartbeat(later, limit).await.unwrap_err().code(), Some(ErrorCode::ILLEGAL_GENERATION));
     assert!(cluster.group_operations(group).await.unwrap().unwrap().allows(Operation::Read));
@@ -262,6 +268,32 @@ async fn groups(cluster: &Cluster) {
     assert_eq!(again.code(), Some(ErrorCode::UNKNOWN_MEMBER_ID));
 }
 
+async fn group_offsets(cluster: &Cluster) {
+    let at = |partition| TopicPartition::new("orders", partition);
+    let offset = |offset, metadata: &str| CommittedOffset { offset, metadata: metadata.into() };
+    let committed = BTreeMap::from([(at(0), offset(0, "")), (at(2), offset(17, "m"))]);
+    let none = cluster.retry(deadline(), || cluster.group_offsets("shop")).await.unwrap();
+    assert!(none.is_empty(), "a group that does not exist: {none:?}");
+    let commit = || cluster.commit_group_offsets("shop", &committed, None);
+    let results = cluster.retry(deadline(), commit).await.unwrap();
+    assert!(results.len() == 2 && results.values().all(Result::is_ok), "{results:?}");
+    let found = cluster.group_offsets("shop").await.unwrap();
+    let found: BTreeMap<_, _> = found.into_iter().map(|(at, result)| (at, result.unwrap())).collect();
+    assert_eq!(found, committed);
+    assert!(cluster.list_groups().await.unwrap().contains("shop"));
+
+    let unknown = BTreeMap::from([(TopicPartition::new("none", 0), offset(1, ""))]);
+    let results = cluster.commit_group_offsets("shop", &unknown, None).await;
+    let error = results.and_then(|results| results.into_values().collect::<Result<Vec<_>>>()).unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), "{error}");
+    assert!(error.to_string().contains("group shop, none-0"), "{error}");
+
+    let ended = cluster.commit_group_offsets("shop", &committed, Some(Permit::new(|| false))).await.unwrap_err();
+    assert!(matches!(ended.cause(), Cause::NotPermitted), "{ended}");
+    // The connection was closed with it.
+    cluster.retry(deadline(), || cluster.group_offsets("shop")).await.unwrap();
+}
+
 async fn every_call(version: KafkaVersion) {
     let kafka = ClusterSpec::new().version(version).start().unwrap();
     let cluster = client(&kafka);
@@ -271,6 +303,7 @@ async fn every_call(version: KafkaVersion) {
     offsets(&cluster).await;
     rights_and_room(&cluster).await;
     groups(&cluster).await;
+    group_offsets(&cluster).await;
     let deleted = cluster.delete_topics(&["orders".into()]).await.unwrap();
     deleted["orders"].as_ref().unwrap();
 }
