@@ -37,7 +37,8 @@ fn what_is_in_the_way_on_this_machine_is_told_at_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
     let folder = Folder::new("begin").expect("a folder");
-    std::fs::write(folder.path().join("ca.pem"), "nothing of use").expect("written");
+    let of_no_use = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(folder.path().join("ca.pem"), of_no_use).expect("written");
     let config = format!(
         "clusters:
   a: {{ bootstrap: ['127.0.0.1:9'], tls: {{ ca_file: ca.pem }} }}

@@ -171,7 +171,11 @@ async fn what_is_not_there_is_said() {
     let seen = status(&never).await.unwrap();
     assert_eq!(seen.words, ["link never has never run: nothing is copied so far"]);
     let row = &seen.status.partitions[0];
-    assert_eq!((row.state.as_str(), row.synced, row.high_watermark), ("waiting", None, Some(12)));
+    assert_eq!(
+        (row.state.as_str(), row.synced, row.high_watermark),
+        ("target-not-empty", None, Some(12)),
+        "the other's"
+    );
     assert_eq!(row.target_topic, "asked.orders.twin");
 }
 
