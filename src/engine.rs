@@ -14,6 +14,7 @@ use twinlog_core::report::{
 use twinlog_core::topics::Pattern;
 use twinlog_link::check::Addresses;
 use twinlog_link::environment::Environment;
+use twinlog_link::groups::look::Positions;
 pub(crate) use twinlog_link::lanes::Change;
 use twinlog_link::status::Seen;
 use twinlog_link::supervisor::LinkSetup;
@@ -98,6 +99,16 @@ pub(crate) async fn verify(
 /// The lanes of a link, from the target alone.
 pub(crate) async fn lanes(link: NamedLink<'_>) -> Result<lanes::Seen, Failure> {
     lanes::lanes(&link.setup()?).await
+}
+
+/// Where each group of a link stands, for these groups or for all.
+pub(crate) async fn groups(link: NamedLink<'_>, groups: &[String]) -> Result<Positions, Failure> {
+    twinlog_link::groups::look::positions(&link.setup()?, groups).await
+}
+
+/// Has the positions of a group brought again that was taken over on the target.
+pub(crate) async fn bring_group_again(link: NamedLink<'_>, group: &str) -> Result<(), Failure> {
+    twinlog_link::groups::look::bring_again(&link.setup()?, group).await
 }
 
 /// A decision about partitions that stopped which is not written yet; [`ResolvePlan::carry_out`] writes it.

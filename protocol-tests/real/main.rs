@@ -12,6 +12,7 @@ mod compaction;
 mod epochs;
 mod far;
 mod fleet;
+mod groups;
 mod growth;
 mod kills;
 mod lanes;

@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod doing;
 mod exit;
+mod groups;
 mod lanes;
 mod live;
 mod numbers;
@@ -52,6 +53,7 @@ struct Arguments {
 enum Verb {
     Run(run::RunArguments),
     Status(status::StatusArguments),
+    Groups(groups::GroupsArguments),
     Translate(translate::TranslateArguments),
     Verify(verify::VerifyArguments),
     Resolve(resolve::ResolveArguments),
@@ -65,7 +67,7 @@ enum Verb {
 /// The verbs as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Run", &["run"]),
-    ("Look", &["status", "translate", "verify"]),
+    ("Look", &["status", "groups", "translate", "verify"]),
     ("Decide", &["resolve", "lanes"]),
     ("Set up", &["config", "check", "bench", "demo"]),
 ];
@@ -166,6 +168,7 @@ fn start(arguments: Arguments) -> Result<Exit, Failures> {
             Verb::Demo(arguments) => demo::run(arguments, format).await,
             Verb::Run(arguments) => run::run(twinlog_config::load(file)?, format, arguments).await,
             Verb::Status(arguments) => status::run(&context()?, arguments).await,
+            Verb::Groups(arguments) => groups::run(&context()?, arguments).await,
             Verb::Translate(arguments) => translate::run(&context()?, arguments).await,
             Verb::Verify(arguments) => verify::run(&context()?, arguments).await,
             Verb::Resolve(arguments) => resolve::run(&context()?, arguments).await,

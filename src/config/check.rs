@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use twinlog_core::config::{
     BUDGET_BYTES_DEFAULT, BUDGET_BYTES_MIN, ClusterConfig, Config, ExistingTopics, FETCH_MAX_WAIT_MAX,
-    FETCH_MAX_WAIT_MIN, FetchConfig, GapPolicy, HTTP_LISTEN_DEFAULT, HttpConfig, Intervals, LANES_DEFAULT, LANES_MAX,
-    LinkConfig, LinkName, Members, PRODUCE_IN_FLIGHT_MAX, ProduceConfig, RPO_MAX, RPO_MIN, SOCKET_BUFFER_MAX,
-    SOCKET_BUFFER_MIN, SocketConfig, Timestamps,
+    FETCH_MAX_WAIT_MIN, FetchConfig, GapPolicy, GroupRules, HTTP_LISTEN_DEFAULT, HttpConfig, Intervals, LANES_DEFAULT,
+    LANES_MAX, LinkConfig, LinkName, Members, PRODUCE_IN_FLIGHT_MAX, ProduceConfig, RPO_MAX, RPO_MIN,
+    SOCKET_BUFFER_MAX, SOCKET_BUFFER_MIN, SocketConfig, Timestamps,
 };
 use twinlog_core::objectives::Objective;
 use twinlog_core::topics::TopicRules;
@@ -22,7 +22,8 @@ use twinlog_core::topics::TopicRules;
 use super::issue::{Issue, Place, suggest};
 use super::memory;
 use super::raw::{
-    Raw, RawFetch, RawHttp, RawIntervals, RawLink, RawMembers, RawObjective, RawProduce, RawSockets, RawTopics,
+    Raw, RawFetch, RawGroups, RawHttp, RawIntervals, RawLink, RawMembers, RawObjective, RawProduce, RawSockets,
+    RawTopics,
 };
 use super::reference::Resolver;
 use super::units;
@@ -153,6 +154,7 @@ impl Checker<'_> {
         let key = |name: &str| format!("{path}.{name}");
         let ends = self.ends(path, raw, names, clusters);
         let topics = self.topics(&key("topics"), &raw.topics);
+        let groups = self.groups(&key("groups"), &raw.groups);
         let existing = self.parse_or(&key("existing"), raw.existing.as_ref(), ExistingTopics::default(), |text| {
             one_of(text, ExistingTopics::NAMES)
         });
@@ -182,6 +184,7 @@ impl Checker<'_> {
             source,
             target,
             topics: topics?,
+            groups: groups?,
             existing: existing?,
             gap: gap?,
             timestamps: timestamps?,
@@ -270,6 +273,18 @@ impl Checker<'_> {
         };
         let rename = self.parse_or(&format!("{path}.rename"), raw.rename.as_ref(), Default::default(), str::parse);
         Some(TopicRules { include: include?, exclude: exclude?, rename: rename? })
+    }
+
+    fn groups(&mut self, path: &str, raw: &RawGroups) -> Option<GroupRules> {
+        let include = match &raw.include {
+            Some(list) => self.list(&format!("{path}.include"), list).map(Some),
+            None => Some(None),
+        };
+        let exclude = match &raw.exclude {
+            Some(list) => self.list(&format!("{path}.exclude"), list),
+            None => Some(Vec::new()),
+        };
+        Some(GroupRules { include: include?, exclude: exclude? })
     }
 
     fn fetch(&mut self, path: &str, raw: &RawFetch, budget: Option<u64>) -> Option<FetchConfig> {

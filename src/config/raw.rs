@@ -131,6 +131,10 @@ pub(super) struct RawLink {
     pub(super) target: Text,
     /// Which topics are mirrored, and under which names.
     pub(super) topics: RawTopics,
+    /// Whose positions are brought to the target.
+    #[serde(default)]
+    #[schemars(extend("x-always" = true))]
+    pub(super) groups: RawGroups,
     /// `refuse` writes only to empty topics and the link's own mirrors, `append` also behind records of others.
     #[schemars(transform = one_of(ExistingTopics::NAMES, Some(ExistingTopics::default())))]
     pub(super) existing: Option<Text>,
@@ -204,6 +208,17 @@ pub(super) struct RawTopics {
     /// Name of the mirror, from `{topic}` and the source cluster's name, `{source}`.
     #[schemars(transform = text("{topic}"))]
     pub(super) rename: Option<Text>,
+}
+
+/// Consumer groups whose positions are brought to the target, as soon as the records before them are there. A group
+/// that is used on the target is not touched.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawGroups {
+    /// Regular expressions for whole names; without it all groups, and with an empty list none.
+    pub(super) include: Option<List>,
+    /// Regular expressions of what is left out all the same.
+    pub(super) exclude: Option<List>,
 }
 
 /// Limits of one Fetch request.

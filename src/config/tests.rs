@@ -76,6 +76,7 @@ fn the_first_file_works_as_it_stands() {
     assert_eq!(link.budget_bytes, 64 << 20);
     assert_eq!((link.existing, link.timestamps), (ExistingTopics::Refuse, Timestamps::Append));
     assert_eq!(link.gap, GapPolicy::Halt);
+    assert!(link.groups.take("any") && !link.groups.are_off());
     assert_eq!(link.replication_factor, None);
     assert_eq!((link.fetch, link.intervals), (FetchConfig::default(), Intervals::default()));
     assert_eq!(link.produce, ProduceConfig { in_flight: 4 });
@@ -98,6 +99,7 @@ links:
     source: a
     target: b
     topics: { include: [x], exclude: [y], rename: "{source}.{topic}" }
+    groups: { include: [shop-.*], exclude: [shop-test] }
     existing: append
     gap: skip
     timestamps: create
@@ -125,6 +127,8 @@ http: { listen: "[::1]:9090", partition_metrics: true }
     assert!(config.clusters["b"].tls.is_some(), "a bare `tls:` must not mean a plain connection");
     assert_eq!((link.existing, link.timestamps), (ExistingTopics::Append, Timestamps::Create));
     assert_eq!(link.gap, GapPolicy::Skip);
+    let taken = ["shop-eu", "shop-test", "audit"].map(|group| link.groups.take(group));
+    assert_eq!(taken, [true, false, false]);
     assert_eq!(link.replication_factor, Some(3));
     assert_eq!(link.lanes, 8);
     assert_eq!(link.budget_bytes, 128 << 20);

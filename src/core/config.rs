@@ -17,7 +17,7 @@ use core::time::Duration;
 use twinlog_wire::repack::AppendTime;
 
 use crate::objectives::Objective;
-use crate::topics::TopicRules;
+use crate::topics::{Pattern, TopicRules};
 
 pub mod security;
 
@@ -68,6 +68,8 @@ pub struct LinkConfig {
     pub target: String,
     /// Which topics are mirrored, and under which names.
     pub topics: TopicRules,
+    /// Whose positions are brought to the target. Default: all groups'.
+    pub groups: GroupRules,
     /// What to do where a target topic with records in it is there already. Default: refuse.
     pub existing: ExistingTopics,
     /// What becomes of a partition whose source deleted records before they were copied. Default: it stops.
@@ -99,6 +101,28 @@ pub struct LinkConfig {
     pub objectives: Vec<Objective>,
 }
 
+/// Which consumer groups' positions a link brings to the target.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupRules {
+    /// A group is taken if one of these matches; none stands for all groups.
+    pub include: Option<Vec<Pattern>>,
+    /// A group that one of these matches is left out, also if an include names it.
+    pub exclude: Vec<Pattern>,
+}
+
+impl GroupRules {
+    /// Whether a group's positions are brought to the target.
+    pub fn take(&self, group: &str) -> bool {
+        let matches = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(group));
+        self.include.as_deref().is_none_or(matches) && !matches(&self.exclude)
+    }
+
+    /// Whether no group can be taken.
+    pub fn are_off(&self) -> bool {
+        self.include.as_ref().is_some_and(Vec::is_empty)
+    }
+}
+
 impl LinkConfig {
     /// With the default of all that may be left out.
     pub fn new(source: &str, target: &str, topics: TopicRules) -> Self {
@@ -106,6 +130,7 @@ impl LinkConfig {
             source: source.into(),
             target: target.into(),
             topics,
+            groups: GroupRules::default(),
             existing: ExistingTopics::default(),
             gap: GapPolicy::default(),
             timestamps: Timestamps::default(),

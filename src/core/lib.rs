@@ -11,6 +11,7 @@ pub mod config;
 pub mod cut_back;
 pub mod fetch_ahead;
 pub mod fetch_session;
+pub mod groups;
 pub mod halt;
 pub mod ids;
 pub mod intake;

@@ -86,6 +86,7 @@ fn takes_over(before: &LinkConfig, after: &LinkConfig) -> bool {
     }
     let mut alike = after.clone();
     alike.topics = before.topics.clone();
+    alike.groups = before.groups.clone();
     alike.existing = before.existing;
     alike.replication_factor = before.replication_factor;
     alike.budget_bytes = before.budget_bytes;

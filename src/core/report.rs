@@ -3,6 +3,7 @@
 //! The JSON form is these types as they stand, so a field's name here is part of the interface.
 
 mod failure;
+mod groups;
 mod lanes;
 mod resolve;
 
@@ -13,6 +14,7 @@ use core::fmt;
 use serde::Serialize;
 
 pub use self::failure::{Failure, FailureKind, Failures};
+pub use self::groups::{GroupRow, GroupState, GroupsReport};
 pub use self::lanes::{ChangeProgress, LaneMove, LaneReport, LanesChange, LanesReport, LinkLanes};
 pub use self::resolve::{ResolveReport, ResolveRow};
 use crate::status::LinkStatus;

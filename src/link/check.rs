@@ -55,6 +55,9 @@ pub async fn check(setup: &LinkSetup, addresses: &Addresses, siblings: &[LinkSet
         let brokers = broker_settings(&setup.target, target).await;
         let present = topics::present(&mut checks, setup, siblings, &topics, source.as_deref(), target).await;
         rights::target(&mut checks, setup, &topics, &present, target).await;
+        if source.is_some() {
+            rights::on_groups(&mut checks, setup, target).await;
+        }
         settings::look(&mut checks, setup, &topics, &present, target, &brokers).await;
         settings::replicas(&mut checks, setup, target, &brokers);
         if let Some(source) = &source {

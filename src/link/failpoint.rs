@@ -9,6 +9,10 @@ pub(crate) const DURING_RECOVERY: &str = "during-recovery";
 pub(crate) const AFTER_PRODUCE: &str = "after-produce";
 /// After answers were taken, before the map's record that follows from them is sent.
 pub(crate) const BEFORE_MAP_WRITE: &str = "before-map-write";
+/// After what is to be written of groups was kept in mind, before it is committed.
+pub(crate) const BEFORE_GROUP_COMMIT: &str = "before-group-commit";
+/// After positions of groups were committed, before that is known.
+pub(crate) const AFTER_GROUP_COMMIT: &str = "after-group-commit";
 
 /// Aborts if `TWINLOG_FAILPOINT` is `<name>` or `<name>:<n>` and this is the n-th time (from 1) that the point is hit.
 #[cfg(feature = "failpoints")]

@@ -26,11 +26,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use twinlog_client::{Cluster, Connection, Error};
 use twinlog_core::config::{FetchConfig, Timestamps};
-use twinlog_core::ids::{Now, TopicId};
+use twinlog_core::ids::{Now, SourceOffset, TargetOffset, TopicId};
 use twinlog_core::io::{Event, Failure, Input, LanePartition, Output, Over};
 use twinlog_core::lane::{Lane, LaneConfig};
 use twinlog_core::link_state::LinkState;
 use twinlog_core::map_record::PartitionKey;
+use twinlog_core::offset_map::Translation;
 use twinlog_core::partition::Partition;
 use twinlog_core::status::PartitionStatus;
 
@@ -86,9 +87,14 @@ pub(crate) struct LaneSetup {
 pub(crate) enum Command {
     /// What the link copies, whichever lane it is in.
     Partitions(Partitions),
+    /// Say where source positions are on the mirrors, of the partitions that it has.
+    Translate(Arc<Vec<(PartitionKey, SourceOffset)>>, mpsc::UnboundedSender<Translated>),
     /// Finish.
     Drain,
 }
+
+/// Where a source position is on the mirror.
+pub(crate) type Translated = (PartitionKey, SourceOffset, Translation<TargetOffset, SourceOffset>);
 
 /// What arrives in the inbox.
 #[derive(Debug)]
@@ -206,6 +212,15 @@ impl LaneShell {
     fn command(&mut self, command: Command) {
         match command {
             Command::Partitions(partitions) => self.table.set_partitions(partitions),
+            Command::Translate(positions, answers) => {
+                for (key, position) in positions.iter() {
+                    let partition = self.core.find(key).and_then(|id| self.core.partition(id));
+                    if let Some(found) = partition.and_then(|partition| partition.translate(*position)) {
+                        // Who asked may have gone.
+                        drop(answers.send((key.clone(), *position, found)));
+                    }
+                }
+            }
             Command::Drain => self.core.handle(self.now(), Input::Drain),
         }
     }

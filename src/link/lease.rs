@@ -21,6 +21,11 @@ impl Lease {
         Self { until_ms: Arc::default(), clock }
     }
 
+    /// One that does not end: of a command that writes once.
+    pub(crate) fn for_ever() -> Self {
+        Self { until_ms: Arc::new(AtomicU64::new(u64::MAX)), clock: BootClock::default() }
+    }
+
     /// It holds until then, by the boot clock; a time in the past ends it.
     pub(crate) fn set(&self, until_ms: u64) {
         self.until_ms.store(until_ms, Ordering::Release);

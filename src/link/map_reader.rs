@@ -33,6 +33,7 @@ use twinlog_wire::batch::Entry;
 
 pub(crate) use self::other_lane::OtherLane;
 pub(crate) use self::snapshot::{MirrorEnd, PartitionMap, Snapshot, Wanted, snapshot};
+use self::snapshot::{assemble, damaged};
 use crate::log::{LogPart, LogRead, LogReader};
 use crate::map_log::map_entries;
 use crate::names;
@@ -173,6 +174,20 @@ impl MapReader {
             }
         }
         all.into_iter().filter_map(|(key, words)| Some((key, counting(&words)?))).collect()
+    }
+
+    /// The maps of these partitions, as of their last marks.
+    pub(crate) fn maps(
+        &self,
+        wanted: &BTreeSet<PartitionKey>,
+    ) -> Result<BTreeMap<PartitionKey, PartitionMap>, Failure> {
+        let begun = self.told().into_iter().filter(|(key, told)| wanted.contains(*key) && told.mapped.head.is_some());
+        let map = |(key, told): (&PartitionKey, Told<'_>)| {
+            let chunks = self.contents(told.lane).map(|contents| contents.chunks(key)).unwrap_or_default();
+            let map = assemble(key, told, &chunks, true).map_err(|what| damaged(&self.topic, &what))?;
+            Ok((key.clone(), map))
+        };
+        begun.map(map).collect()
     }
 
     /// What was read of a lane.

@@ -33,6 +33,10 @@ const BOUNDS: [&[&str]; 3] = [
 /// Before Kafka 3.4 the second one counts for plain producers, too.
 const EXPIRATION: [&str; 2] = ["producer.id.expiration.ms", "transactional.id.expiration.ms"];
 
+const OFFSETS_RETENTION: &str = "offsets.retention.minutes";
+/// Kafka's default, where the brokers do not tell.
+const OFFSETS_RETENTION_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// After so long without a transaction a lane makes one, in ms, if its transactional id lives for long enough.
 const KEEP_ALIVE_MS: i64 = 3_600_000;
 
@@ -162,6 +166,8 @@ pub struct Memory {
     /// After so long without a transaction a lane makes an empty one, in ms: every hour, or four times in the time
     /// after which they forget a transactional id.
     pub keep_alive_ms: i64,
+    /// How long the positions of a group are kept that nobody is a member of.
+    pub offsets_retention: Duration,
 }
 
 /// Asks all brokers of the target.
@@ -185,7 +191,13 @@ pub async fn memory(target: &Cluster) -> Result<Memory, Error> {
     let [_, transactional_id] = EXPIRATION;
     match (smallest(&EXPIRATION), smallest(&[transactional_id])) {
         (Some(producer_expiration_ms), Some(expiration_ms)) => {
-            Ok(Memory { producer_expiration_ms, keep_alive_ms: KEEP_ALIVE_MS.min(expiration_ms / 4) })
+            let minutes = smallest(&[OFFSETS_RETENTION]).and_then(|minutes| u64::try_from(minutes).ok());
+            Ok(Memory {
+                producer_expiration_ms,
+                keep_alive_ms: KEEP_ALIVE_MS.min(expiration_ms / 4),
+                offsets_retention: minutes
+                    .map_or(OFFSETS_RETENTION_DEFAULT, |minutes| Duration::from_secs(minutes * 60)),
+            })
         }
         (producer, _) => {
             let name = EXPIRATION[usize::from(producer.is_some())];

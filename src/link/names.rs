@@ -10,6 +10,16 @@ pub fn state_topic(link: &str) -> String {
     format!("__twinlog.{link}.state")
 }
 
+/// The compacted topic that says which positions of groups the link wrote.
+pub fn groups_topic(link: &str) -> String {
+    format!("__twinlog.{link}.groups")
+}
+
+/// The transactional id of who writes that topic.
+pub fn groups_transactional_id(link: &str) -> String {
+    format!("twinlog.{link}.groups")
+}
+
 /// The compacted topic in which all links that write into a cluster claim their mirrors.
 pub const CLAIMS_TOPIC: &str = "__twinlog.claims";
 

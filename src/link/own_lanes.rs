@@ -2,18 +2,20 @@
 //! are lost. Each is a task on one of some threads.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
+use twinlog_core::ids::SourceOffset;
 use twinlog_core::io::{Failure, Over};
+use twinlog_core::map_record::PartitionKey;
 use twinlog_core::status::PartitionStatus;
 
 use crate::environment::{LanePlace, lane_threads};
-use crate::lane::{Command, LaneSetup, LaneShell, Partitions, words};
+use crate::lane::{Command, LaneSetup, LaneShell, Partitions, Translated, words};
 
 /// How long a drain may take before what is in flight is left to the next owner.
 pub(crate) const DRAIN: Duration = Duration::from_secs(25);
@@ -56,6 +58,32 @@ pub(crate) struct OwnLanes {
     lives: u64,
     ends: mpsc::UnboundedSender<Ended>,
     measured: Option<Measured>,
+    doors: Doors,
+}
+
+/// The lanes of this instance, for who asks them something.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Doors(Arc<Mutex<BTreeMap<u32, mpsc::UnboundedSender<Command>>>>);
+
+impl Doors {
+    fn lanes(&self) -> MutexGuard<'_, BTreeMap<u32, mpsc::UnboundedSender<Command>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where source positions are on the mirrors, of partitions whose lanes are here and know it.
+    pub(crate) async fn translate(&self, positions: Vec<(PartitionKey, SourceOffset)>) -> Vec<Translated> {
+        let (positions, (answers, mut answered)) = (Arc::new(positions), mpsc::unbounded_channel());
+        for lane in self.lanes().values() {
+            // One that is over has nothing to say.
+            drop(lane.send(Command::Translate(Arc::clone(&positions), answers.clone())));
+        }
+        drop(answers);
+        let mut all = Vec::new();
+        while let Some(answer) = answered.recv().await {
+            all.push(answer);
+        }
+        all
+    }
 }
 
 struct Lane {
@@ -101,7 +129,24 @@ impl OwnLanes {
     ) -> Result<(Self, mpsc::UnboundedReceiver<Ended>), String> {
         let (ends, ended) = mpsc::unbounded_channel();
         let workers = workers(place, 0, lanes)?;
-        Ok((Self { template, place, workers, lanes: BTreeMap::new(), lives: 0, ends, measured: None }, ended))
+        Ok((
+            Self {
+                template,
+                place,
+                workers,
+                lanes: BTreeMap::new(),
+                lives: 0,
+                ends,
+                measured: None,
+                doors: Doors::default(),
+            },
+            ended,
+        ))
+    }
+
+    /// For who asks the lanes something.
+    pub(crate) fn doors(&self) -> Doors {
+        self.doors.clone()
     }
 
     /// There are as many lanes now.
@@ -119,6 +164,7 @@ impl OwnLanes {
         let (commands, mut inbox) = mpsc::unbounded_channel();
         // The inbox is right here.
         drop(commands.send(Command::Partitions(partitions.clone())));
+        self.doors.lanes().insert(lane, commands.clone());
         let (status_sender, status) = watch::channel(Vec::new());
         let Some(worker) = self.workers.get(usize::try_from(lane).unwrap_or(0) % self.workers.len().max(1)) else {
             return;

@@ -7,28 +7,17 @@ mod follow;
 pub(crate) mod look;
 mod update;
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-use twinlog_client::admin::{IsolationLevel, OffsetAt, TopicPartition};
 use twinlog_client::{Cluster, Error, ErrorCode};
-use twinlog_core::ids::{Producer, TopicId};
-use twinlog_core::io::MapEntry;
+use twinlog_core::codec::BadRecord;
+use twinlog_core::ids::TopicId;
 use twinlog_core::link_state::{LinkState, Refusal};
 use twinlog_core::state_record::StateRecord;
 
 pub use self::follow::{Follower, Listener};
 use crate::environment::WallClock;
-use crate::log::{LogPart, LogRead, LogReader};
-use crate::map_log::map_entries;
 use crate::map_topic::{MapTopicError, check_kept_settings, ensure_topic};
 use crate::names::state_topic;
-
-/// The number by which connections for the state are told from those of lanes: who waits there for news holds up no
-/// lane.
-const CONNECTIONS: u32 = u32::MAX;
-/// How long the broker may wait for something new.
-const MAX_WAIT: Duration = Duration::from_millis(500);
+use crate::own_topic::{Contents, OwnTopic};
 
 /// Why the state cannot be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -77,11 +66,15 @@ pub enum StateError {
 }
 
 /// The state topic of a link.
-#[derive(Clone, Debug)]
-pub struct StateTopic {
-    log: LogReader,
-    transactional_id: String,
-    clock: WallClock,
+pub type StateTopic = OwnTopic<LinkState>;
+
+impl Contents for LinkState {
+    fn take(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), BadRecord> {
+        if let Some(record) = StateRecord::decode(key, value)? {
+            self.apply(record);
+        }
+        Ok(())
+    }
 }
 
 impl StateTopic {
@@ -107,97 +100,6 @@ impl StateTopic {
     }
 
     fn of(target: &Cluster, link: &str, topic_id: TopicId, clock: WallClock) -> Self {
-        let log = LogReader {
-            cluster: target.clone(),
-            lane: CONNECTIONS,
-            at: TopicPartition::new(state_topic(link), 0),
-            topic_id,
-            isolation: IsolationLevel::ReadUncommitted,
-            max_wait: MAX_WAIT,
-        };
-        Self { log, transactional_id: format!("twinlog.{link}.state"), clock }
-    }
-
-    /// What it says as of now.
-    pub async fn read(&self) -> Result<LinkState, StateError> {
-        let (target, deadline) = (&self.log.cluster, Self::deadline());
-        let end = target.retry(deadline, || self.log.offset(OffsetAt::Latest)).await?;
-        let mut reading = Reading::default();
-        while reading.next < end {
-            let from = reading.next;
-            let read = target.retry(deadline, || self.log.read(from)).await?;
-            self.take(&mut reading, read)?;
-            if reading.next < end && Instant::now() >= deadline {
-                return Err(StateError::Cut { topic: self.log.at.topic.clone(), end, next: reading.next });
-            }
-        }
-        Ok(reading.state)
-    }
-
-    /// Reads one part more; whether all is read that is there now.
-    async fn read_on(&self, reading: &mut Reading) -> Result<bool, StateError> {
-        let read = self.log.read(reading.next).await?;
-        self.take(reading, read)
-    }
-
-    fn take(&self, reading: &mut Reading, read: LogRead) -> Result<bool, StateError> {
-        match read {
-            LogRead::Part(part) => {
-                reading.take(&part).map_err(|what| self.unreadable(what))?;
-                Ok(reading.next >= part.high_watermark)
-            }
-            LogRead::OutOfRange { start, .. } => {
-                // The log was cut, or made anew: what was read before counts for nothing.
-                *reading = Reading { next: start, ..Reading::default() };
-                Ok(false)
-            }
-        }
-    }
-
-    fn unreadable(&self, what: String) -> StateError {
-        StateError::Unreadable { topic: self.log.at.topic.clone(), what }
-    }
-
-    fn deadline() -> Instant {
-        crate::reach::deadline()
-    }
-}
-
-/// The state as far as it was read.
-#[derive(Debug, Default)]
-struct Reading {
-    state: LinkState,
-    next: i64,
-    /// The newest marker.
-    marker: Option<Producer>,
-}
-
-impl Reading {
-    fn take(&mut self, part: &LogPart) -> Result<(), String> {
-        let before = self.next;
-        for entry in &part.entries {
-            let after = entry.next_offset();
-            if after <= before {
-                continue;
-            }
-            for record in map_entries(entry)? {
-                match record {
-                    MapEntry::Marker(producer) => self.marker = Some(producer),
-                    MapEntry::Record { key, value, .. } => {
-                        let record = StateRecord::decode(&key, value.as_deref());
-                        let named = |reason| format!("record {:?}: {reason}", String::from_utf8_lossy(&key));
-                        if let Some(record) = record.map_err(|bad| named(bad.reason))? {
-                            self.state.apply(record);
-                        }
-                    }
-                }
-            }
-            self.next = after;
-        }
-        if self.next == before {
-            // The cleaner took the rest.
-            self.next = self.next.max(part.high_watermark);
-        }
-        Ok(())
+        Self::new(target, state_topic(link), topic_id, format!("twinlog.{link}.state"), clock)
     }
 }

@@ -29,6 +29,7 @@ use twinlog_core::status::{Instance, LinkStatus, PartitionStatus, Standing};
 pub use self::error::LinkError;
 use crate::claims::Claims;
 use crate::environment::Environment;
+use crate::groups::Groups;
 use crate::lane::{LaneSetup, Partitions, Share};
 use crate::lease::Lease;
 use crate::map_topic::{Memory, ensure_map_topic, memory};
@@ -154,6 +155,9 @@ pub async fn run_changing(
         }
         is_news = true;
     };
+    if until_caught_up && end.is_ok() {
+        link.groups.finish().await;
+    }
     link.drain(&mut ends).await;
     link.publish();
     match end {
@@ -178,6 +182,7 @@ struct Running {
     members: Members,
     lanes: OwnLanes,
     placing: Placing,
+    groups: Groups,
     /// How many lanes there are.
     count: u32,
     /// Whether the group has shared the lanes out: what is not ours is another instance's.
@@ -270,7 +275,8 @@ impl Running {
         let state_topic = StateTopic::ensure(&target, &setup.name, replicas, clock.clone()).await?;
         let (lanes, resolutions) = begin_state(&setup, &state_topic, &target_metadata).await?;
         let map_topic_id = ensure_map_topic(&target, &setup.name, lanes, replicas).await?;
-        let Memory { producer_expiration_ms, keep_alive_ms } = target.retry(deadline, || memory(&target)).await?;
+        let Memory { producer_expiration_ms, keep_alive_ms, offsets_retention } =
+            target.retry(deadline, || memory(&target)).await?;
         let config = LaneConfig {
             link: LinkRecord {
                 link: setup.name.clone(),
@@ -331,6 +337,7 @@ impl Running {
             clock: setup.environment.boot_clock.clone(),
         };
         let running = Self {
+            groups: Groups::begin(&setup, own.doors(), lease.clone(), offsets_retention),
             members: Members::begin(members, lease),
             lanes: own,
             placing,
@@ -363,6 +370,7 @@ impl Running {
     fn take_over(&mut self, config: LinkConfig) {
         self.share.resize(config.budget_bytes);
         self.objectives.replace(&config.objectives);
+        self.groups.take(&config.groups);
         self.setup.config = config;
         // Not the one that is under way: it began by the configuration before.
         self.changed = true;
@@ -403,6 +411,7 @@ impl Running {
                 self.shared = true;
                 self.leads = leads;
                 self.placing.lead(leads);
+                self.groups.lead(leads);
                 if leads && self.waits_for_claims && self.next_round.is_some() {
                     self.next_round = Some(Instant::now());
                 }
@@ -529,6 +538,7 @@ impl Running {
             stops.insert(key, halt);
         }
         self.lanes.set_partitions(&self.partitions);
+        self.groups.mirrored(&self.partitions.specs);
     }
 
     fn rows(&self) -> BTreeMap<PartitionKey, Arc<PartitionStatus>> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
-use twinlog_testcontainers::{Acl, ClusterSpec, OracleAt, Produce, eventually};
+use twinlog_testcontainers::{Acl, ClusterSpec, Committed, OracleAt, Produce, eventually};
 
 use super::{Authority, cluster, sasl};
 use crate::pair::{LONG, Link, Pair, assert_runs, drain};
@@ -83,6 +83,8 @@ fn begin<'a>(pair: &'a Pair, authority: &Authority) -> Strict<'a> {
     }
     link.source().create_topic("orders-1", 2, &[]).expect("the topic is created");
     link.source().produce(&Produce::new("orders-1", 200)).expect("produced");
+    let committed = Committed { offset: 20, epoch: None, metadata: String::new() };
+    link.source().group_commit("orders-shop", "orders-1", 0, &committed).expect("committed");
     Strict { link, sides }
 }
 
@@ -99,6 +101,7 @@ fn named(link: &Link<'_>, side: &str, acl: &Acl) -> Option<Value> {
         ("Topic", _, "Read") if side == "source" => ("include", vec!["matches no topic", "grant Read"]),
         ("Topic", "orders", operation) => ("rights", vec![operation, "orders-"]),
         ("Topic", name, operation) => ("rights", vec![operation, name]),
+        ("Group", "orders", "Describe") => ("groups", vec!["Describe is not allowed on groups", "orders-shop"]),
         ("Cluster", _, "Describe") => ("room", vec![side, "grant Describe on both clusters"]),
         ("Cluster", _, operation) => ("producer expiry", vec![operation, "on the cluster"]),
         (_, name, operation) => ("", vec![operation, "is not allowed", name]),
@@ -144,6 +147,8 @@ fn the_rights_of_the_page_are_enough_and_check_names_each_that_is_missing() {
     each_is_named(false);
     link.catch_up();
     assert_eq!(link.assert_twins("orders-1", "orders-1"), 200);
+    let shop = link.target().group_offsets("orders-shop").expect("the group's offsets");
+    assert_eq!(shop.values().map(|committed| committed.offset).collect::<Vec<_>>(), [21], "behind the first marker");
     link.verify();
     each_is_named(true);
     only_decisions_need_delete(&link);

@@ -4,10 +4,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{Partition, Phase};
-use crate::ids::SourceOffset;
+use crate::ids::{SourceOffset, TargetOffset};
 use crate::io::Retrying;
 use crate::map_record::{Chunk, Head, Plan};
-use crate::offset_map::{Extent, LogStarts, Range};
+use crate::offset_map::{Extent, LogStarts, Range, Translation};
 
 /// A partition that skipped to the source's end and did not move for so long, in ms, is marked.
 const IDLE_MARK_MS: u64 = 200;
@@ -156,6 +156,17 @@ impl Partition {
     /// The source position up to which everything is on the target.
     pub fn synced(&self) -> SourceOffset {
         self.extent.synced
+    }
+
+    /// Where a source position is on the mirror. None if only the map can tell: its tail was not read yet, or the range
+    /// is in a chunk.
+    pub fn translate(&self, position: SourceOffset) -> Option<Translation<TargetOffset, SourceOffset>> {
+        let is_settled = self.recovered && matches!(self.phase, Phase::Active | Phase::Halted(_));
+        let is_at_hand = match self.chunks.back() {
+            None => true,
+            Some(last) => last.is_some_and(|last| position >= last.source_end()),
+        };
+        (is_settled && is_at_hand).then(|| self.map.translate(position, self.extent, self.starts.target))
     }
 
     /// What it shows of itself.

@@ -109,6 +109,62 @@ async fn on_group(checks: &mut Checks, setup: &LinkSetup, target: &Metadata) {
     }
 }
 
+/// Groups whose rights are looked at: each is a question of its own.
+const GROUPS_MAX: usize = 100;
+
+/// Groups whose positions are to be brought to the target.
+pub(super) async fn on_groups(checks: &mut Checks, setup: &LinkSetup, target: &Metadata) {
+    if setup.config.groups.are_off() {
+        return;
+    }
+    let about = About(Some(Side::Source), "groups");
+    let groups: Vec<String> = match setup.source.list_groups().await {
+        Ok(groups) => groups.into_iter().filter(|group| setup.config.groups.take(group)).collect(),
+        Err(error) => {
+            let to_do = "start its brokers; until then no group's position is brought to the target";
+            return checks.warn(about, format!("groups cannot be listed: {error}"), to_do);
+        }
+    };
+    if groups.is_empty() {
+        let to_do = "nothing, if no position is to be brought to the target; else grant Describe on the groups";
+        checks.warn(about, "there is no consumer group, or none that may be described", to_do);
+    } else {
+        checks.ok(about, format!("{} whose positions are brought to the target", count(groups.len(), "group")));
+    }
+    let groups: Vec<&str> = groups.iter().map(String::as_str).take(GROUPS_MAX).collect();
+    // Who may describe the cluster has them listed, and may not read their positions for that.
+    let lacking = forbidden(&setup.source, &groups, Operation::Describe).await;
+    name_groups(checks, Side::Source, "Describe", lacking);
+    // Without that topic nobody has committed anything there, and to ask would make it.
+    if target.topics.contains_key(GROUPS) {
+        let lacking = forbidden(&setup.target, &groups, Operation::Read).await;
+        name_groups(checks, Side::Target, "Read", lacking);
+    }
+}
+
+/// The groups with which this may not be done.
+async fn forbidden<'a>(cluster: &Cluster, groups: &[&'a str], operation: Operation) -> Vec<&'a str> {
+    let mut lacking = Vec::new();
+    for group in groups {
+        let is_forbidden = match cluster.group_operations(group).await {
+            Ok(operations) => operations.is_some_and(|operations| !operations.allows(operation)),
+            Err(error) => error.code() == Some(ErrorCode::GROUP_AUTHORIZATION_FAILED),
+        };
+        if is_forbidden {
+            lacking.push(*group);
+        }
+    }
+    lacking
+}
+
+fn name_groups(checks: &mut Checks, side: Side, right: &str, groups: Vec<&str>) {
+    if !groups.is_empty() {
+        let finding = format!("{right} is not allowed on groups: {}", some_of(groups.into_iter()));
+        let to_do = format!("grant {right} on them, or leave them out by `groups.exclude`");
+        checks.fail(About(Some(side), "groups"), finding, to_do);
+    }
+}
+
 const UNKNOWN: &str = "nothing: if a right is missing, `run` names it";
 
 async fn on_topics(checks: &mut Checks, side: Side, cluster: &Cluster, topics: &[String], wanted: Wanted) {

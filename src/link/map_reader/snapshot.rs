@@ -132,7 +132,7 @@ pub(crate) async fn snapshot(setup: &LinkSetup, wanted: Wanted) -> Result<Option
     Ok(Some(Snapshot { lanes, partitions, stopped }))
 }
 
-fn damaged(topic: &str, what: &str) -> Failure {
+pub(super) fn damaged(topic: &str, what: &str) -> Failure {
     Failure::new(FailureKind::Difference, format!("target topic {topic}: {what}"))
         .advise("the map is damaged: copy this topic anew into another mirror")
 }

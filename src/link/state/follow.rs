@@ -10,7 +10,8 @@ use twinlog_client::Retry;
 use twinlog_client::admin::OffsetAt;
 use twinlog_core::link_state::LinkState;
 
-use super::{Reading, StateError, StateTopic};
+use super::{StateError, StateTopic};
+use crate::own_topic::Reading;
 
 /// The pause after a read that failed.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -1,18 +1,15 @@
 //! Compare-and-swap: a marker of a new epoch, the state read up to it, and one write under that epoch. A marker that
 //! somebody else wrote in between makes the write fail, and all is done again.
 
-use std::collections::BTreeSet;
-
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use twinlog_client::{Backoff, Error, ErrorCode, Retry};
-use twinlog_core::ids::Producer;
 use twinlog_core::io::MapBatch;
 use twinlog_core::link_state::{LinkState, Refusal};
 use twinlog_core::outbox::Answer;
 use twinlog_core::state_record::StateRecord;
 
-use super::{Reading, StateError, StateTopic};
-use crate::lane::{init_producer_id, produce};
+use super::{StateError, StateTopic};
+use crate::lane::produce;
 
 /// How often it is begun again before others are left to it.
 const ATTEMPTS: u32 = 12;
@@ -55,15 +52,9 @@ impl StateTopic {
         &self,
         decide: &(impl Fn(&LinkState) -> Result<Vec<StateRecord>, Refusal> + Send + Sync),
     ) -> Result<Attempt, StateError> {
-        let (target, id) = (&self.log.cluster, self.transactional_id.as_str());
+        let target = &self.log.cluster;
         let begun_ms = self.clock.now_ms();
-        let producer_id = init_producer_id(target, self.log.lane, id, None).await?;
-        let at = BTreeSet::from([self.log.at.clone()]);
-        for result in target.add_partitions_to_txn(self.log.lane, id, producer_id, &at).await?.into_values() {
-            result?;
-        }
-        target.end_txn(self.log.lane, id, producer_id, true).await?;
-        let producer = Producer { id: producer_id.id, epoch: producer_id.epoch };
+        let producer = self.fence().await?;
         let Some(mut state) = self.read_to_marker(producer).await? else { return Ok(Attempt::Again) };
         let records = decide(&state).map_err(StateError::Refused)?;
         if records.is_empty() {
@@ -87,24 +78,6 @@ impl StateTopic {
             }
         }
         Ok(Attempt::Done(state))
-    }
-
-    /// The state up to our marker; none if somebody else's came behind it, or it does not come.
-    async fn read_to_marker(&self, producer: Producer) -> Result<Option<LinkState>, StateError> {
-        let deadline = Self::deadline();
-        let mut reading = Reading::default();
-        while Instant::now() < deadline {
-            let before = reading.next;
-            self.read_on(&mut reading).await?;
-            if reading.marker == Some(producer) {
-                return Ok(Some(reading.state));
-            }
-            let overtaken = |marker: Producer| marker.id != producer.id || marker.epoch > producer.epoch;
-            if reading.next == before && reading.marker.is_some_and(overtaken) {
-                return Ok(None);
-            }
-        }
-        Ok(None)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
 use twinlog_client::Side;
 use twinlog_client::admin::NewTopic;
 use twinlog_link::map_topic::{MapTopicError, Memory, ensure_map_topic, memory};
@@ -75,7 +77,15 @@ async fn a_trial_tells_how_many_replicas_the_target_gives() {
 async fn brokers_tell_when_they_forget_a_producer() {
     for side in [Side::Source, Side::Target] {
         let told = memory(&KIT.client(side)).await.unwrap();
-        assert_eq!(told, Memory { producer_expiration_ms: 86_400_000, keep_alive_ms: 3_600_000 }, "{side}");
+        assert_eq!(
+            told,
+            Memory {
+                producer_expiration_ms: 86_400_000,
+                keep_alive_ms: 3_600_000,
+                offsets_retention: Duration::from_secs(7 * 86_400)
+            },
+            "{side}"
+        );
     }
 }
 
