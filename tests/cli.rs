@@ -60,6 +60,7 @@ Run:
 
 Look:
   status     Where each partition stands: positions, lag, state
+  groups     Where each consumer group stands on the target, and why not where it should
   translate  The target offset of a source offset, or back
   verify     Compare source and target, batch by batch
 
@@ -110,7 +111,7 @@ fn wrong_usage_ends_with_2() {
 #[test]
 fn a_wrong_configuration_ends_with_2_and_its_place() {
     let folder = Folder::with_config("wrong", &FIRST.replace("target: b", "target: c"));
-    for verb in [&["run"][..], &["check"], &["status"], &["verify"], &["translate", "orders:0@0"]] {
+    for verb in [&["run"][..], &["check"], &["status"], &["groups"], &["verify"], &["translate", "orders:0@0"]] {
         let (code, stdout, stderr) = folder.twinlog(verb);
         assert_eq!((code, stdout.as_str()), (2, ""), "{verb:?}");
         let wanted = "\
