@@ -2,9 +2,12 @@
 //! that a consumer would read there must be the next one that it would have read on the source.
 
 use std::collections::BTreeMap;
+use std::thread::scope;
 
 use serde_json::Value;
-use twinlog_testcontainers::{At, Committed, Entry, Isolation, OracleAt, Produce, eventually};
+use twinlog_testcontainers::{
+    At, Committed, ConsoleConsumer, Entry, Isolation, KafkaTool, OracleAt, Produce, eventually,
+};
 
 use crate::chance::Chance;
 use crate::pair::{LONG, Link, SHARED, drain};
@@ -130,6 +133,33 @@ fn a_death_around_a_commit_makes_no_group_somebody_elses() {
     await_position(&link, "death", "death");
 }
 
+/// Given two instances of a link, when either is killed, then the other goes on with the groups as the link's own.
+#[test]
+fn whichever_instance_is_left_goes_on_with_the_groups() {
+    let link = link("either", "either", &["lanes: 4"]);
+    let source = link.source();
+    source.create_topic("either", 3, &[]).expect("created");
+    source.produce(&Produce::new("either", 300)).expect("produced");
+    let mut names = ["one", "two", "three", "four"].into_iter();
+    let mut next = || {
+        let name = names.next().expect("a name");
+        (name, link.run(name))
+    };
+    let mut left = next();
+    for offset in [10, 20, 30] {
+        let (name, other) = next();
+        link.await_lanes(name, 2);
+        commit(&source, "either", "either", 0, offset);
+        await_position(&link, "either", "either");
+        let (_, mut killed) = std::mem::replace(&mut left, (name, other));
+        killed.kill().expect("killed");
+        commit(&source, "either", "either", 1, offset);
+        await_position(&link, "either", "either");
+    }
+    assert!(!left.1.stderr().contains("left alone"), "{}", left.1.stderr());
+    drain(left.1);
+}
+
 /// Given a group that commits at the end of what is there, when everything is copied by `--until-caught-up`, then its
 /// position is on the target, too; of an empty partition it is that mirror's end.
 #[test]
@@ -195,5 +225,39 @@ fn a_group_that_is_used_on_the_target_is_left_alone() {
     shown("brought", &["--bring-again", "--yes"]);
     await_position(&link, "taken-over", "taken");
     assert_eq!(shown("again", &[]), ["30", &translated, &translated, "\"synced\""]);
+    drain(twinlog);
+}
+
+/// Given a group that has members on the target, of either protocol, when it moves on the source, then nothing is
+/// committed for it on the target.
+#[test]
+fn a_group_with_members_on_the_target_is_left_alone() {
+    let link = link("used", "used", &[]);
+    let (source, target) = (link.source(), link.target());
+    source.create_topic("used", 3, &[]).expect("created");
+    source.produce(&Produce::new("used", 30)).expect("produced");
+    let twinlog = link.run("first");
+    link.await_twins("used", "used.twin");
+    let tool = KafkaTool::new(&link.pair.target).expect("Kafka's tools");
+    for (first, protocol) in [(30, "classic"), (60, "consumer")] {
+        let group = format!("used-{protocol}");
+        let property = |property: &str| ["--consumer-property".to_owned(), property.to_owned()];
+        let consumer = ConsoleConsumer::new("used.twin").group(&group).max_messages(1);
+        let properties = [property(&format!("group.protocol={protocol}")), property("enable.auto.commit=false")];
+        let consumer = properties.into_iter().flatten().fold(consumer, ConsoleConsumer::arg);
+        scope(|scope| {
+            let read = scope.spawn(|| tool.console_consume(&consumer).expect("it reads a record"));
+            eventually(&format!("{group} has a member"), LONG, || {
+                let state = tool.consumer_groups(&["--describe", "--state", "--group", &group]).ok()?;
+                state.contains("Stable").then_some(())
+            });
+            commit(&source, &group, "used", 0, 5);
+            let said = format!("left alone from now on. link=\"used\" group=\"{group}\"");
+            link.await_said("first", &said, LONG);
+            source.produce(&Produce::new("used", 30).first(first)).expect("produced");
+            assert_ne!(read.join().expect("the reader ends"), "");
+        });
+        assert_eq!(positions(&target, &group), BTreeMap::new());
+    }
     drain(twinlog);
 }
