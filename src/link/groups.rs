@@ -1,7 +1,7 @@
 //! Positions of consumer groups, brought to the target by the instance that leads the link's group.
 //!
 //! A round, each second: what groups have committed on the source, where that is on the mirrors, what they have on the
-//! target; then what is to be written is kept in mind ([`memory`]), and committed. What is decided stands in
+//! target; then what is to be written is kept in mind (`memory`), and committed. What is decided stands in
 //! [`twinlog_core::groups`].
 
 pub mod look;

@@ -1,6 +1,6 @@
 //! The link's state on the target: `__twinlog.<link>.state`, one compacted partition ([`twinlog_core::state_record`]).
 //!
-//! It is read by anybody up to its high watermark, and written by compare-and-swap ([`StateTopic::update`]): instances
+//! It is read by anybody up to its high watermark, and written by compare-and-swap (`StateTopic::update`): instances
 //! and commands may change it at the same time.
 
 mod follow;
